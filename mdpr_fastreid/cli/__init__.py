@@ -1,0 +1,38 @@
+"""``mdpr <verb>``: one module a verb, with ``HELP``, ``add_arguments(parser)`` and ``run(args) -> int``."""
+
+import argparse
+import importlib
+import sys
+
+VERBS = ("synth", "convert")
+
+
+class UsageError(Exception):
+    """A mistake of the user's: printed as one line, without a traceback, exit code 2."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        argv: the words after ``mdpr``; those of the process by default.
+
+    Returns:
+        The exit code: 0 when it worked, 1 when it did not, 2 for a mistake on the command line.
+    """
+    parser = argparse.ArgumentParser(prog="mdpr", description="MDPR for FastReID: tools around train_net.py.")
+    verbs = parser.add_subparsers(dest="verb", metavar="<verb>", required=True)
+    for name in VERBS:
+        module = importlib.import_module(f"{__name__}.{name}")
+        verb = verbs.add_parser(name, help=module.HELP, description=module.HELP)
+        module.add_arguments(verb)
+        verb.set_defaults(run=module.run)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args)
+    except UsageError as error:
+        print(f"mdpr {args.verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"mdpr {args.verb}: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,68 @@
+"""Every configuration key this plugin adds to FastReID's, in one place."""
+
+from fastreid.config import CfgNode
+
+
+def add_mdpr_config(cfg: CfgNode) -> None:
+    """Add the plugin's keys, with their defaults, to a FastReID config, in place.
+
+    Keys that are already there keep their value, so calling it twice is harmless.
+
+    Args:
+        cfg: a config from ``fastreid.config.get_cfg()``.
+    """
+    for key, default in _defaults().items():
+        _set_missing(cfg, key, default)
+
+
+def _defaults() -> CfgNode:
+    C = CfgNode()
+
+    # Seed of Python, NumPy, torch and the loader's workers; -1 draws a new one each run
+    C.SEED = -1
+
+    C.SOLVER = CfgNode()
+    C.SOLVER.AMP = CfgNode()
+    # Autocast type on a GPU: "float16" (with loss scaling, as stock) or "bfloat16" (without)
+    C.SOLVER.AMP.DTYPE = "float16"
+
+    C.MODEL = CfgNode()
+    C.MODEL.MDPR = CfgNode()
+    # Channels E of every embedded map and of each head but the attention and fusion ones
+    C.MODEL.MDPR.EMBEDDING_DIM = 512
+    # Horizontal stripes P of the hard content branch
+    C.MODEL.MDPR.PARTS = 2
+    # Which branches exist: "hard", "soft" or both
+    C.MODEL.MDPR.BRANCHES = ("hard", "soft")
+
+    C.MODEL.MDPR.ATTENTION = CfgNode()
+    # Foreground attention maps M at each of the two granularities
+    C.MODEL.MDPR.ATTENTION.MAPS = 2
+    # Whether the maps of stage 4 guide the attention maker of stage 3
+    C.MODEL.MDPR.ATTENTION.GUIDED = True
+    # Weight of the attention diversity loss; 0 leaves it out
+    C.MODEL.MDPR.ATTENTION.DIVERSITY_SCALE = 1.0
+    # Weight of the attention area loss (the paper's beta); 0 leaves it out
+    C.MODEL.MDPR.ATTENTION.AREA_SCALE = 0.001
+
+    C.MODEL.MDPR.DISTILL = CfgNode()
+    # Mutual distillation between the global feature of the hard branch and stage 4 of the soft one
+    C.MODEL.MDPR.DISTILL.ENABLED = True
+    # Weight of the mutual distillation loss
+    C.MODEL.MDPR.DISTILL.SCALE = 1.0
+
+    C.MODEL.MDPR.FUSION = CfgNode()
+    # Whether the branches' maps are fused into a feature of their own
+    C.MODEL.MDPR.FUSION.ENABLED = True
+
+    # What the inference vector is made of, in this order
+    C.MODEL.MDPR.INFERENCE_FEATURES = ("hard_global", "hard_parts", "soft4", "soft3", "fusion")
+    return C
+
+
+def _set_missing(cfg: CfgNode, key: str, default) -> None:
+    if key not in cfg:
+        cfg[key] = default
+    elif isinstance(default, CfgNode):
+        for name, value in default.items():
+            _set_missing(cfg[key], name, value)
