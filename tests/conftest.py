@@ -1,0 +1,11 @@
+"""What every test shares: a data root of its own, and imports in the order a user has them."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+# FastReID reads FASTREID_DATASETS when its loaders are imported, so this comes before any import of it.
+_DATA_ROOT = tempfile.mkdtemp(prefix="mdpr-tests-")
+atexit.register(shutil.rmtree, _DATA_ROOT, ignore_errors=True)
+os.environ["FASTREID_DATASETS"] = _DATA_ROOT
