@@ -1,0 +1,220 @@
+"""CMC, mAP and mINP of a query x gallery distance matrix, without a compiler and without a loop over queries."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Elements of the distance matrix that are sorted at once: 32 MiB of indices
+_BLOCK_ELEMENTS = 2**22
+
+
+class Ranking(NamedTuple):
+    """How well a distance matrix ranks the gallery. Queries without a positive count nowhere.
+
+    ``V`` is the number of queries with at least one positive, in the order of the queries.
+    """
+
+    cmc: np.ndarray
+    """``[min(max_rank, gallery)]`` float32: share of the valid queries with a positive at rank k or better."""
+    average_precision: np.ndarray
+    """``[V]`` float64; its mean is the mAP."""
+    inverse_negative_penalty: np.ndarray
+    """``[V]`` float64; its mean is the mINP."""
+
+
+class _Positives(NamedTuple):
+    """The positives of a block of queries, query by query and nearest first."""
+
+    query: np.ndarray
+    """Row of the query each positive belongs to."""
+    rank: np.ndarray
+    """0-based rank among the gallery images that count for this query."""
+    column: np.ndarray
+    """0-based rank among all gallery images."""
+
+
+def check_labels(
+    distances: np.ndarray,
+    query_ids: np.ndarray,
+    gallery_ids: np.ndarray,
+    query_cameras: np.ndarray,
+    gallery_cameras: np.ndarray,
+) -> tuple[np.ndarray, ...]:
+    """Return all five as arrays, or say which of them does not fit the distance matrix.
+
+    Raises:
+        ValueError: the distances are not a matrix, there is no query or no gallery image, or a label array has
+            another length than the matrix has rows (query) or columns (gallery).
+    """
+    distances = np.asarray(distances)
+    if distances.ndim != 2:
+        raise ValueError(f"distances must be a matrix [query, gallery], got shape {distances.shape}")
+    if 0 in distances.shape:
+        raise ValueError(f"distances has no {'query' if not len(distances) else 'gallery'} image: {distances.shape}")
+    labels = []
+    for name, values, length in (
+        ("query_ids", query_ids, distances.shape[0]),
+        ("gallery_ids", gallery_ids, distances.shape[1]),
+        ("query_cameras", query_cameras, distances.shape[0]),
+        ("gallery_cameras", gallery_cameras, distances.shape[1]),
+    ):
+        values = np.asarray(values)
+        if values.shape != (length,):
+            raise ValueError(
+                f"{name} must have shape ({length},) as distances is {distances.shape}, got {values.shape}"
+            )
+        labels.append(values)
+    return distances, *labels
+
+
+def row_blocks(rows: int, columns: int) -> list[slice]:
+    """Slices that cover ``rows`` rows of a matrix, each of them about four million elements."""
+    step = max(1, _BLOCK_ELEMENTS // columns)
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def need_numbers(distances: np.ndarray, first_query: int = 0) -> None:
+    """Raise a ValueError that names the first query (row, counted from ``first_query``) with a NaN distance."""
+    unknown = np.isnan(distances).any(axis=1)
+    if unknown.any():
+        raise ValueError(f"distances has NaN, first in the row of query {first_query + int(unknown.argmax())}")
+
+
+def rank_metrics(
+    distances: np.ndarray,
+    query_ids: np.ndarray,
+    gallery_ids: np.ndarray,
+    query_cameras: np.ndarray,
+    gallery_cameras: np.ndarray,
+    max_rank: int = 50,
+) -> Ranking:
+    """Rank the gallery for every query, as Market-1501 does (Zheng et al., ICCV 2015).
+
+    Gallery images of the query's identity under the query's camera do not count. mINP is that of AGW
+    (Ye et al., TPAMI 2021). Ties are broken as ``numpy.argsort`` does. Beside the distances it takes about
+    100 MiB, whatever their size.
+
+    Args:
+        distances: ``[Q, G]``, smaller is more alike.
+        query_ids: ``[Q]`` identities.
+        gallery_ids: ``[G]`` identities.
+        query_cameras: ``[Q]`` cameras.
+        gallery_cameras: ``[G]`` cameras.
+        max_rank: length of the CMC; with fewer gallery images it is their number.
+
+    Raises:
+        ValueError: shapes do not fit, a distance is NaN, ``max_rank`` is below 1, or no query has a positive.
+    """
+    distances, query_ids, gallery_ids, query_cameras, gallery_cameras = check_labels(
+        distances, query_ids, gallery_ids, query_cameras, gallery_cameras
+    )
+    max_rank = _clip_max_rank(max_rank, distances.shape[1])
+
+    first_ranks, precisions, penalties = [], [], []
+    for block in row_blocks(*distances.shape):
+        need_numbers(distances[block], block.start)
+        order = np.argsort(distances[block], axis=1)
+        positives = _find_positives(order, query_ids[block], gallery_ids, query_cameras[block], gallery_cameras)
+        first, count = _per_query(positives)
+        last = first + count - 1
+        hits = np.arange(len(positives.rank)) - np.repeat(first, count) + 1
+        first_ranks.append(positives.rank[first])
+        if len(first):
+            precisions.append(np.add.reduceat(hits / (positives.rank + 1.0), first) / count)
+            penalties.append(count / (positives.rank[last] + 1.0))
+
+    first_ranks = np.concatenate(first_ranks)
+    _need_valid_query(first_ranks, query_ids)
+    found_at = np.bincount(first_ranks, minlength=max_rank)[:max_rank]
+    cmc = np.cumsum(found_at).astype(np.float32) / np.float32(len(first_ranks))
+    return Ranking(cmc, np.concatenate(precisions), np.concatenate(penalties))
+
+
+def single_shot_metrics(
+    distances: np.ndarray,
+    query_ids: np.ndarray,
+    gallery_ids: np.ndarray,
+    query_cameras: np.ndarray,
+    gallery_cameras: np.ndarray,
+    max_rank: int = 50,
+    repeats: int = 10,
+    rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.float64]:
+    """Rank as CUHK03's classic split does (Li et al., CVPR 2014): one random gallery image of each identity.
+
+    Args:
+        distances: ``[Q, G]``, and the other arrays as for :func:`rank_metrics`.
+        max_rank: length of the CMC; with fewer gallery identities it is their number.
+        repeats: how many random galleries each query's CMC is the mean of.
+        rng: what draws them; seeded with 0 by default, so that a result can be repeated.
+
+    Returns:
+        The CMC ``[min(max_rank, gallery identities)]`` float32, and the mAP over the whole gallery.
+
+    Raises:
+        ValueError: as :func:`rank_metrics`.
+    """
+    distances, query_ids, gallery_ids, query_cameras, gallery_cameras = check_labels(
+        distances, query_ids, gallery_ids, query_cameras, gallery_cameras
+    )
+    rng = rng or np.random.default_rng(0)
+    identities, counts = np.unique(gallery_ids, return_counts=True)
+    max_rank = _clip_max_rank(max_rank, len(identities))
+    by_identity = np.argsort(gallery_ids, kind="stable")
+    starts = np.cumsum(counts) - counts
+
+    found_at = np.zeros(len(identities), dtype=np.int64)
+    for block in row_blocks(*distances.shape):
+        need_numbers(distances[block], block.start)
+        order = np.argsort(distances[block], axis=1)
+        positives = _find_positives(order, query_ids[block], gallery_ids, query_cameras[block], gallery_cameras)
+        first, count = _per_query(positives)
+        valid = positives.query[first]
+        position = np.empty_like(order)
+        np.put_along_axis(position, order, np.arange(order.shape[1])[None], axis=1)
+        others = identities[None] != query_ids[block][valid, None]
+        for _ in range(repeats):
+            own = positives.column[first + rng.integers(0, count)] if len(first) else first
+            drawn = by_identity[starts + rng.integers(0, counts, size=(len(valid), len(identities)))]
+            nearer = (position[valid[:, None], drawn] < own[:, None]) & others
+            found_at += np.bincount(nearer.sum(axis=1), minlength=len(identities))
+    _need_valid_query(np.flatnonzero(found_at), query_ids)
+    cmc = np.cumsum(found_at)[:max_rank] / found_at.sum()
+    full = rank_metrics(distances, query_ids, gallery_ids, query_cameras, gallery_cameras, max_rank)
+    return cmc.astype(np.float32), full.average_precision.mean()
+
+
+def _clip_max_rank(max_rank: int, available: int) -> int:
+    if max_rank < 1:
+        raise ValueError(f"max_rank must be 1 or more, got {max_rank}")
+    return min(max_rank, available)
+
+
+def _find_positives(
+    order: np.ndarray,
+    query_ids: np.ndarray,
+    gallery_ids: np.ndarray,
+    query_cameras: np.ndarray,
+    gallery_cameras: np.ndarray,
+) -> _Positives:
+    """Positives and junk are few beside the gallery, so after one comparison only they are handled."""
+    query, column = np.nonzero(gallery_ids[order] == query_ids[:, None])
+    junk = gallery_cameras[order[query, column]] == query_cameras[query]
+    junk_before = np.cumsum(junk)
+    junk_of_earlier_queries = np.concatenate(([0], junk_before))[np.searchsorted(query, np.arange(len(order)))]
+    rank = column - (junk_before - junk_of_earlier_queries[query])
+    return _Positives(query[~junk], rank[~junk], column[~junk])
+
+
+def _per_query(positives: _Positives) -> tuple[np.ndarray, np.ndarray]:
+    """Index of each valid query's first positive, and how many it has."""
+    _, first, count = np.unique(positives.query, return_index=True, return_counts=True)
+    return first, count
+
+
+def _need_valid_query(found: np.ndarray, query_ids: np.ndarray) -> None:
+    if not len(found):
+        raise ValueError(
+            f"none of the {len(query_ids)} queries has a positive: "
+            "no query identity is in the gallery under another camera"
+        )

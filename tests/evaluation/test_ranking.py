@@ -1,0 +1,155 @@
+"""CMC, mAP, mINP and ROC against stock FastReID's loops, scikit-learn and values worked out by hand."""
+
+import numpy as np
+import pytest
+from fastreid.evaluation import rank as stock_rank
+from fastreid.evaluation import roc as stock_roc
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from mdpr_fastreid.evaluation import ranking
+from mdpr_fastreid.evaluation.ranking import rank_metrics, single_shot_metrics
+from mdpr_fastreid.evaluation.roc import pair_scores, roc_curve
+
+
+@pytest.fixture(autouse=True, params=[7, 2**22], ids=["row-by-row", "one-block"])
+def _block_size(request, monkeypatch):
+    """Everything holds whether the matrix is handled row by row or at once."""
+    monkeypatch.setattr(ranking, "_BLOCK_ELEMENTS", request.param)
+
+
+@st.composite
+def rankings(draw):
+    """Few identities, cameras and distances: ties, junk and queries without a positive all over."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    queries, gallery = draw(st.integers(1, 12)), draw(st.integers(1, 40))
+    identities, cameras = draw(st.integers(1, 8)), draw(st.integers(1, 4))
+    levels = draw(st.sampled_from([1, 3, 1000]))
+    distances = (rng.integers(0, levels, (queries, gallery)) / levels).astype(draw(st.sampled_from(["f4", "f8"])))
+    labels = [rng.integers(0, high, n) for high in (identities, cameras) for n in (queries, gallery)]
+    return distances, *labels
+
+
+def _has_positive(distances, query_ids, gallery_ids, query_cameras, gallery_cameras):
+    alike = query_ids[:, None] == gallery_ids[None]
+    return (alike & (query_cameras[:, None] != gallery_cameras[None])).any()
+
+
+def _junk_leaves_less_than(max_rank, distances, query_ids, gallery_ids, query_cameras, gallery_cameras):
+    """Stock stacks CMC rows of unequal length then, and fails."""
+    junk = (query_ids[:, None] == gallery_ids[None]) & (query_cameras[:, None] == gallery_cameras[None])
+    return (distances.shape[1] - junk.sum(1)).min() < min(max_rank, distances.shape[1])
+
+
+@settings(max_examples=150, deadline=None)
+@given(rankings(), st.integers(1, 50))
+def test_ranking_equals_stock_fastreid_on_random_and_degenerate_input(case, max_rank):
+    if not _has_positive(*case):
+        with pytest.raises(ValueError, match=f"none of the {len(case[0])} queries has a positive"):
+            rank_metrics(*case, max_rank)
+        return
+    if _junk_leaves_less_than(max_rank, *case):
+        max_rank = 1
+    if _junk_leaves_less_than(max_rank, *case):
+        return
+    cmc, precision, penalty = stock_rank.eval_market1501(*case, max_rank)
+    ours = rank_metrics(*case, max_rank)
+    np.testing.assert_array_equal(ours.cmc, cmc)
+    np.testing.assert_allclose(ours.average_precision, precision, rtol=1e-12)
+    np.testing.assert_allclose(ours.inverse_negative_penalty, penalty, rtol=1e-12)
+
+
+def test_ranking_of_a_case_worked_out_by_hand():
+    # Query 0 (identity 1, camera 0): its own image at 0.1 is junk, positives at ranks 2 and 4 of 4
+    # Query 1 (identity 2, camera 0): its positive comes first; query 2 has none
+    distances = np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [0.9, 0.1, 0.8, 0.7, 0.6], [0.1, 0.2, 0.3, 0.4, 0.5]])
+    result = rank_metrics(distances, [1, 2, 9], [1, 2, 1, 2, 1], [0, 0, 0], [0, 1, 1, 0, 1], max_rank=5)
+    np.testing.assert_allclose(result.cmc, [0.5, 1, 1, 1, 1])
+    np.testing.assert_allclose(result.average_precision, [(1 / 2 + 2 / 4) / 2, 1])
+    np.testing.assert_allclose(result.inverse_negative_penalty, [2 / 4, 1])
+
+
+def test_cmc_stays_at_its_end_when_junk_leaves_fewer_images_than_max_rank():
+    result = rank_metrics(np.array([[0.1, 0.2, 0.3]]), [1], [1, 1, 1], [0], [0, 0, 1], max_rank=3)
+    np.testing.assert_array_equal(result.cmc, [1, 1, 1])
+
+
+def test_single_shot_equals_stock_where_every_identity_has_one_image():
+    rng = np.random.default_rng(1)
+    distances = rng.random((30, 20), dtype=np.float32)
+    labels = rng.integers(0, 25, 30), rng.permutation(20), np.zeros(30, int), np.ones(20, int)
+    cmc, mean_precision = stock_rank.eval_cuhk03(distances, *labels, 10)
+    ours_cmc, ours_precision = single_shot_metrics(distances, *labels, 10)
+    np.testing.assert_allclose(ours_cmc, cmc, atol=1e-6)
+    assert ours_precision == pytest.approx(mean_precision)
+
+
+def test_single_shot_has_the_mean_of_stocks_random_galleries():
+    rng = np.random.default_rng(2)
+    distances = rng.random((200, 60))
+    labels = rng.integers(0, 12, 200), np.arange(60) % 12, rng.integers(0, 3, 200), rng.integers(0, 3, 60)
+    np.random.seed(0)
+    cmc, mean_precision = stock_rank.eval_cuhk03(distances, *labels, 12)
+    ours_cmc, ours_precision = single_shot_metrics(distances, *labels, 50, repeats=100)
+    assert len(ours_cmc) == 12
+    np.testing.assert_allclose(ours_cmc, cmc, atol=0.04)
+    assert ours_precision == pytest.approx(mean_precision)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rankings())
+def test_pair_scores_equal_stock_fastreid(case):
+    scores, labels = stock_roc.evaluate_roc_py(*case)
+    ours_scores, ours_labels = pair_scores(*case)
+    np.testing.assert_array_equal(ours_scores, scores)
+    np.testing.assert_array_equal(ours_labels, labels)
+
+
+@settings(max_examples=200, deadline=None)
+@given(rankings(), st.floats(0, 1))
+def test_roc_curve_has_scikit_learns_rates_and_true_positive_rate_at_any_false_positive_rate(case, wanted):
+    scores, labels = pair_scores(*case)
+    if labels.all() or not labels.any():
+        with pytest.raises(ValueError, match="a ROC needs pairs of one identity and of two"):
+            roc_curve(labels, scores)
+        return
+    false_rates, true_rates, thresholds = metrics.roc_curve(labels, scores)
+    ours_false, ours_true, ours_thresholds = roc_curve(labels, scores)
+    np.testing.assert_array_equal(np.unique(ours_false), np.unique(false_rates))
+    at, ours_at = np.argmin(np.abs(false_rates - wanted)), np.argmin(np.abs(ours_false - wanted))
+    assert ours_true[ours_at] == true_rates[at]
+    for rate, threshold in zip(ours_true, ours_thresholds, strict=True):
+        assert rate == pytest.approx((scores[labels] >= threshold).mean())
+
+
+_GOOD = (np.ones((2, 3)), np.zeros(2), np.zeros(3), np.zeros(2), np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (0, np.ones(6), r"distances must be a matrix \[query, gallery\], got shape \(6,\)"),
+        (0, np.ones((2, 0)), r"no gallery image"),
+        (0, np.ones((0, 3)), r"no query image"),
+        (0, np.array([[1, 1, 1], [1, np.nan, 1]]), "NaN, first in the row of query 1"),
+        (1, np.zeros(3), r"query_ids must have shape \(2,\) as distances is \(2, 3\), got \(3,\)"),
+        (4, np.zeros(4), r"gallery_cameras must have shape \(3,\)"),
+    ],
+)
+@pytest.mark.parametrize("function", [rank_metrics, single_shot_metrics, pair_scores])
+def test_bad_input_is_named(function, position, value, message):
+    case = list(_GOOD)
+    case[position] = value
+    with pytest.raises(ValueError, match=message):
+        function(*case)
+
+
+def test_max_rank_below_one_is_named():
+    with pytest.raises(ValueError, match="max_rank must be 1 or more, got 0"):
+        rank_metrics(*_GOOD, 0)
+
+
+def test_single_shot_without_any_positive_is_named():
+    with pytest.raises(ValueError, match="none of the 2 queries has a positive"):
+        single_shot_metrics(*_GOOD[:1], np.full(2, 7), *_GOOD[2:])
