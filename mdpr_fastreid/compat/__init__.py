@@ -1,5 +1,29 @@
-"""What stock FastReID needs on a current stack: one small file per breakage, each with ``apply()``."""
+"""What stock FastReID needs on a current stack: one small file per breakage, each with ``apply()``.
+
+Every file says what broke, since when, and when it can go. ``apply`` is called by ``import mdpr_fastreid``.
+"""
+
+import importlib
+
+# In this order: the toolbox has to be importable before anything in it can be mended
+MENDS = (
+    "removed_imports",
+    "cpu_device",
+    "cpu_loader",
+)
+
+_applied = False
 
 
 def apply() -> None:
-    """Mend every breakage, once; a mend does nothing where the toolbox already works."""
+    """Mend every breakage, once; a mend does nothing where the toolbox already works.
+
+    Raises:
+        ImportError: FastReID is missing or cannot work here; the message has the line that installs it.
+    """
+    global _applied
+    if _applied:
+        return
+    for mend in MENDS:
+        importlib.import_module(f"{__name__}.{mend}").apply()
+    _applied = True

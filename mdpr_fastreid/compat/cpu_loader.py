@@ -1,0 +1,112 @@
+"""``DataLoaderX`` prefetches through CUDA streams, so it cannot be built on a CPU, always.
+
+Its thread also swallows the error of a worker, after which the run waits for ever. Here the thread
+passes errors on and ends with its iterator. On a machine with CUDA the stock loader stays, unless the
+config asks for the CPU. Can go when FastReID's loader asks whether there is a CUDA device.
+"""
+
+import queue
+import threading
+import weakref
+from typing import Any, Callable, Iterator
+
+import torch
+from fastreid.data import data_utils
+from torch.utils.data import DataLoader
+
+from mdpr_fastreid.compat.replacing import replace
+
+_DEPTH = 10
+_END = object()
+
+
+def apply() -> None:
+    """Take ``PrefetchLoader`` for ``DataLoaderX`` where there is no CUDA."""
+    if not torch.cuda.is_available():
+        replace(data_utils, "DataLoaderX", PrefetchLoader)
+
+
+class PrefetchLoader(DataLoader):
+    """A ``DataLoader`` whose batches are prepared by a background thread while the model computes.
+
+    Args:
+        local_rank: accepted for the stock signature; batches stay on the CPU.
+        kwargs: of ``torch.utils.data.DataLoader``; memory is not pinned.
+    """
+
+    def __init__(self, local_rank: int = 0, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "pin_memory": False})
+        self.local_rank = local_rank
+
+    def __iter__(self) -> Iterator:
+        return PrefetchIterator(super().__iter__)
+
+    def shutdown(self) -> None:
+        """Nothing to do, each iterator ends its own thread; kept for the stock interface."""
+
+
+class PrefetchIterator:
+    """Iterates in a background thread, at most ten batches ahead, from the first ``next`` on.
+
+    An error in the thread is raised by ``next``. The thread ends when the iterator is exhausted,
+    closed, or no longer referenced.
+
+    Args:
+        start: returns the iterator to run ahead of; called at the first ``next``.
+    """
+
+    def __init__(self, start: Callable[[], Iterator]) -> None:
+        self._start = start
+        self._ahead: queue.Queue = queue.Queue(_DEPTH)
+        self._stop = threading.Event()
+        self._thread = None
+        self._finished = False
+        weakref.finalize(self, self._stop.set)
+
+    def __iter__(self) -> "PrefetchIterator":
+        return self
+
+    def __next__(self) -> Any:
+        if self._finished:
+            raise StopIteration
+        if self._thread is None:
+            # Workers are forked here: in the thread, locks held by the main one would stay locked in them
+            arguments = (self._start(), self._ahead, self._stop)
+            self._thread = threading.Thread(
+                target=_run_ahead, args=arguments, name="prefetch", daemon=True
+            )
+            self._thread.start()
+        item, error = self._ahead.get()
+        if item is _END or error is not None:
+            self._finished = True
+            self._thread.join()
+            raise error or StopIteration
+        return item
+
+    def close(self) -> None:
+        """Stop the thread and wait for it."""
+        self._finished = True
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+
+def _run_ahead(source: Iterator, ahead: queue.Queue, stop: threading.Event) -> None:
+    try:
+        for item in source:
+            if not _put((item, None), ahead, stop):
+                return
+        last = (_END, None)
+    except BaseException as error:  # whatever it is, the main thread has to hear of it
+        last = (None, error)
+    _put(last, ahead, stop)
+
+
+def _put(entry: tuple, ahead: queue.Queue, stop: threading.Event) -> bool:
+    while not stop.is_set():
+        try:
+            ahead.put(entry, timeout=0.1)
+            return True
+        except queue.Full:
+            continue
+    return False
