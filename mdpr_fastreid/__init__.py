@@ -1,14 +1,22 @@
 """MDPR (Mutual Distillation Learning for Person Re-Identification, arXiv 2401.06430) for stock FastReID.
 
-Importing this package mends what stock FastReID lacks on a current stack (``compat``) and registers
-the plugin's meta-architecture, head, losses and data sets in FastReID's own registries.
+Importing this package mends what stock FastReID lacks on a current stack (``compat``), registers the plugin's
+meta-architecture, head, losses and data sets in FastReID's own registries, and adds the plugin's keys to the
+defaults that ``fastreid.config.get_cfg()`` gives from then on.
 """
 
 from mdpr_fastreid import compat
 
 compat.apply()
 
-from mdpr_fastreid.config import add_mdpr_config  # noqa: E402  (FastReID imports only after compat)
+# FastReID can be imported only after compat
+from fastreid.config import defaults  # noqa: E402
+
+from mdpr_fastreid import modeling  # noqa: E402, F401
+from mdpr_fastreid.config import add_mdpr_config  # noqa: E402
+from mdpr_fastreid.data import datasets  # noqa: E402, F401
+
+add_mdpr_config(defaults._C)
 
 __version__ = "0.1.0"
-__all__ = ["add_mdpr_config", "__version__"]
+__all__ = ["__version__", "add_mdpr_config"]

@@ -1,0 +1,8 @@
+"""The layers MDPR is made of."""
+
+from mdpr_fastreid.modeling.layers.attention_maker import AttentionGuidance, AttentionMaker, foreground
+from mdpr_fastreid.modeling.layers.attention_pooling import AttentionPooling
+from mdpr_fastreid.modeling.layers.circle_softmax import CircleSoftmax
+from mdpr_fastreid.modeling.layers.embedding import Embedding
+
+__all__ = ["AttentionGuidance", "AttentionMaker", "AttentionPooling", "CircleSoftmax", "Embedding", "foreground"]

@@ -1,0 +1,74 @@
+"""The part of MDPR that starts from pretrained weights: a shared trunk and a copy of stages 3 and 4 a branch."""
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from mdpr_fastreid.modeling.backbones.stages import split_stages
+
+
+class Stages(nn.Module):
+    """A branch's own copy of stages 3 and 4.
+
+    Shapes:
+        ``[B, C2, 2h, 2w]`` -> ``[B, C4, h, w]``; ``stage3`` alone gives ``[B, C3, h, w]``.
+    """
+
+    def __init__(self, stage3: nn.Module, stage4: nn.Module):
+        super().__init__()
+        self.stage3 = stage3
+        self.stage4 = stage4
+
+    def forward(self, shared: torch.Tensor) -> torch.Tensor:
+        return self.stage4(self.stage3(shared))
+
+
+class StageShapes(NamedTuple):
+    """What stages 3 and 4 give for an input size."""
+
+    channels3: int
+    channels4: int
+    rows: int
+    columns: int
+
+
+class BranchedBackbone(nn.Module):
+    """A trunk (stem, stages 1 and 2) that branches share, and stages 3 and 4 once for each of them.
+
+    It is one module so that what FastReID does to ``backbone`` (pretrained weights, ``MODEL.FREEZE_LAYERS``)
+    reaches all of it. The branches' copies start from the same weights.
+
+    Args:
+        backbone: a FastReID backbone with a stem and four stages.
+        branches: names of the branches; each becomes a child of type :class:`Stages`.
+
+    Raises:
+        ValueError: the backbone has no stages, or its last one reduces the map.
+    """
+
+    def __init__(self, backbone: nn.Module, branches: tuple[str, ...]):
+        super().__init__()
+        self.trunk, stage3, stage4 = split_stages(backbone)
+        for branch in branches:
+            self.add_module(branch, Stages(copy.deepcopy(stage3), copy.deepcopy(stage4)))
+        self._first = branches[0]
+
+    def shapes(self, image_size: tuple[int, int]) -> StageShapes:
+        """Channels and map size for images of ``(height, width)``, found without computing anything.
+
+        Raises:
+            ValueError: the maps of stages 3 and 4 differ in size.
+        """
+        with torch.no_grad():
+            pieces = (self.trunk, *getattr(self, self._first).children())
+            trunk, stage3, stage4 = (copy.deepcopy(piece).to("meta").eval() for piece in pieces)
+            x3 = stage3(trunk(torch.empty(1, 3, *image_size, device="meta")))
+            x4 = stage4(x3)
+        if x3.shape[2:] != x4.shape[2:]:
+            raise ValueError(
+                "MDPR joins the maps of stages 3 and 4, so stage 4 must keep the size of stage 3: set "
+                f"MODEL.BACKBONE.LAST_STRIDE to 1 (maps are {tuple(x3.shape[2:])} and {tuple(x4.shape[2:])} now)."
+            )
+        return StageShapes(x3.size(1), x4.size(1), x4.size(2), x4.size(3))
