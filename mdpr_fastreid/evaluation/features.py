@@ -1,0 +1,82 @@
+"""What the functions of this package accept as features, and the errors for what they do not."""
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+Features = np.ndarray | torch.Tensor
+
+
+def as_features(features: Features, name: str, width: int | None = None, directed: bool = False) -> torch.Tensor:
+    """Check features and return them as a contiguous float32 tensor on the device they are on.
+
+    Args:
+        features: ``[N, D]`` NumPy array or tensor, of any float or integer type.
+        name: what the features are called in an error, such as ``query``.
+        width: the ``D`` to insist on, if any.
+        directed: insist on features other than zero, which have a direction.
+
+    Raises:
+        ValueError: not a matrix, no row or no column, another width, a value that is NaN or infinite, or, where
+            ``directed``, a row of zeros.
+    """
+    tensor = torch.as_tensor(np.ascontiguousarray(features) if isinstance(features, np.ndarray) else features).detach()
+    if tensor.ndim != 2:
+        raise ValueError(f"{name} features must be a matrix [N, D], got shape {tuple(tensor.shape)}")
+    if tensor.shape[0] == 0:
+        raise ValueError(f"{name} features are empty: there is no {name} image")
+    if tensor.shape[1] == 0:
+        raise ValueError(f"{name} features have zero length: shape {tuple(tensor.shape)}")
+    if width is not None and tensor.shape[1] != width:
+        raise ValueError(f"{name} features are {tensor.shape[1]} wide, the others {width}")
+    tensor = tensor.to(torch.float32).contiguous()
+    # The sum of squares is also what is not finite or zero, and it needs no copy of the features
+    energy = squared_norms(tensor)
+    if not torch.isfinite(energy).all():
+        row = int((~torch.isfinite(energy)).nonzero()[0])
+        raise ValueError(f"{name} features have NaN, infinite or too large values, first in row {row}")
+    if directed and not energy.all():
+        row = int((energy == 0).nonzero()[0])
+        raise ValueError(f"{name} features have zero length in row {row}: all its values are zero")
+    return tensor
+
+
+def joined(query: Features, gallery: Features) -> torch.Tensor:
+    """Query features, then gallery features, checked: ``[Q + G, D]`` on the device of the query.
+
+    Raises:
+        ValueError: as :func:`as_features`, and where the widths differ.
+    """
+    query = as_features(query, "query", directed=True)
+    gallery = as_features(gallery, "gallery", width=query.shape[1], directed=True)
+    return torch.cat((query, gallery.to(query.device)))
+
+
+def squared_norms(features: torch.Tensor) -> torch.Tensor:
+    """Squared euclidean norm of each row: ``[N]``."""
+    return torch.linalg.vector_norm(features, dim=1).square_()
+
+
+def given_back(result: torch.Tensor, given: Features) -> Features:
+    """``result`` as the kind of array the caller gave: a tensor, or NumPy for NumPy."""
+    return result if isinstance(given, torch.Tensor) else result.numpy()
+
+
+def row_slices(rows: int, columns: int, elements: int = 2**22) -> Iterator[slice]:
+    """Slices over ``rows`` rows of ``columns`` elements each, about ``elements`` at a time."""
+    step = max(1, elements // max(columns, 1))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Products in true float32 on a GPU: TF32 would swap neighbours that lie close together."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
