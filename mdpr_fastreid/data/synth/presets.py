@@ -1,0 +1,88 @@
+"""The named sets: how many identities and images, and how hard. Every difficulty is a field of its own."""
+
+from dataclasses import asdict, dataclass, fields, replace
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What one rendered set is made of.
+
+    The counts are those of the folders: ``gallery_images`` counts identities' images and distractors (``0000``) as
+    Market-1501 counts them, ``junk_images`` (``-1``) lie in the gallery's folder besides. Difficulties from ``viewpoint``
+    on are strengths or shares in ``[0, 1]``, 0 being none; they can be changed one at a time with :func:`adjusted`.
+    """
+
+    name: str
+    train_identities: int
+    test_identities: int
+    train_images: int
+    query_images: int
+    gallery_images: int
+    distractor_images: int
+    junk_images: int
+    train_tracklets: int
+    test_tracklets: int
+    frames: int
+    cameras: int = 6
+    look_alikes: int = 4
+    """Identities in a group that shares everything but one local detail each; 1 means no look-alikes."""
+    viewpoint: float = 1.0
+    """Share of images not seen from the front but from one of eight directions."""
+    illumination: float = 0.6
+    """How far cameras differ in exposure, white balance, contrast and saturation, and moments in light."""
+    occlusion: float = 0.2
+    """Share of images with furniture, a vehicle or another pedestrian in front (queries: ``query_occlusion``)."""
+    query_occlusion: float = -1.0
+    """The same share for query images; negative means as ``occlusion``."""
+    box_error: float = 0.5
+    """How far the detector's box is shifted, too large, or cuts off feet or head."""
+    crowd: float = 0.2
+    """Share of images with another pedestrian behind."""
+    sensor: float = 0.5
+    """Noise, blur, loss of resolution and JPEG compression."""
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset("tiny", 16, 16, 256, 32, 200, 12, 8, 16, 16, 4),
+        Preset("demo", 64, 64, 1_300, 128, 900, 60, 40, 64, 64, 6),
+        Preset("base", 751, 750, 12_936, 3_368, 15_913, 2_798, 3_819, 751, 750, 4),
+        Preset("occluded", 702, 519, 15_618, 2_210, 17_661, 0, 0, 702, 519, 4, occlusion=0.3, query_occlusion=1.0),
+        Preset("video", 625, 636, 5_000, 1_980, 5_088, 0, 0, 8_298, 9_330, 8),
+    )
+}
+
+_COUNTS = [field.name for field in fields(Preset) if field.type is int and field.name not in ("cameras", "look_alikes")]
+KNOBS = [field.name for field in fields(Preset) if field.name not in ("name", *_COUNTS)]
+
+
+def adjusted(preset: Preset, settings: dict[str, str]) -> Preset:
+    """A preset with some knobs changed.
+
+    Args:
+        preset: where to start from.
+        settings: knob to value, as typed: ``{"occlusion": "0.6"}``.
+
+    Raises:
+        ValueError: for a knob that does not exist, or a value that it cannot take.
+    """
+    changes: dict[str, float | int] = {}
+    for knob, text in settings.items():
+        if knob not in KNOBS:
+            raise ValueError(f"no knob is called {knob!r}; there are {', '.join(KNOBS)}")
+        whole = isinstance(getattr(preset, knob), int)
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            raise ValueError(f"{knob} takes a {'whole ' if whole else ''}number, not {text!r}") from None
+        low, high = {"cameras": (2, 6), "look_alikes": (1, 8), "query_occlusion": (-1, 1)}.get(knob, (0, 1))
+        if not low <= value <= high:
+            raise ValueError(f"{knob} lies between {low} and {high}, {text} does not")
+        changes[knob] = value
+    return replace(preset, **changes)
+
+
+def describe(preset: Preset) -> dict[str, str | int | float]:
+    """The preset as plain data, for the manifest."""
+    return asdict(preset)

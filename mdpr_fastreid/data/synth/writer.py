@@ -1,0 +1,346 @@
+"""Renders a set into a folder, so that a folder either holds the whole of it or is named ``*.partial``."""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from multiprocessing import get_all_start_methods, get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from mdpr_fastreid.data.synth.camera import make_camera
+from mdpr_fastreid.data.synth.canvas import PARTS
+from mdpr_fastreid.data.synth.identity import TEST, TRAIN, Identity, look_alike_group, make_identity
+from mdpr_fastreid.data.synth.plan import QUERY_FOLDER, Job, identity_number, plan
+from mdpr_fastreid.data.synth.presets import Preset, describe
+from mdpr_fastreid.data.synth.shot import Picture, make_moment, shoot, walk
+from mdpr_fastreid.data.synth.texture import garment_colours
+
+RENDERER_VERSION = 1
+"""Goes up with every change that changes a pixel."""
+
+MANIFEST, JOURNAL = "manifest.json", "journal.jsonl"
+PART_COLOURS = (
+    0,
+    0,
+    0,
+    120,
+    70,
+    30,
+    250,
+    200,
+    160,
+    220,
+    40,
+    40,
+    250,
+    140,
+    90,
+    40,
+    80,
+    220,
+    160,
+    200,
+    250,
+    250,
+    230,
+    40,
+    40,
+    180,
+    80,
+)
+"""The masks' palette: one RGB triple for each of :data:`PARTS`."""
+
+
+class RenderError(Exception):
+    """A set that cannot be rendered or is not what it should be; the message names the way out."""
+
+
+class Request(NamedTuple):
+    """What decides every pixel: preset, seed and ``(height, width)``."""
+
+    preset: Preset
+    seed: int
+    size: tuple[int, int]
+
+    def spec(self) -> dict:
+        """The request as it stands in the manifest."""
+        return {
+            "renderer": RENDERER_VERSION,
+            "preset": describe(self.preset),
+            "seed": self.seed,
+            "size": list(self.size),
+        }
+
+
+def set_folder(root: str | os.PathLike, preset_name: str) -> Path:
+    """Where a preset lies under a data root."""
+    return Path(root) / f"synthreid-{preset_name}"
+
+
+def mask_path(image: str | os.PathLike) -> str:
+    """The mask of an image of a rendered set: ``SET/query/x.jpg`` has ``SET/masks/query/x.png``."""
+    image = Path(image)
+    return str(image.parent.parent / "masks" / image.parent.name / f"{image.stem}.png")
+
+
+def identity_of(request: Request, split: int, index: int) -> Identity:
+    """Identity ``index`` of a split of the set."""
+    preset = request.preset
+    count = preset.train_identities if split == TRAIN else preset.test_identities
+    return make_identity(request.seed, split, index, count, preset.look_alikes)
+
+
+def pictures(request: Request, job: Job) -> Iterator[tuple[str, int, Picture]]:
+    """Render a job: yields name, JPEG quality and picture of each image."""
+    preset, seed = request.preset, request.seed
+    who = identity_of(request, job.split, job.index) if job.index >= 0 else None
+    occlusion = preset.occlusion
+    if job.folder == QUERY_FOLDER and preset.query_occlusion >= 0:
+        occlusion = preset.query_occlusion
+    cameras = {number: make_camera(seed, number, preset) for number in set(job.cameras)}
+    if job.kind == "tracklet":
+        camera = cameras[job.cameras[0]]
+        moments = walk(make_moment(job.key, preset, camera, occlusion), len(job.names))
+    else:
+        moments = [
+            make_moment((*job.key, k), preset, cameras[number], occlusion, job.kind == "junk")
+            for k, number in enumerate(job.cameras)
+        ]
+    for k, (name, number, moment) in enumerate(zip(job.names, job.cameras, moments, strict=True)):
+        if job.kind == "junk":
+            who = identity_of(request, TEST, (job.index + k) % preset.test_identities)
+        camera = cameras[number]
+        yield name, camera.quality, shoot(seed, who, camera, moment, request.size)
+
+
+def _encode(picture: Picture, quality: int) -> tuple[bytes, bytes]:
+    image, mask = io.BytesIO(), io.BytesIO()
+    Image.fromarray(picture.rgb).save(image, "JPEG", quality=quality, subsampling=2, optimize=False)
+    palette = Image.fromarray(picture.parts)
+    palette.putpalette(PART_COLOURS)
+    palette.save(mask, "PNG", compress_level=4)
+    return image.getvalue(), mask.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _render_job(request: Request, folder: Path, job: Job) -> dict[str, str]:
+    """Render and write one job; returns its three digests."""
+    digests = {kind: hashlib.sha256() for kind in ("rendered", "pixels", "files")}
+    for name, quality, picture in pictures(request, job):
+        image, mask = _encode(picture, quality)
+        _write(folder / job.folder / f"{name}.jpg", image)
+        _write(folder / "masks" / job.folder / f"{name}.png", mask)
+        digests["rendered"].update(picture.rgb.tobytes() + picture.parts.tobytes())
+        digests["pixels"].update(np.asarray(Image.open(io.BytesIO(image))).tobytes())
+        digests["files"].update(image + mask)
+    return {kind: digest.hexdigest() for kind, digest in digests.items()}
+
+
+def _file_digest(folder: Path, job: Job) -> str:
+    digest = hashlib.sha256()
+    for name in job.names:
+        for path in (folder / job.folder / f"{name}.jpg", folder / "masks" / job.folder / f"{name}.png"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _split_hashes(jobs: list[Job], digests: list[dict[str, str]]) -> dict[str, dict]:
+    """One entry a folder: how many images, and a hash of the jobs' digests in order for each kind of digest."""
+    splits: dict[str, dict] = {}
+    for job, digest in zip(jobs, digests, strict=True):
+        entry = splits.setdefault(job.folder, {"images": 0, **{kind: hashlib.sha256() for kind in digest}})
+        entry["images"] += len(job.names)
+        for kind, value in digest.items():
+            entry[kind].update(value.encode())
+    return {
+        folder: {key: value if key == "images" else value.hexdigest() for key, value in entry.items()}
+        for folder, entry in splits.items()
+    }
+
+
+def _identities(request: Request) -> dict[str, dict]:
+    preset, entries = request.preset, {}
+    for split, name, count in ((TRAIN, "train", preset.train_identities), (TEST, "test", preset.test_identities)):
+        for index in range(count):
+            who = identity_of(request, split, index)
+            entries[f"{identity_number(preset, split, index):04d}"] = {
+                "split": name,
+                "group": look_alike_group(index, count, preset.look_alikes)[0],
+                **asdict(who),
+                "colours": garment_colours(who),
+            }
+    return entries
+
+
+@contextmanager
+def _alone(root: Path, name: str) -> Iterator[None]:
+    """Hold the set's lock; other processes wait. The system frees it when the process ends, however it ends."""
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / f".{name}.lock", "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def read_manifest(folder: Path) -> dict:
+    """The manifest of a rendered set.
+
+    Raises:
+        RenderError: when there is none or it cannot be read.
+    """
+    try:
+        return json.loads((folder / MANIFEST).read_text())
+    except FileNotFoundError:
+        raise RenderError(
+            f"{folder} has no {MANIFEST}: it is no rendered set; name another folder or delete it"
+        ) from None
+    except ValueError:
+        raise RenderError(f"{folder / MANIFEST} is damaged; delete {folder} and render again") from None
+
+
+def _check_spec(folder: Path, request: Request) -> None:
+    found, wanted = read_manifest(folder).get("spec", {}), request.spec()
+    if found == wanted:
+        return
+    flat = [{**spec.get("preset", {}), **{k: v for k, v in spec.items() if k != "preset"}} for spec in (found, wanted)]
+    changed = [
+        f"{key} {flat[0].get(key)} instead of {flat[1][key]}" for key in flat[1] if flat[0].get(key) != flat[1][key]
+    ]
+    raise RenderError(f"{folder} holds another set ({', '.join(changed)}); choose another root, or delete it first")
+
+
+def verify(folder: Path, request: Request) -> None:
+    """Compare a rendered set with its manifest, file by file.
+
+    Raises:
+        RenderError: naming what is missing or changed.
+    """
+    _check_spec(folder, request)
+    jobs = plan(request.preset, request.seed)
+    try:
+        digests = [{"files": _file_digest(folder, job)} for job in jobs]
+    except FileNotFoundError as error:
+        raise RenderError(f"{error.filename} is missing; delete {folder} and render again") from None
+    for name, entry in _split_hashes(jobs, digests).items():
+        if entry["files"] != read_manifest(folder)["splits"][name]["files"]:
+            raise RenderError(f"files in {folder / name} are not what was rendered; delete {folder} and render again")
+
+
+def _resume(partial: Path, request: Request) -> list[dict[str, str]]:
+    """Digests of the jobs that an interrupted run has finished; clears what another request left behind."""
+    header = json.dumps(request.spec(), sort_keys=True)
+    try:
+        lines = (partial / JOURNAL).read_text().split("\n")
+        if lines[0] == header:
+            # What follows the last line break was being written when the run ended.
+            return [json.loads(line) for line in lines[1:-1]]
+    except (FileNotFoundError, ValueError):
+        pass
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    (partial / JOURNAL).write_text(header + "\n")
+    return []
+
+
+def _run(request: Request, partial: Path, jobs: list[Job], workers: int) -> Iterator[dict[str, str]]:
+    if workers == 1:
+        for job in jobs:
+            yield _render_job(request, partial, job)
+        return
+    method = "fork" if "fork" in get_all_start_methods() else "spawn"
+    with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
+        repeat = len(jobs)
+        try:
+            yield from pool.map(_render_job, [request] * repeat, [partial] * repeat, jobs, chunksize=4)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _render(request: Request, folder: Path, workers: int, progress: Callable[[int, int], None]) -> None:
+    partial = folder.with_name(folder.name + ".partial")
+    jobs = plan(request.preset, request.seed)
+    total = sum(len(job.names) for job in jobs)
+    digests = _resume(partial, request)
+    done = sum(len(job.names) for job in jobs[: len(digests)])
+    progress(done, total)
+    todo = jobs[len(digests) :]
+    with open(partial / JOURNAL, "a") as journal:
+        for job, digest in zip(todo, _run(request, partial, todo, workers), strict=True):
+            digests.append(digest)
+            journal.write(json.dumps(digest) + "\n")
+            journal.flush()
+            done += len(job.names)
+            progress(done, total)
+    (partial / "identities.json").write_text(json.dumps(_identities(request), indent=1))
+    manifest = {
+        "spec": request.spec(),
+        "parts": list(PARTS),
+        "cameras": [asdict(make_camera(request.seed, k, request.preset)) for k in range(request.preset.cameras)],
+        "splits": _split_hashes(jobs, digests),
+    }
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    (partial / JOURNAL).unlink()
+    partial.rename(folder)
+
+
+def ensure(
+    root: str | os.PathLike,
+    preset: Preset,
+    seed: int = 0,
+    size: tuple[int, int] = (128, 64),
+    workers: int = 1,
+    check: bool = False,
+    as_found: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:
+    """Render a set unless it is there, and return its folder ``ROOT/synthreid-NAME``.
+
+    One process renders while others that ask for the same set wait. What is interrupted stays in ``*.partial`` and is taken up
+    by the next call with the same request.
+
+    Args:
+        root: the data root.
+        preset: what to render.
+        seed: of everything.
+        size: height and width of the images in pixels.
+        workers: processes; the pixels do not depend on it.
+        check: whether a set that is there is compared with its hashes, or only with the request.
+        as_found: whether to take a set of another seed, size or knobs that lies in the folder already.
+        progress: called with the images done and their total.
+
+    Raises:
+        RenderError: when the folder holds another or a damaged set, or the disk is full or not writable.
+    """
+    request, folder = Request(preset, seed, size), set_folder(root, preset.name)
+    try:
+        if not folder.exists():
+            with _alone(Path(root), folder.name):
+                if not folder.exists():
+                    _render(request, folder, workers, progress)
+                    return folder
+        if as_found:
+            read_manifest(folder)
+        elif check:
+            verify(folder, request)
+        else:
+            _check_spec(folder, request)
+    except OSError as error:
+        where = error.filename or folder
+        raise RenderError(
+            f"cannot write {where}: {error.strerror}; make room or choose another root, and run it again to go on"
+        ) from error
+    return folder
