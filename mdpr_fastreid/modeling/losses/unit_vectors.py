@@ -15,4 +15,4 @@ def unit_vectors(vectors: torch.Tensor) -> torch.Tensor:
     vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
     squared = vectors.square().sum(dim=-1, keepdim=True)
     zero = squared == 0
-    return vectors * squared.masked_fill(zero, 1).rsqrt()
+    return vectors * squared.masked_fill(zero, 1).rsqrt().masked_fill(zero, 0)
