@@ -8,8 +8,23 @@ import importlib
 # In this order: the toolbox has to be importable before anything in it can be mended
 MENDS = (
     "removed_imports",
+    "spawned_processes",
+    "registry_names",
     "cpu_device",
     "cpu_loader",
+    "loader_building",
+    "image_transforms",
+    "input_batches",
+    "weight_files",
+    "pretrained_weights",
+    "optimizers",
+    "schedules",
+    "mixed_precision",
+    "process_groups",
+    "checkpoint_files",
+    "training_loop",
+    "seeding",
+    "ranking",
 )
 
 _applied = False

@@ -38,8 +38,13 @@ class PrefetchLoader(DataLoader):
         super().__init__(**{**kwargs, "pin_memory": False})
         self.local_rank = local_rank
 
+    # Off, the loader's workers still prefetch, but nothing draws random numbers beside the main thread
+    runs_ahead = True
+
     def __iter__(self) -> Iterator:
-        return PrefetchIterator(super().__iter__)
+        if self.runs_ahead:
+            return PrefetchIterator(super().__iter__)
+        return (batch for start in [super().__iter__] for batch in start())
 
     def shutdown(self) -> None:
         """Nothing to do, each iterator ends its own thread; kept for the stock interface."""

@@ -1,0 +1,67 @@
+"""Ends of a training run that stock does not survive, always.
+
+* Evaluation follows a training that failed in its last epoch: in a distributed run it waits for the process that
+  is gone, in any run it hides the error.
+* ``TEST.EVAL_PERIOD`` 0 divides by zero, a negative one fails an assertion after the whole training.
+* Resuming a run that was complete ends in an AttributeError.
+
+Can go when FastReID's trainer covers them.
+"""
+
+import functools
+import logging
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+
+from fastreid.engine.defaults import DefaultTrainer
+from fastreid.engine.hooks import EvalHook
+from fastreid.engine.train_loop import TrainerBase
+from fastreid.utils import comm
+
+from mdpr_fastreid.cli import UsageError
+
+
+def apply() -> None:
+    """Mend ``EvalHook.after_train`` and ``DefaultTrainer.train``."""
+    EvalHook.after_train = _evaluating_only_success(EvalHook.after_train)
+    DefaultTrainer.train = _train
+    logging.getLogger("fastreid.engine.train_loop").addFilter(_is_no_usage_error)
+
+
+def _evaluating_only_success(stock_after_train: Callable) -> Callable:
+    @functools.wraps(stock_after_train)
+    def after_train(self: EvalHook) -> None:
+        # TrainerBase calls this in a `finally`, where an error on its way out can be seen
+        if sys.exc_info()[0] is None and self._period > 0:
+            stock_after_train(self)
+
+    return after_train
+
+
+def _train(self: DefaultTrainer) -> OrderedDict | None:
+    """Train to ``SOLVER.MAX_EPOCH``, or evaluate a run that is there already.
+
+    Returns:
+        The last results on the main process, None elsewhere and with ``TEST.EVAL_PERIOD`` below 1.
+    """
+    logger = logging.getLogger("fastreid")
+    if self.start_epoch >= self.max_epoch:
+        logger.info(
+            f"Training is complete: {self.start_epoch} of {self.max_epoch} epochs (SOLVER.MAX_EPOCH)"
+        )
+        self._last_eval_results = self.test(self.cfg, self.model)
+    else:
+        TrainerBase.train(self, self.start_epoch, self.max_epoch, self.iters_per_epoch)
+    if not comm.is_main_process():
+        return None
+    if not hasattr(self, "_last_eval_results"):
+        logger.warning(
+            f"TEST.EVAL_PERIOD is {self.cfg.TEST.EVAL_PERIOD}: nothing was evaluated"
+        )
+    return getattr(self, "_last_eval_results", None)
+
+
+def _is_no_usage_error(record: logging.LogRecord) -> bool:
+    """A mistake of the user's is printed once, where the run ends, without the traceback stock adds."""
+    return not (record.exc_info and isinstance(record.exc_info[1], UsageError))
