@@ -25,6 +25,7 @@ MENDS = (
     "training_loop",
     "seeding",
     "ranking",
+    "distances",
 )
 
 _applied = False

@@ -13,6 +13,7 @@ import warnings
 import numpy as np
 from fastreid.evaluation import reid_evaluation
 
+from mdpr_fastreid.compat.replacing import replace
 from mdpr_fastreid.evaluation.ranking import rank_metrics, single_shot_metrics
 from mdpr_fastreid.evaluation.roc import pair_scores, roc_curve
 
@@ -24,10 +25,10 @@ with warnings.catch_warnings():
 def apply() -> None:
     """Rank with :mod:`mdpr_fastreid.evaluation`, unless the toolbox's extension is there already built."""
     if not rank.IS_CYTHON_AVAI:
-        rank.evaluate_rank = _evaluate_rank
+        replace(rank, "evaluate_rank", _evaluate_rank)
         reid_evaluation.ReidEvaluator._compile_dependencies = _compile_nothing
     if not roc.IS_CYTHON_AVAI:
-        roc.evaluate_roc = _evaluate_roc
+        replace(roc, "evaluate_roc", _evaluate_roc)
         reid_evaluation.metrics = types.SimpleNamespace(roc_curve=roc_curve)
 
 
@@ -42,7 +43,9 @@ def _evaluate_rank(
     use_cython: bool = True,
 ) -> tuple:
     if use_metric_cuhk03:
-        return single_shot_metrics(distmat, q_pids, g_pids, q_camids, g_camids, max_rank)
+        return single_shot_metrics(
+            distmat, q_pids, g_pids, q_camids, g_camids, max_rank
+        )
     return tuple(rank_metrics(distmat, q_pids, g_pids, q_camids, g_camids, max_rank))
 
 

@@ -138,30 +138,29 @@ def jaccard_distances(encoding: SparseRows, num_query: int, first_gallery: int) 
     image = torch.repeat_interleave(encoding.starts[first_gallery:].diff())[order]
     value = encoding.values[skipped:][order]
 
-    distances = encoding.values.new_empty(num_query, num_gallery)
     row_of_entry = torch.repeat_interleave(encoding.starts[: num_query + 1].diff())
-    for rows in row_slices(num_query, num_gallery, _block_elements(distances)):
-        minima = distances[rows].zero_()
-        held = slice(int(encoding.starts[rows.start]), int(encoding.starts[rows.stop]))
-        for entries in _even_parts(held, lengths[encoding.columns[held]], _block_elements(distances)):
-            columns = encoding.columns[entries]
-            position, entry = _ranges(starts[columns], lengths[columns])
-            smaller = torch.minimum(encoding.values[entries][entry], value[position])
-            cell = (row_of_entry[entries][entry] - rows.start) * num_gallery + image[position]
-            minima.view(-1).index_add_(0, cell, smaller)
-        minima.div_(2 - minima).neg_().add_(1).clamp_(min=0)
+    costs = torch.zeros(num_query, dtype=torch.int64, device=lengths.device)
+    costs.index_add_(0, row_of_entry, lengths[encoding.columns[: len(row_of_entry)]])
+    # Images that share nothing stay at 1; where they share, a cell first holds 1 - m, so that one array is enough
+    distances = encoding.values.new_ones(num_query, num_gallery)
+    for rows in _even_parts(costs, _block_elements(distances)):
+        entries = slice(int(encoding.starts[rows.start]), int(encoding.starts[rows.stop]))
+        columns = encoding.columns[entries]
+        position, entry = _ranges(starts[columns], lengths[columns])
+        smaller = torch.minimum(encoding.values[entries][entry], value[position])
+        cell = (row_of_entry[entries][entry] - rows.start) * num_gallery + image[position]
+        cells = distances[rows].view(-1)
+        cells.index_add_(0, cell, smaller, alpha=-1)
+        rest = cells[cell].clamp_(min=0)
+        cells[cell] = 2 * rest / (1 + rest)
     return distances
 
 
-def _even_parts(entries: slice, costs: torch.Tensor, limit: int) -> list[slice]:
-    """Cut a run of entries where their costs add up to ``limit``: one image may be in the sets of all others."""
-    total = costs.cumsum(0)
-    if not len(total) or int(total[-1]) <= limit:
-        return [entries]
-    steps = torch.arange(limit, int(total[-1]), limit, device=costs.device)
-    cuts = torch.searchsorted(total, steps).add_(1).unique().tolist()
-    edges = [0, *(cut for cut in cuts if cut < len(total)), len(total)]
-    return [slice(entries.start + low, entries.start + high) for low, high in zip(edges, edges[1:], strict=False)]
+def _even_parts(costs: torch.Tensor, limit: int) -> list[slice]:
+    """Slices over rows whose costs add up to about ``limit``: one image may be in the sets of all others."""
+    part = costs.cumsum(0) // limit
+    edges = [0, *(part.diff().nonzero().flatten() + 1).tolist(), len(costs)]
+    return [slice(low, high) for low, high in zip(edges, edges[1:], strict=False)]
 
 
 def _ranges(starts: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
