@@ -9,3 +9,5 @@ import tempfile
 _DATA_ROOT = tempfile.mkdtemp(prefix="mdpr-tests-")
 atexit.register(shutil.rmtree, _DATA_ROOT, ignore_errors=True)
 os.environ["FASTREID_DATASETS"] = _DATA_ROOT
+
+import mdpr_fastreid  # noqa: E402, F401  (stock FastReID cannot be imported everywhere before its mends)
