@@ -8,7 +8,8 @@ config asks for the CPU. Can go when FastReID's loader asks whether there is a C
 import queue
 import threading
 import weakref
-from typing import Any, Callable, Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from fastreid.data import data_utils
@@ -77,9 +78,7 @@ class PrefetchIterator:
         if self._thread is None:
             # Workers are forked here: in the thread, locks held by the main one would stay locked in them
             arguments = (self._start(), self._ahead, self._stop)
-            self._thread = threading.Thread(
-                target=_run_ahead, args=arguments, name="prefetch", daemon=True
-            )
+            self._thread = threading.Thread(target=_run_ahead, args=arguments, name="prefetch", daemon=True)
             self._thread.start()
         item, error = self._ahead.get()
         if item is _END or error is not None:
@@ -102,7 +101,7 @@ def _run_ahead(source: Iterator, ahead: queue.Queue, stop: threading.Event) -> N
             if not _put((item, None), ahead, stop):
                 return
         last = (_END, None)
-    except BaseException as error:  # whatever it is, the main thread has to hear of it
+    except BaseException as error:  # noqa: BLE001  (whatever it is, the main thread has to hear of it)
         last = (None, error)
     _put(last, ahead, stop)
 

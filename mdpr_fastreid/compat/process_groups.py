@@ -32,9 +32,7 @@ _TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTE
 
 def apply() -> None:
     """Mend ``launch`` and the wrapping of a model for several processes."""
-    stock_module = sys.modules[
-        "fastreid.engine.launch"
-    ]  # `fastreid.engine.launch` itself is the function
+    stock_module = sys.modules["fastreid.engine.launch"]  # `fastreid.engine.launch` itself is the function
     replace(stock_module, "launch", launch)
     defaults.DistributedDataParallel = _distributed_on_its_device
 
@@ -70,43 +68,30 @@ def launch(
     elif num_machines * num_gpus_per_machine <= 1:
         main_func(*args)
     else:
-        _spawn(
-            main_func, num_gpus_per_machine, num_machines, machine_rank, dist_url, args
-        )
+        _spawn(main_func, num_gpus_per_machine, num_machines, machine_rank, dist_url, args)
 
 
 def _join_group(main_func: Callable, args: tuple) -> None:
     given = dist.is_initialized()
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
     if not given:
         dist.init_process_group(_backend())
     machines: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(machines, os.environ.get("GROUP_RANK", "0"))
-    _set_local_groups(
-        [
-            [rank for rank, at in enumerate(machines) if at == m]
-            for m in dict.fromkeys(machines)
-        ]
-    )
+    _set_local_groups([[rank for rank, at in enumerate(machines) if at == m] for m in dict.fromkeys(machines)])
     main_func(*args)
     if not given:
         _leave_group()
 
 
-def _spawn(
-    main_func, num_processes, num_machines, machine_rank, dist_url, args
-) -> None:
+def _spawn(main_func, num_processes, num_machines, machine_rank, dist_url, args) -> None:
     if torch.cuda.is_available() and torch.cuda.device_count() < num_processes:
-        raise UsageError(
-            f"--num-gpus {num_processes}, but this machine has {torch.cuda.device_count()}"
-        )
+        raise UsageError(f"--num-gpus {num_processes}, but this machine has {torch.cuda.device_count()}")
     if dist_url in (None, "auto"):
         if num_machines > 1:
-            raise UsageError(
-                "several machines need the address of the first one: --dist-url tcp://HOST:PORT"
-            )
+            raise UsageError("several machines need the address of the first one: --dist-url tcp://HOST:PORT")
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
     with tempfile.TemporaryDirectory(prefix="fastreid-launch-") as folder:
         arguments = (
@@ -118,9 +103,7 @@ def _spawn(
             folder,
             args,
         )
-        context = mp.start_processes(
-            _worker, arguments, num_processes, join=False, start_method="spawn"
-        )
+        context = mp.start_processes(_worker, arguments, num_processes, join=False, start_method="spawn")
         try:
             while not context.join():
                 pass
@@ -144,15 +127,8 @@ def _worker(
         elif "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_processes))
         rank = machine_rank * num_processes + local_rank
-        dist.init_process_group(
-            _backend(), dist_url, world_size=num_machines * num_processes, rank=rank
-        )
-        _set_local_groups(
-            [
-                list(range(m * num_processes, (m + 1) * num_processes))
-                for m in range(num_machines)
-            ]
-        )
+        dist.init_process_group(_backend(), dist_url, world_size=num_machines * num_processes, rank=rank)
+        _set_local_groups([list(range(m * num_processes, (m + 1) * num_processes)) for m in range(num_machines)])
         main_func(*args)
         _leave_group()
     except Exception as error:
@@ -179,9 +155,7 @@ def _first_error(noticed: Exception, processes: list, folder: Path) -> Exception
     _, index, pid, usage, text = records[0]
     if usage is not None:
         return UsageError(usage)
-    return mp.ProcessRaisedException(
-        f"process {index} of {len(processes)} failed:\n{text}", index, pid
-    )
+    return mp.ProcessRaisedException(f"process {index} of {len(processes)} failed:\n{text}", index, pid)
 
 
 def _backend() -> str:
@@ -207,10 +181,6 @@ def _free_port() -> int:
     return sys.modules["fastreid.engine.launch"]._find_free_port()
 
 
-def _distributed_on_its_device(
-    model: torch.nn.Module, device_ids: list | None = None, **options: Any
-):
+def _distributed_on_its_device(model: torch.nn.Module, device_ids: list | None = None, **options: Any):
     on_cpu = next(model.parameters()).device.type == "cpu"
-    return DistributedDataParallel(
-        model, device_ids=None if on_cpu else device_ids, **options
-    )
+    return DistributedDataParallel(model, device_ids=None if on_cpu else device_ids, **options)

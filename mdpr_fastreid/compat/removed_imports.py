@@ -13,9 +13,9 @@ import collections.abc
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Iterator
 
 INSTALL_LINE = "pip install --no-deps fastreid==1.4.0"
 _TOOLBOX = (
@@ -57,10 +57,7 @@ def apply() -> None:
 @contextmanager
 def _lent_names() -> Iterator[None]:
     lends_mapping = not hasattr(collections, "Mapping")
-    lends_six = (
-        "torch._six" not in sys.modules
-        and importlib.util.find_spec("torch._six") is None
-    )
+    lends_six = "torch._six" not in sys.modules and importlib.util.find_spec("torch._six") is None
     if lends_mapping:
         collections.Mapping = collections.abc.Mapping
     if lends_six:

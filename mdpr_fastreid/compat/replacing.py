@@ -1,8 +1,8 @@
 """How a mend takes the place of a function of FastReID's: everywhere the old one is already bound."""
 
 import sys
+from collections.abc import Callable
 from types import FunctionType, ModuleType
-from typing import Callable
 
 
 def replace(module: ModuleType, name: str, new: Callable) -> Callable:
@@ -24,9 +24,7 @@ def replace(module: ModuleType, name: str, new: Callable) -> Callable:
         new.__doc__ = new.__doc__ or old.__doc__
     for other in [module, *sys.modules.values()]:
         namespace = getattr(other, "__dict__", None) or {}
-        for bound_name in [
-            key for key, value in list(namespace.items()) if value is old
-        ]:
+        for bound_name in [key for key, value in list(namespace.items()) if value is old]:
             if other is not sys.modules.get(new.__module__):
                 setattr(other, bound_name, new)
     return old

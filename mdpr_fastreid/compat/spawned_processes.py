@@ -18,12 +18,9 @@ def apply() -> None:
     following = getattr(ForkingPickler, "reducer_override", None)
 
     def reducer_override(self: ForkingPickler, obj: Any) -> Any:
-        if (
-            isinstance(obj, (type, FunctionType))
-            and (obj.__module__ or "").split(".")[0] == "fastreid"
-        ):
-            if _is_found(obj):
-                return find, (obj.__module__, obj.__qualname__)
+        is_named = isinstance(obj, (type, FunctionType)) and (obj.__module__ or "").split(".")[0] == "fastreid"
+        if is_named and _is_found(obj):
+            return find, (obj.__module__, obj.__qualname__)
         return following(self, obj) if following else NotImplemented
 
     ForkingPickler.reducer_override = reducer_override

@@ -1,0 +1,89 @@
+"""Progress of long work: a bar on a terminal, a line now and then elsewhere."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fastreid.engine.hooks import HookBase
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """How far a known amount of work is, shown on a terminal's stderr as a bar and elsewhere as log lines.
+
+    Args:
+        total: steps in all.
+        description: what is being done, e.g. "training".
+        done: steps done before, by an earlier run.
+    """
+
+    def __init__(self, total: int, description: str, done: int = 0) -> None:
+        self._total, self._description, self._first, self._done = total, description, done, done
+        self._start = self._last_line = time.monotonic()
+        self._on_terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=total, initial=done, desc=description, leave=False, disable=not self._on_terminal)
+
+    def step(self, note: str = "") -> None:
+        """One step more is done; ``note`` is shown beside it."""
+        self._done += 1
+        self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update()
+        now = time.monotonic()
+        if not self._on_terminal and now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            left = (now - self._start) / (self._done - self._first) * (self._total - self._done)
+            ending = f", {note}" if note else ""
+            logging.getLogger("fastreid").info(
+                f"{self._description}: {self._done} of {self._total}, {left:.0f} s left{ending}"
+            )
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        self._bar.close()
+
+
+class TrainingProgress(HookBase):
+    """Shows the iterations of a training run, with the loss."""
+
+    def before_train(self) -> None:
+        """Start at the iteration that the run starts at."""
+        self._progress = Progress(self.trainer.max_iter, "training", done=self.trainer.start_iter)
+
+    def after_step(self) -> None:
+        """Count the iteration."""
+        loss = self.trainer.storage.latest().get("total_loss")
+        self._progress.step(f"loss {loss[0]:.3f}" if loss else "")
+
+    def after_train(self) -> None:
+        """Take the bar off the terminal."""
+        self._progress.close()
+
+
+class LoaderWithProgress:
+    """A loader that shows how many of its batches were taken; everything else is the loader's own."""
+
+    def __init__(self, loader: DataLoader, description: str) -> None:
+        self._loader, self._description = loader, description
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator:
+        return _counted(self._loader, Progress(len(self._loader), self._description))
+
+
+def _counted(items: Iterable, progress: Progress) -> Iterator:
+    try:
+        for item in items:
+            yield item
+            progress.step()
+    finally:
+        progress.close()

@@ -1,0 +1,65 @@
+"""FastReID's trainer, showing its progress and never overwriting an earlier run."""
+
+import logging
+from pathlib import Path
+
+from fastreid.config import CfgNode
+from fastreid.engine import DefaultTrainer
+from fastreid.engine.hooks import HookBase
+from fastreid.evaluation.evaluator import DatasetEvaluator
+from fastreid.utils import comm
+
+from mdpr_fastreid.engine.progress import LoaderWithProgress, TrainingProgress
+
+
+class Trainer(DefaultTrainer):
+    """``DefaultTrainer`` with a progress display on the main process; trains any config of FastReID's."""
+
+    def build_hooks(self) -> list[HookBase]:
+        """The stock hooks and the progress display."""
+        hooks = super().build_hooks()
+        if comm.is_main_process():
+            hooks.append(TrainingProgress())
+        return hooks
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_dir: str | None = None
+    ) -> tuple[LoaderWithProgress, DatasetEvaluator]:
+        """The stock loader, with a progress display, and evaluator of one test set."""
+        loader, evaluator = super().build_evaluator(cfg, dataset_name, output_dir)
+        if comm.is_main_process():
+            loader = LoaderWithProgress(loader, f"inference on {dataset_name}")
+        return loader, evaluator
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Resume from the last checkpoint, or load ``MODEL.WEIGHTS`` and set an earlier run's checkpoints aside."""
+        super().resume_or_load(resume)
+        if not resume and comm.is_main_process() and self.cfg.OUTPUT_DIR:
+            set_aside_checkpoints(Path(self.cfg.OUTPUT_DIR))
+
+
+def set_aside_checkpoints(output_dir: Path) -> Path | None:
+    """Move the checkpoints of an earlier run into a folder ``earlier-<n>`` of their own, and say so.
+
+    Args:
+        output_dir: ``OUTPUT_DIR``.
+
+    Returns:
+        The new folder, or None if there was no checkpoint.
+    """
+    checkpoints = sorted(output_dir.glob("*.pth"))
+    if not checkpoints:
+        return None
+    number = 1
+    while (output_dir / f"earlier-{number}").exists():
+        number += 1
+    folder = output_dir / f"earlier-{number}"
+    folder.mkdir()
+    for path in [*checkpoints, *output_dir.glob("last_checkpoint")]:
+        path.rename(folder / path.name)
+    logging.getLogger("fastreid").warning(
+        f"{output_dir} held {len(checkpoints)} checkpoints of an earlier run, now in {folder}. "
+        "This run starts anew; --resume would have continued that one"
+    )
+    return folder

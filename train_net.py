@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""Train or evaluate any FastReID config, MDPR's included, with FastReID's command line.
+
+python train_net.py --config-file configs/MDPR/synthreid_r18.yml
+python train_net.py --config-file FILE --resume
+python train_net.py --config-file FILE --eval-only MODEL.WEIGHTS logs/model_final.pth
+python train_net.py --config-file FILE --num-gpus 2 SOLVER.IMS_PER_BATCH 128
+torchrun --nproc-per-node 2 train_net.py --config-file FILE
+"""
+
+import sys
+from argparse import Namespace
+
+import mdpr_fastreid  # noqa: F401  (mends FastReID, so it comes before any import of it)
+
+from fastreid.engine import default_argument_parser, default_setup  # isort: skip
+from fastreid.utils import comm
+from fastreid.utils.checkpoint import Checkpointer
+
+from mdpr_fastreid.cli import UsageError
+from mdpr_fastreid.engine import Trainer, config_from, print_results, run
+
+
+def main(args: Namespace) -> None:
+    """The work of one process."""
+    cfg = config_from(args)
+    if args.eval_only and not cfg.MODEL.WEIGHTS:
+        raise UsageError("--eval-only needs the weights to evaluate: MODEL.WEIGHTS path/to/model_final.pth")
+    default_setup(cfg, args)
+
+    if args.eval_only:
+        cfg.defrost()
+        cfg.MODEL.BACKBONE.PRETRAIN = False  # all weights come from MODEL.WEIGHTS
+        model = Trainer.build_model(cfg)
+        Checkpointer(model).load(cfg.MODEL.WEIGHTS)
+        results = Trainer.test(cfg, model)
+    else:
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        results = trainer.train()
+
+    if comm.is_main_process():
+        print_results(cfg, results)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, default_argument_parser()))
