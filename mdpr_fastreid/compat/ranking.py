@@ -43,9 +43,7 @@ def _evaluate_rank(
     use_cython: bool = True,
 ) -> tuple:
     if use_metric_cuhk03:
-        return single_shot_metrics(
-            distmat, q_pids, g_pids, q_camids, g_camids, max_rank
-        )
+        return single_shot_metrics(distmat, q_pids, g_pids, q_camids, g_camids, max_rank)
     return tuple(rank_metrics(distmat, q_pids, g_pids, q_camids, g_camids, max_rank))
 
 

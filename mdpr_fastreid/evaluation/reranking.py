@@ -66,9 +66,7 @@ def k_reciprocal_jaccard(query: Features, gallery: Features | None = None, k1: i
     return given_back(jaccard_distances(encoding, num_query, first_gallery), query)
 
 
-def rerank(
-    query: Features, gallery: Features, k1: int = 20, k2: int = 6, lambda_value: float = 0.3
-) -> Features:
+def rerank(query: Features, gallery: Features, k1: int = 20, k2: int = 6, lambda_value: float = 0.3) -> Features:
     """The paper's final distance: ``(1 - lambda) * jaccard + lambda * original`` (equation 12).
 
     The numbers are those of the authors' code, and of FastReID's ``re_ranking``, on the euclidean distances of the
@@ -164,16 +162,14 @@ class _FeatureDistances:
     ) -> None:
         self._features, self._norms, self._scale = features, squared_norms(features), scale
         images = torch.arange(len(features), device=features.device)[:, None] * len(features)
-        self._known, order = (images + neighbors).sort(dim=1)
-        self._nearest = nearest.gather(1, order)
+        known, order = (images + neighbors).sort(dim=1)
+        self._known, self._nearest = known.flatten(), nearest.gather(1, order).flatten()
 
     def __call__(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-        low, high = int(rows.min()), int(rows.max()) + 1
-        known, nearest = self._known[low:high].flatten(), self._nearest[low:high].flatten()
         key = rows * len(self._features) + columns
-        at = torch.searchsorted(known, key).clamp_(max=len(known) - 1)
-        distances = nearest[at]
-        missing = (known[at] != key).nonzero().flatten()
+        at = torch.searchsorted(self._known, key).clamp_(max=len(self._known) - 1)
+        distances = self._nearest[at]
+        missing = (self._known[at] != key).nonzero().flatten()
         for part in row_slices(len(missing), self._features.shape[1], _GATHERED_ELEMENTS):
             row, column = rows[missing[part]], columns[missing[part]]
             products = (self._features[row] * self._features[column]).sum(dim=1)
@@ -188,9 +184,7 @@ class _DistanceMatrices:
     authors' code; that joint matrix is never built.
     """
 
-    def __init__(
-        self, query_gallery: torch.Tensor, query_query: torch.Tensor, gallery_gallery: torch.Tensor
-    ) -> None:
+    def __init__(self, query_gallery: torch.Tensor, query_query: torch.Tensor, gallery_gallery: torch.Tensor) -> None:
         self._of_queries = (query_query.T, query_gallery)
         self._of_gallery = (query_gallery.T, gallery_gallery.T)
         self._num_query = len(query_gallery)

@@ -8,8 +8,6 @@ import torch
 from fastreid.config import get_cfg
 from fastreid.evaluation import ReidEvaluator, rank, roc
 
-import mdpr_fastreid  # noqa: F401  (applies the mends)
-
 
 @pytest.fixture
 def features():

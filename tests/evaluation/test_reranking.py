@@ -1,0 +1,240 @@
+"""Re-ranking against stock FastReID's dense loops, the authors' algorithm, and a case worked out by hand."""
+
+import numpy as np
+import pytest
+import torch
+from clustered import clustered_features
+from fastreid.evaluation import rerank as stock_rerank
+from fastreid.utils import compute_dist
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mdpr_fastreid.evaluation import features as feature_blocks
+from mdpr_fastreid.evaluation import k_reciprocal, neighbors
+from mdpr_fastreid.evaluation.reranking import k_reciprocal_jaccard, rerank, rerank_distances
+
+_STOCK_JACCARD = compute_dist.compute_jaccard_distance.__wrapped__
+_STOCK_RERANK = stock_rerank.re_ranking.__wrapped__
+
+
+def _stock_jaccard(features, k1, k2):
+    return _STOCK_JACCARD(torch.from_numpy(features), k1=k1, k2=k2, search_option=3)
+
+
+def _euclidean(features):
+    features = features.astype(np.float64)
+    return np.linalg.norm(features[:, None] - features[None], axis=2).astype(np.float32)
+
+
+def _stock_rerank(features, num_query, *options):
+    distances = _euclidean(features)
+    blocks = distances[:num_query, num_query:], distances[:num_query, :num_query], distances[num_query:, num_query:]
+    return blocks, _STOCK_RERANK(*blocks, *options)
+
+
+@pytest.fixture(params=["blocks", "whole"])
+def blocks(request, monkeypatch):
+    """Results do not depend on how many rows are handled at a time."""
+    if request.param == "blocks":
+        monkeypatch.setattr(k_reciprocal, "_BLOCK_ELEMENTS", {"cpu": 1000, "cuda": 1000})
+        monkeypatch.setattr(neighbors, "_BLOCK_ELEMENTS", 1000)
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(20, 6), (20, 1), (1, 1), (2, 2), (3, 5), (7, 6), (30, 8), (6, 10)])
+@pytest.mark.parametrize(("count", "width"), [(3, 4), (19, 8), (20, 8), (21, 8), (60, 16), (300, 32)])
+def test_jaccard_equals_stock_fastreid(blocks, count, width, k1, k2):
+    features = clustered_features(count, width)
+    stock = _stock_jaccard(features, k1, k2)
+    np.testing.assert_allclose(k_reciprocal_jaccard(features, None, k1, k2), stock, atol=1e-5)
+    query = max(1, count // 4)
+    block = k_reciprocal_jaccard(features[:query], features[query:], k1, k2)
+    np.testing.assert_allclose(block, stock[:query, query:], atol=1e-5)
+
+
+def test_jaccard_equals_stock_on_a_thousand_features_that_are_not_normalised():
+    features = 3 * clustered_features(1000, 64)
+    np.testing.assert_allclose(k_reciprocal_jaccard(features), _stock_jaccard(features, 20, 6), atol=1e-5)
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(20, 6), (20, 1), (5, 3)])
+def test_jaccard_equals_stock_where_features_are_duplicates(blocks, k1, k2):
+    features = clustered_features(300, 16)
+    features[50:120] = features[:70]
+    features[120:150] = features[3]
+    np.testing.assert_allclose(
+        k_reciprocal_jaccard(features, None, k1, k2), _stock_jaccard(features, k1, k2), atol=1e-5
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(2, 70),
+    width=st.integers(1, 6),
+    per_identity=st.integers(1, 20),
+    k1=st.integers(1, 25),
+    k2=st.integers(1, 9),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_jaccard_equals_stock_on_any_features(count, width, per_identity, k1, k2, seed):
+    features = clustered_features(count, width, per_identity, seed=seed)
+    np.testing.assert_allclose(
+        k_reciprocal_jaccard(features, None, k1, k2), _stock_jaccard(features, k1, k2), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(20, 6), (20, 1), (1, 1), (3, 5), (7, 6), (30, 8)])
+@pytest.mark.parametrize(("count", "width"), [(3, 4), (21, 8), (22, 8), (60, 16), (300, 32)])
+def test_rerank_equals_the_authors_algorithm(blocks, count, width, k1, k2):
+    features, query = clustered_features(count, width), max(1, count // 4)
+    distances, stock = _stock_rerank(features, query, k1, k2, 0.3)
+    np.testing.assert_allclose(rerank(features[:query], features[query:], k1, k2, 0.3), stock, atol=1e-5)
+    np.testing.assert_allclose(rerank_distances(*distances, k1, k2, 0.3), stock, atol=1e-5)
+
+
+def test_rerank_distances_takes_matrices_that_are_not_symmetric():
+    rng = np.random.default_rng(0)
+    matrices = rng.random((20, 60)), rng.random((20, 20)), rng.random((60, 60))
+    for square in matrices[1:]:
+        np.fill_diagonal(square, 0)
+    np.testing.assert_allclose(rerank_distances(*matrices, 7, 3, 0.2), _STOCK_RERANK(*matrices, 7, 3, 0.2), atol=1e-5)
+
+
+def test_lambda_goes_from_the_jaccard_to_the_original_distance():
+    features = clustered_features(60, 8)
+    query, gallery = features[:15], features[15:]
+    squared = _euclidean(features) ** 2
+    original = (squared / squared.max(axis=1, keepdims=True))[:15, 15:]
+    np.testing.assert_allclose(rerank(query, gallery, lambda_value=1), original, atol=1e-5)
+    half = (rerank(query, gallery, lambda_value=0) + original) / 2
+    np.testing.assert_allclose(rerank(query, gallery, lambda_value=0.5), half, atol=1e-5)
+
+
+def test_jaccard_of_a_case_worked_out_by_hand():
+    # On a line, k1 = 2: 0 and 1 are each other's neighbours, and so are 10 and 12; rounding half to even
+    # gives the candidates' sets two members, so nothing is added. Weights are softmax(0, -d^2).
+    features = np.array([[1.0], [2.0], [11.0], [13.0]], dtype=np.float32)
+    near, far = 1 / (1 + np.exp(-1)), 1 / (1 + np.exp(-4))
+    shared = [2 * (1 - near), 2 * (1 - far)]
+    pair = [1 - m / (2 - m) for m in shared]
+    expected = np.array([[0, pair[0], 1, 1], [pair[0], 0, 1, 1], [1, 1, 0, pair[1]], [1, 1, pair[1], 0]])
+    np.testing.assert_allclose(k_reciprocal_jaccard(features, k1=2, k2=1), expected, atol=1e-6)
+
+
+def test_jaccard_is_a_symmetric_distance_between_0_and_1_and_0_to_itself():
+    distances = k_reciprocal_jaccard(clustered_features(200, 16))
+    assert distances.min() >= 0
+    assert distances.max() <= 1
+    np.testing.assert_allclose(distances, distances.T, atol=1e-6)
+    np.testing.assert_allclose(np.diag(distances), 0, atol=1e-6)
+
+
+def test_jaccard_follows_a_permutation_of_the_images():
+    features = clustered_features(150, 16)
+    order = np.random.default_rng(0).permutation(150)
+    shuffled = k_reciprocal_jaccard(features[order])
+    np.testing.assert_allclose(shuffled, k_reciprocal_jaccard(features)[order][:, order], atol=1e-5)
+
+
+def test_one_image_in_the_sets_of_all_others_changes_nothing(monkeypatch):
+    features = clustered_features(120, 2, per_identity=120, noise=1.0)
+    whole = k_reciprocal_jaccard(features, None, 60, 6)
+    monkeypatch.setattr(k_reciprocal, "_BLOCK_ELEMENTS", {"cpu": 50, "cuda": 50})
+    np.testing.assert_allclose(k_reciprocal_jaccard(features, None, 60, 6), whole, atol=1e-6)
+
+
+def test_re_ranking_improves_a_ranking_of_noisy_clusters():
+    from mdpr_fastreid.evaluation.distance import cosine_distances
+    from mdpr_fastreid.evaluation.ranking import rank_metrics
+
+    rng = np.random.default_rng(0)
+    identities = np.arange(400) % 25
+    features = rng.standard_normal((25, 32))[identities] + 1.6 * rng.standard_normal((400, 32))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    labels = identities[:50], identities[50:], np.zeros(50), np.ones(350)
+    before = rank_metrics(cosine_distances(features[:50], features[50:]), *labels)
+    after = rank_metrics(rerank(features[:50], features[50:]), *labels)
+    assert after.average_precision.mean() > before.average_precision.mean() + 0.05
+
+
+@pytest.mark.parametrize("function", [k_reciprocal_jaccard, rerank])
+def test_a_tensor_comes_back_as_a_tensor_on_its_device_with_the_same_numbers(device, function):
+    features = clustered_features(200, 16)
+    result = function(torch.from_numpy(features[:50]).to(device), torch.from_numpy(features[50:]).to(device))
+    assert result.device.type == device.type
+    np.testing.assert_allclose(result.cpu(), function(features[:50], features[50:]), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_half_and_double_features_are_computed_in_single_precision(dtype):
+    features = clustered_features(100, 16).astype(dtype)
+    result = k_reciprocal_jaccard(features)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, k_reciprocal_jaccard(features.astype(np.float32)))
+
+
+def test_the_gpus_search_finds_what_faiss_finds(device, blocks):
+    features = torch.from_numpy(clustered_features(500, 32)).to(device)
+    indices, nearest, farthest = neighbors.search_blocks(features, 20)
+    expected, distances = neighbors.nearest_neighbors(features.cpu(), 20)
+    np.testing.assert_array_equal(indices.cpu(), expected)
+    np.testing.assert_allclose(nearest.cpu(), distances, atol=1e-5)
+    all_distances = _euclidean(features.cpu().numpy()) ** 2
+    np.testing.assert_allclose(farthest.cpu(), all_distances.max(axis=1), atol=1e-5)
+
+
+def test_features_given_are_left_as_they_are():
+    features = clustered_features(60, 8)
+    before = features.copy()
+    rerank(features[:20], features[20:])
+    k_reciprocal_jaccard(features)
+    np.testing.assert_array_equal(features, before)
+
+
+_GOOD = np.eye(6, 4, dtype=np.float32) + 1
+
+
+def _with(value, row=2):
+    features = _GOOD.copy()
+    features[row] = value
+    return features
+
+
+@pytest.mark.parametrize(
+    ("query", "gallery", "message"),
+    [
+        (_with(np.nan), _GOOD, "query features have NaN, infinite or too large values, first in row 2"),
+        (_GOOD, _with(np.inf), "gallery features have NaN, infinite or too large values, first in row 2"),
+        (_GOOD, _with(0), "gallery features have zero length in row 2"),
+        (np.ones((6, 0)), np.ones((6, 0)), r"query features have zero length: shape \(6, 0\)"),
+        (_GOOD, np.ones((6, 5)), "gallery features are 5 wide, the others 4"),
+        (_GOOD, _GOOD[:0], "gallery features are empty: there is no gallery image"),
+        (_GOOD[:0], _GOOD, "query features are empty: there is no query image"),
+        (_GOOD[0], _GOOD, r"query features must be a matrix \[N, D\], got shape \(4,\)"),
+    ],
+)
+@pytest.mark.parametrize("function", [k_reciprocal_jaccard, rerank])
+def test_bad_features_are_named(function, query, gallery, message):
+    with pytest.raises(ValueError, match=message):
+        function(query, gallery)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k1": 0}, "k1 must be 1 or more, got 0"),
+        ({"k2": -1}, "k2 must be 1 or more, got -1"),
+        ({"lambda_value": 1.5}, "lambda_value must be between 0 and 1, got 1.5"),
+    ],
+)
+def test_bad_settings_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        rerank(_GOOD, _GOOD, **options)
+    with pytest.raises(ValueError, match=message):
+        rerank_distances(np.ones((2, 3)), np.ones((2, 2)), np.ones((3, 3)), **options)
+
+
+def test_distance_matrices_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match="query x query features are 3 wide, the others 2"):
+        rerank_distances(np.ones((2, 3)), np.ones((3, 3)), np.ones((3, 3)))
+    with pytest.raises(ValueError, match=r"need query x query \(2, 2\) and gallery x gallery \(3, 3\)"):
+        rerank_distances(np.ones((2, 3)), np.ones((1, 2)), np.ones((3, 3)))
