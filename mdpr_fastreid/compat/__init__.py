@@ -17,6 +17,7 @@ MENDS = (
     "input_batches",
     "weight_files",
     "pretrained_weights",
+    "packaged_configs",
     "optimizers",
     "schedules",
     "mixed_precision",

@@ -63,10 +63,12 @@ class MDPR(nn.Module):
         )
         backbone = BranchedBackbone(build_backbone(cfg), mdpr.BRANCHES)
         for key in ("SIZE_TRAIN", "SIZE_TEST"):
-            shapes = backbone.shapes(tuple(cfg.INPUT[key]))
+            # FastReID takes one number for "this shorter side" and 0 for "as it is": then the size is known only later
+            size = cfg.INPUT[key] if len(cfg.INPUT[key]) == 2 else (256, 128)
+            shapes = backbone.shapes(tuple(size))
             if "hard" in mdpr.BRANCHES and mdpr.PARTS > shapes.rows:
                 raise ValueError(
-                    f"MODEL.MDPR.PARTS is {mdpr.PARTS}, but images of INPUT.{key} {list(cfg.INPUT[key])} leave only "
+                    f"MODEL.MDPR.PARTS is {mdpr.PARTS}, but images of INPUT.{key} {list(size)} leave only "
                     f"{shapes.rows} rows to cut into stripes"
                 )
         hard = soft = None
