@@ -67,7 +67,7 @@ class PrefetchIterator:
         self._stop = threading.Event()
         self._thread = None
         self._finished = False
-        weakref.finalize(self, self._stop.set)
+        weakref.finalize(self, _stop_running, self._ahead, self._stop)
 
     def __iter__(self) -> "PrefetchIterator":
         return self
@@ -90,7 +90,7 @@ class PrefetchIterator:
     def close(self) -> None:
         """Stop the thread and wait for it."""
         self._finished = True
-        self._stop.set()
+        _stop_running(self._ahead, self._stop)
         if self._thread is not None:
             self._thread.join()
 
@@ -98,19 +98,19 @@ class PrefetchIterator:
 def _run_ahead(source: Iterator, ahead: queue.Queue, stop: threading.Event) -> None:
     try:
         for item in source:
-            if not _put((item, None), ahead, stop):
+            ahead.put((item, None))
+            if stop.is_set():
                 return
         last = (_END, None)
     except BaseException as error:  # noqa: BLE001  (whatever it is, the main thread has to hear of it)
         last = (None, error)
-    _put(last, ahead, stop)
+    ahead.put(last)
 
 
-def _put(entry: tuple, ahead: queue.Queue, stop: threading.Event) -> bool:
-    while not stop.is_set():
+def _stop_running(ahead: queue.Queue, stop: threading.Event) -> None:
+    stop.set()
+    while True:  # the thread may be waiting for room in the queue
         try:
-            ahead.put(entry, timeout=0.1)
-            return True
-        except queue.Full:
-            continue
-    return False
+            ahead.get_nowait()
+        except queue.Empty:
+            return

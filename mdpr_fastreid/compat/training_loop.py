@@ -1,5 +1,6 @@
-"""Ends of a training run that stock does not survive, always.
+"""Beginnings and ends of a training run that stock does not survive, always.
 
+* A trainer built without ``default_setup`` writes its config into an ``OUTPUT_DIR`` that nobody made.
 * Evaluation follows a training that failed in its last epoch: in a distributed run it waits for the process that
   is gone, in any run it hides the error.
 * ``TEST.EVAL_PERIOD`` 0 divides by zero, a negative one fails an assertion after the whole training.
@@ -10,10 +11,12 @@ Can go when FastReID's trainer covers them.
 
 import functools
 import logging
+import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
 
+from fastreid.config import CfgNode
 from fastreid.engine.defaults import DefaultTrainer
 from fastreid.engine.hooks import EvalHook
 from fastreid.engine.train_loop import TrainerBase
@@ -23,10 +26,21 @@ from mdpr_fastreid.cli import UsageError
 
 
 def apply() -> None:
-    """Mend ``EvalHook.after_train`` and ``DefaultTrainer.train``."""
+    """Mend ``DefaultTrainer``'s beginning and end and ``EvalHook.after_train``."""
+    DefaultTrainer.__init__ = _with_output_dir(DefaultTrainer.__init__)
     EvalHook.after_train = _evaluating_only_success(EvalHook.after_train)
     DefaultTrainer.train = _train
     logging.getLogger("fastreid.engine.train_loop").addFilter(_is_no_usage_error)
+
+
+def _with_output_dir(stock_init: Callable) -> Callable:
+    @functools.wraps(stock_init)
+    def __init__(self: DefaultTrainer, cfg: CfgNode) -> None:
+        if cfg.OUTPUT_DIR and comm.is_main_process():
+            os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+        stock_init(self, cfg)
+
+    return __init__
 
 
 def _evaluating_only_success(stock_after_train: Callable) -> Callable:
@@ -47,18 +61,14 @@ def _train(self: DefaultTrainer) -> OrderedDict | None:
     """
     logger = logging.getLogger("fastreid")
     if self.start_epoch >= self.max_epoch:
-        logger.info(
-            f"Training is complete: {self.start_epoch} of {self.max_epoch} epochs (SOLVER.MAX_EPOCH)"
-        )
+        logger.info(f"Training is complete: {self.start_epoch} of {self.max_epoch} epochs (SOLVER.MAX_EPOCH)")
         self._last_eval_results = self.test(self.cfg, self.model)
     else:
         TrainerBase.train(self, self.start_epoch, self.max_epoch, self.iters_per_epoch)
     if not comm.is_main_process():
         return None
     if not hasattr(self, "_last_eval_results"):
-        logger.warning(
-            f"TEST.EVAL_PERIOD is {self.cfg.TEST.EVAL_PERIOD}: nothing was evaluated"
-        )
+        logger.warning(f"TEST.EVAL_PERIOD is {self.cfg.TEST.EVAL_PERIOD}: nothing was evaluated")
     return getattr(self, "_last_eval_results", None)
 
 

@@ -1,0 +1,76 @@
+"""No forward pass changes the batch it is given, in any stock meta-architecture."""
+
+import copy
+
+import pytest
+import torch
+from fastreid.evaluation.evaluator import DatasetEvaluator, inference_on_dataset
+from fastreid.modeling import build_model
+from fastreid.utils.events import EventStorage
+from small_runs import small_config
+
+BOTTLENECK = ["MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.DEPTH", "50x"]
+BOTTLENECK += ["MODEL.BACKBONE.FEAT_DIM", 2048, "MODEL.HEADS.EMBEDDING_DIM", 16]
+ARCHITECTURES = {
+    "Baseline": [],
+    "MoCo": ["MODEL.QUEUE_SIZE", 16],
+    "Distiller": ["KD.EMA.ENABLED", True],
+    "MGN": BOTTLENECK,
+}
+
+
+def build(tmp_path, architecture):
+    options = ["MODEL.META_ARCHITECTURE", architecture, "MODEL.HEADS.NUM_CLASSES", 4]
+    torch.manual_seed(0)
+    return build_model(small_config(tmp_path, *options, *ARCHITECTURES[architecture]))
+
+
+def random_batch(size=(96, 32)):
+    return {"images": torch.rand(8, 3, *size) * 255, "targets": torch.arange(8) % 4, "camids": torch.zeros(8)}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_training_and_inference_leave_the_batch_as_it_was(tmp_path, architecture):
+    model = build(tmp_path, architecture)
+    batch = random_batch()
+    batch["targets"].fill_(-1)  # as precise BN marks its batches
+    before = copy.deepcopy(batch)
+    with EventStorage():
+        losses = model.train()(batch)
+    with torch.no_grad():
+        model.eval()(batch)
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert all(torch.equal(batch[key], before[key]) for key in before)
+
+
+@pytest.mark.parametrize("architecture", ["Baseline", "MGN"])
+def test_images_are_normalised_by_mean_and_deviation(tmp_path, architecture):
+    model = build(tmp_path, architecture)
+    images = torch.rand(2, 3, 4, 4) * 255
+    expected = (images - torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1)) / torch.tensor(
+        [58.395, 57.12, 57.375]
+    ).view(1, 3, 1, 1)
+    torch.testing.assert_close(model.preprocess_image({"images": images}), expected)
+    torch.testing.assert_close(model.preprocess_image(images), expected)
+    with pytest.raises(TypeError, match="list"):
+        model.preprocess_image([images])
+
+
+def test_flip_testing_averages_the_features_of_both_views(tmp_path):
+    class Kept(DatasetEvaluator):
+        def process(self, inputs, outputs):
+            self.features = outputs
+
+        def evaluate(self):
+            return {"features": self.features}
+
+    class OneBatch(list):
+        dataset = range(8)
+
+    model = build(tmp_path, "Baseline").eval()
+    batch = random_batch()
+    with torch.no_grad():
+        plain = model({"images": batch["images"].clone()})
+        flipped = model({"images": batch["images"].flip(3)})
+    found = inference_on_dataset(model, OneBatch([copy.deepcopy(batch)]), Kept(), flip_test=True)["features"]
+    torch.testing.assert_close(found, (plain + flipped) / 2)

@@ -1,0 +1,87 @@
+"""Runs with a SEED: the same twice, the same when resumed, whatever the sampler."""
+
+import pytest
+import torch
+from small_runs import assert_same_weights, small_config, trained, weights_of
+
+from fastreid.engine import DefaultTrainer
+from fastreid.engine.hooks import HookBase
+
+from mdpr_fastreid.compat.seeding import seed_generators
+
+SAMPLERS = [
+    ["TrainingSampler"],
+    ["NaiveIdentitySampler"],
+    ["BalancedIdentitySampler"],
+    ["ImbalancedDatasetSampler"],
+    ["SetReWeightSampler", "DATALOADER.SET_WEIGHT", [1] * 6, "SOLVER.IMS_PER_BATCH", 48],
+]
+
+
+class Killed(BaseException):
+    """Stands for a kill -9: nothing of the run survives but its files."""
+
+
+class KillAt(HookBase):
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def after_step(self) -> None:
+        if self.trainer.iter == self.iteration:
+            raise Killed
+
+
+def run_killed_and_resumed(cfg, iteration):
+    trainer = DefaultTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.register_hooks([KillAt(iteration)])
+    with pytest.raises(Killed):
+        trainer.train()
+    torch.manual_seed(12345)  # what other work leaves behind must not matter
+    return trained(cfg, resume=True)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler[0])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, sampler):
+    options = ["SEED", 7, "SOLVER.MAX_EPOCH", 3, "DATALOADER.SAMPLER_TRAIN", *sampler]
+    options += ["INPUT.RPT.ENABLED", True, "INPUT.REA.ENABLED", True, "TEST.EVAL_PERIOD", 0]
+    trained(small_config(tmp_path / "whole", *options))
+    run_killed_and_resumed(small_config(tmp_path / "killed", *options), iteration=6)
+    assert_same_weights(weights_of(tmp_path / "whole/model_final.pth"), weights_of(tmp_path / "killed/model_final.pth"))
+
+
+def test_a_resumed_run_with_workers_precise_bn_and_frozen_layers_ends_with_the_same_weights(tmp_path):
+    options = ["SEED", 3, "SOLVER.MAX_EPOCH", 3, "DATALOADER.NUM_WORKERS", 2, "TEST.PRECISE_BN.ENABLED", True]
+    options += ["MODEL.FREEZE_LAYERS", ["backbone"], "SOLVER.FREEZE_ITERS", 5, "SOLVER.SCHED", "CosineAnnealingLR"]
+    options += ["INPUT.RPT.ENABLED", True, "SOLVER.OPT", "Lamb"]
+    trained(small_config(tmp_path / "whole", *options))
+    run_killed_and_resumed(small_config(tmp_path / "killed", *options), iteration=9)
+    assert_same_weights(weights_of(tmp_path / "whole/model_final.pth"), weights_of(tmp_path / "killed/model_final.pth"))
+
+
+def test_two_seeds_train_differently_and_one_seed_the_same(tmp_path):
+    options = ["SOLVER.MAX_EPOCH", 1, "TEST.EVAL_PERIOD", 0]
+    for name, seed in [("a", 1), ("b", 1), ("c", 2)]:
+        trained(small_config(tmp_path / name, "SEED", seed, *options))
+    a, b, c = (weights_of(tmp_path / name / "model_final.pth") for name in "abc")
+    assert_same_weights(a, b)
+    assert not torch.equal(a["heads.weight"], c["heads.weight"])
+
+
+def test_a_negative_seed_leaves_the_stock_randomness(tmp_path):
+    options = ["SEED", -1, "SOLVER.MAX_EPOCH", 1, "TEST.EVAL_PERIOD", 0]
+    for name in "ab":
+        torch.manual_seed(0)
+        trained(small_config(tmp_path / name, *options))
+        assert (tmp_path / name / "model_final.pth").exists()
+    a, b = (weights_of(tmp_path / name / "model_final.pth") for name in "ab")
+    assert not torch.equal(a["heads.weight"], b["heads.weight"])
+
+
+def test_every_epoch_and_rank_draws_numbers_of_its_own():
+    drawn = set()
+    for epoch in (-1, 0, 1):
+        for rank in (0, 1):
+            seed_generators(5, epoch, rank)
+            drawn.add(torch.rand(()).item())
+    assert len(drawn) == 6
