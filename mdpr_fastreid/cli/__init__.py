@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-VERBS = ("synth", "convert")
+VERBS = ("synth", "convert", "bench")
 
 
 class UsageError(Exception):

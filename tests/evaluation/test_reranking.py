@@ -9,7 +9,6 @@ from fastreid.utils import compute_dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdpr_fastreid.evaluation import features as feature_blocks
 from mdpr_fastreid.evaluation import k_reciprocal, neighbors
 from mdpr_fastreid.evaluation.reranking import k_reciprocal_jaccard, rerank, rerank_distances
 

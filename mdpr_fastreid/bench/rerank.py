@@ -1,0 +1,222 @@
+"""Re-ranking against stock FastReID's: seconds of the search and of the rest, peak memory, largest difference."""
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from fastreid.utils import compute_dist
+
+from mdpr_fastreid.bench import report
+from mdpr_fastreid.evaluation import reranking
+
+HELP = "re-ranking against stock FastReID's, on clustered features"
+
+STOCK, SAME, BLOCK = "FastReID, all pairs", "MDPR, all pairs", "MDPR, query x gallery"
+# Queries of a data set with that many test images; others get Market-1501's share
+_QUERIES = {23_100: 3_368, 93_820: 11_659}
+_IMAGES_PER_IDENTITY = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Sizes, dimensions, device and where the results go."""
+    parser.add_argument(
+        "--n", type=int, nargs="+", default=[5_000, 23_100, 93_820], help="query and gallery images together"
+    )
+    parser.add_argument("--dim", type=int, nargs="+", default=[2048], help="width of the features")
+    parser.add_argument(
+        "--max-stock", type=int, default=25_000, help="stock FastReID, and all pairs, up to that many images"
+    )
+    parser.add_argument("--device", default="cpu", help="device of our features; stock FastReID runs on the CPU")
+    parser.add_argument("--k1", type=int, default=20)
+    parser.add_argument("--k2", type=int, default=6)
+    parser.add_argument("--repeats", type=int, default=1, help="the fastest of that many runs counts")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path("logs/bench"), help="folder of rerank.json and rerank.md")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure each implementation in a process of its own, print the table and write it."""
+    from mdpr_fastreid.cli import UsageError
+
+    if min(*args.n, *args.dim, args.repeats) < 1 or min(args.n) < 2:
+        raise UsageError("--n needs 2 images or more, --dim and --repeats 1 or more")
+    if args.device != "cpu" and not torch.cuda.is_available():
+        raise UsageError(f"--device {args.device}: there is no GPU here")
+    rows = []
+    for count in args.n:
+        for width in args.dim:
+            rows += _compare(count, width, args)
+    print(report.write("rerank", rows, _COLUMNS, args.output))
+    return 0
+
+
+def _compare(count: int, width: int, args: argparse.Namespace) -> list[dict]:
+    implementations = [STOCK, SAME, BLOCK] if count <= args.max_stock else [BLOCK]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for implementation in implementations:
+            print(f"{count} images, {width} wide: {implementation} ...", flush=True)
+            path = Path(folder) / f"{len(rows)}.npy"
+            rows.append(_in_new_process(implementation, count, width, args, path))
+            if implementation != STOCK and len(rows) > 1:
+                _set_beside_stock(rows[-1], rows[0], path, Path(folder) / "0.npy")
+    return rows
+
+
+def _set_beside_stock(row: dict, stock: dict, distances: Path, stock_distances: Path) -> None:
+    ours, theirs = np.load(distances, mmap_mode="r"), np.load(stock_distances, mmap_mode="r")
+    row["largest_difference"] = max(
+        float(np.abs(mine - other).max()) for mine, other in zip(ours, theirs, strict=True)
+    )
+    for part in ("search_s", "rest_s", "total_s"):
+        row[f"{part}_ratio"] = stock[part] / row[part]
+    row["memory_ratio"] = row["peak_gib"] / stock["peak_gib"]
+
+
+def _in_new_process(implementation: str, count: int, width: int, args: argparse.Namespace, path: Path) -> dict:
+    """A new process, so that its peak memory is that of this measurement."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(implementation, count, width, args, path, sender))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError as error:
+        process.join()
+        raise RuntimeError(f"{implementation} at {count} x {width} ended with exit code {process.exitcode}") from error
+    finally:
+        process.join()
+
+
+def _measure(implementation: str, count: int, width: int, args: argparse.Namespace, path: Path, sender) -> None:
+    queries = _QUERIES.get(count, max(1, round(count * 3_368 / 23_100)))
+    features = torch.from_numpy(clustered_features(count, width, args.seed))
+    if implementation != STOCK:
+        features = features.to(args.device)
+    search, settings = Stopwatch(features.device), {"k1": args.k1, "k2": args.k2}
+
+    def compute(features: torch.Tensor, queries: int):
+        if implementation == STOCK:
+            function = compute_dist.compute_jaccard_distance.__wrapped__
+            return function(features, **settings, search_option=3)
+        if implementation == SAME:
+            return reranking.k_reciprocal_jaccard(features, **settings)
+        return reranking.k_reciprocal_jaccard(features[:queries], features[queries:], **settings)
+
+    with _timed_search(search):
+        compute(features[:50], 10)
+        runs = []
+        for _ in range(args.repeats):
+            distances = None
+            search.seconds, whole = 0.0, Stopwatch(features.device)
+            distances = whole.time(compute, features, queries)
+            runs.append((whole.seconds, search.seconds))
+    total, searching = min(runs)
+    row = {
+        "implementation": implementation,
+        "images": count,
+        "queries": queries,
+        "width": width,
+        "device": args.device if implementation != STOCK else "cpu",
+        "search_s": searching,
+        "rest_s": total - searching,
+        "total_s": total,
+        "peak_gib": _peak_memory() / 2**30,
+    }
+    if features.is_cuda:
+        row["peak_gpu_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    if count <= args.max_stock:
+        block = distances if implementation == BLOCK else distances[:queries, queries:]
+        np.save(path, torch.as_tensor(block).cpu().numpy())
+    sender.send(row)
+
+
+class Stopwatch:
+    """Adds up the seconds of calls, to the end of what they started on a GPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds = 0.0
+        self._device = device
+
+    def time(self, function: Callable, *args):
+        """Call ``function(*args)``, add what it took and return what it returned."""
+        self._wait()
+        start = time.perf_counter()
+        result = function(*args)
+        self._wait()
+        self.seconds += time.perf_counter() - start
+        return result
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+@contextmanager
+def _timed_search(stopwatch: Stopwatch) -> Iterator[None]:
+    """Time the nearest-neighbour search apart, in our function and in stock FastReID's."""
+    make_index, search_ours = compute_dist.index_init_cpu, reranking.nearest_neighbors
+
+    class TimedIndex:
+        def __init__(self, width: int) -> None:
+            self._index = make_index(width)
+
+        def add(self, features: np.ndarray) -> None:
+            stopwatch.time(self._index.add, features)
+
+        def search(self, features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+            return stopwatch.time(self._index.search, features, k)
+
+    with (
+        mock.patch.object(compute_dist, "index_init_cpu", TimedIndex),
+        mock.patch.object(reranking, "nearest_neighbors", lambda *args: stopwatch.time(search_ours, *args)),
+    ):
+        yield
+
+
+def clustered_features(count: int, width: int, seed: int) -> np.ndarray:
+    """Normalised features ``[count, width]`` float32 around one random centre for every 20 images."""
+    rng = np.random.default_rng(seed)
+    identities = rng.integers(0, max(1, count // _IMAGES_PER_IDENTITY), count)
+    centres = rng.standard_normal((identities.max() + 1, width), dtype=np.float32)
+    features = rng.standard_normal((count, width), dtype=np.float32)
+    for rows in np.array_split(np.arange(count), max(1, count // 1_000)):
+        features[rows] += centres[identities[rows]]
+        features[rows] /= np.linalg.norm(features[rows], axis=1, keepdims=True)
+    return features
+
+
+def _peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("the peak memory of a process is read from /proc, which is not here: run it on Linux")
+
+
+def _ratio(key: str) -> Callable[[dict], str]:
+    return lambda row: f"{row[key]:.1f}" if key in row else ""
+
+
+_COLUMNS = {
+    "images": lambda row: row["images"],
+    "queries": lambda row: row["queries"],
+    "width": lambda row: row["width"],
+    "what": lambda row: row["implementation"],
+    "device": lambda row: row["device"],
+    "search, s": lambda row: f"{row['search_s']:.2f}",
+    "rest, s": lambda row: f"{row['rest_s']:.2f}",
+    "whole, s": lambda row: f"{row['total_s']:.2f}",
+    "rest, times faster": _ratio("rest_s_ratio"),
+    "whole, times faster": _ratio("total_s_ratio"),
+    "peak, GiB": lambda row: f"{row['peak_gib']:.2f}",
+    "largest difference": lambda row: f"{row['largest_difference']:.1e}" if "largest_difference" in row else "",
+}
