@@ -21,7 +21,6 @@ HELP = "re-ranking against stock FastReID's, on clustered features"
 STOCK, SAME, BLOCK = "FastReID, all pairs", "MDPR, all pairs", "MDPR, query x gallery"
 # Queries of a data set with that many test images; others get Market-1501's share
 _QUERIES = {23_100: 3_368, 93_820: 11_659}
-_IMAGES_PER_IDENTITY = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,9 +71,7 @@ def _compare(count: int, width: int, args: argparse.Namespace) -> list[dict]:
 
 def _set_beside_stock(row: dict, stock: dict, distances: Path, stock_distances: Path) -> None:
     ours, theirs = np.load(distances, mmap_mode="r"), np.load(stock_distances, mmap_mode="r")
-    row["largest_difference"] = max(
-        float(np.abs(mine - other).max()) for mine, other in zip(ours, theirs, strict=True)
-    )
+    row["largest_difference"] = max(float(np.abs(mine - other).max()) for mine, other in zip(ours, theirs, strict=True))
     for part in ("search_s", "rest_s", "total_s"):
         row[f"{part}_ratio"] = stock[part] / row[part]
     row["memory_ratio"] = row["peak_gib"] / stock["peak_gib"]
@@ -182,14 +179,17 @@ def _timed_search(stopwatch: Stopwatch) -> Iterator[None]:
         yield
 
 
-def clustered_features(count: int, width: int, seed: int) -> np.ndarray:
-    """Normalised features ``[count, width]`` float32 around one random centre for every 20 images."""
+def clustered_features(count: int, width: int, seed: int = 0, per_identity: int = 20, noise: float = 1.0) -> np.ndarray:
+    """Normalised features ``[count, width]`` float32 around random centres, ``per_identity`` images each on average.
+
+    ``noise`` is the size of what sets an image apart from its centre, beside that of the centre.
+    """
     rng = np.random.default_rng(seed)
-    identities = rng.integers(0, max(1, count // _IMAGES_PER_IDENTITY), count)
+    identities = rng.integers(0, max(1, count // per_identity), count)
     centres = rng.standard_normal((identities.max() + 1, width), dtype=np.float32)
     features = rng.standard_normal((count, width), dtype=np.float32)
     for rows in np.array_split(np.arange(count), max(1, count // 1_000)):
-        features[rows] += centres[identities[rows]]
+        features[rows] = centres[identities[rows]] + noise * features[rows]
         features[rows] /= np.linalg.norm(features[rows], axis=1, keepdims=True)
     return features
 

@@ -8,6 +8,9 @@ import torch
 
 Features = np.ndarray | torch.Tensor
 
+# Elements of a block of rows: 16 MiB of float32
+BLOCK_ELEMENTS = 2**22
+
 
 def as_features(features: Features, name: str, width: int | None = None, directed: bool = False) -> torch.Tensor:
     """Check features and return them as a contiguous float32 tensor on the device they are on.
@@ -64,9 +67,9 @@ def given_back(result: torch.Tensor, given: Features) -> Features:
     return result if isinstance(given, torch.Tensor) else result.numpy()
 
 
-def row_slices(rows: int, columns: int, elements: int = 2**22) -> Iterator[slice]:
-    """Slices over ``rows`` rows of ``columns`` elements each, about ``elements`` at a time."""
-    step = max(1, elements // max(columns, 1))
+def row_slices(rows: int, columns: int, elements: int | None = None) -> Iterator[slice]:
+    """Slices over ``rows`` rows of ``columns`` elements each, about ``elements`` (``BLOCK_ELEMENTS``) at a time."""
+    step = max(1, (elements or BLOCK_ELEMENTS) // max(columns, 1))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 

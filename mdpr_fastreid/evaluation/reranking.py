@@ -18,9 +18,6 @@ from mdpr_fastreid.evaluation.features import Features, as_features, given_back,
 from mdpr_fastreid.evaluation.k_reciprocal import encode, jaccard_distances
 from mdpr_fastreid.evaluation.neighbors import nearest_neighbors, search_blocks
 
-# Feature values gathered at once for the distances of pairs: 16 MiB of float32
-_GATHERED_ELEMENTS = 2**22
-
 
 def k_reciprocal_jaccard(query: Features, gallery: Features | None = None, k1: int = 20, k2: int = 6) -> Features:
     """Jaccard distances between the k-reciprocal neighbourhoods of images.
@@ -170,7 +167,7 @@ class _FeatureDistances:
         at = torch.searchsorted(self._known, key).clamp_(max=len(self._known) - 1)
         distances = self._nearest[at]
         missing = (self._known[at] != key).nonzero().flatten()
-        for part in row_slices(len(missing), self._features.shape[1], _GATHERED_ELEMENTS):
+        for part in row_slices(len(missing), self._features.shape[1]):
             row, column = rows[missing[part]], columns[missing[part]]
             products = (self._features[row] * self._features[column]).sum(dim=1)
             distances[missing[part]] = self._norms[row] + self._norms[column] - 2 * products

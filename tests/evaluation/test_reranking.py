@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from clustered import clustered_features
 from fastreid.evaluation import rerank as stock_rerank
 from fastreid.utils import compute_dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mdpr_fastreid.bench.rerank import clustered_features
 from mdpr_fastreid.evaluation import k_reciprocal, neighbors
 from mdpr_fastreid.evaluation.reranking import k_reciprocal_jaccard, rerank, rerank_distances
 
@@ -75,7 +75,7 @@ def test_jaccard_equals_stock_where_features_are_duplicates(blocks, k1, k2):
     seed=st.integers(0, 2**32 - 1),
 )
 def test_jaccard_equals_stock_on_any_features(count, width, per_identity, k1, k2, seed):
-    features = clustered_features(count, width, per_identity, seed=seed)
+    features = clustered_features(count, width, seed, per_identity)
     np.testing.assert_allclose(
         k_reciprocal_jaccard(features, None, k1, k2), _stock_jaccard(features, k1, k2), atol=1e-5
     )
