@@ -7,6 +7,7 @@ PCG64, whose stream NumPy guarantees; the distributions of ``numpy.random.Genera
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -39,7 +40,7 @@ def piecewise(points: Sequence[tuple[float, float]], samples: int) -> np.ndarray
     """Sample the polyline through ``points`` (rising x from 0 to 1) at ``samples`` places. Returns ``[samples]``."""
     at = np.arange(samples, dtype=np.float32) / np.float32(samples - 1)
     values = np.full(samples, points[-1][1], dtype=np.float32)
-    for (x0, y0), (x1, y1) in reversed(list(zip(points, points[1:], strict=False))):
+    for (x0, y0), (x1, y1) in reversed(list(pairwise(points))):
         inside = at <= np.float32(x1)
         values[inside] = np.float32(y0) + (at[inside] - np.float32(x0)) * np.float32((y1 - y0) / max(x1 - x0, 1e-6))
     return values

@@ -135,12 +135,12 @@ def panorama(scene: str, key: tuple[int, ...], height: int, width: int) -> np.nd
     canvas = Canvas(np.zeros((int(height * (1 + 2 * MARGIN)), width * WIDTHS, 3), dtype=np.float32))
     horizon = int(canvas.height * stream.uniform(0.42, 0.6))
     floor = {
-        "street": (0.42, 0.42, 0.44),
-        "lawn": (0.36, 0.48, 0.24),
-        "shops": (0.58, 0.55, 0.52),
+        "street": (0.47, 0.47, 0.48),
+        "lawn": (0.40, 0.50, 0.30),
+        "shops": (0.54, 0.52, 0.50),
         "station": (0.55, 0.55, 0.56),
-        "plaza": (0.66, 0.62, 0.56),
-        "parking": (0.36, 0.36, 0.38),
+        "plaza": (0.58, 0.55, 0.51),
+        "parking": (0.44, 0.44, 0.46),
     }[scene]
     if scene in ("street", "shops", "plaza"):
         _facade(canvas, stream, horizon, scene == "shops")
@@ -162,4 +162,12 @@ def panorama(scene: str, key: tuple[int, ...], height: int, width: int) -> np.nd
         canvas.box(0, unit * 0.68, canvas.width, unit * 0.9, (0.66, 0.6, 0.5), strength=0.85)
     elif scene == "parking":
         _parked(canvas, stream, horizon)
+    # Streets are duller than clothes, and alike: the background must not tell more than the person.
+    muted = (
+        canvas.rgb[..., 0:1] * np.float32(0.3)
+        + canvas.rgb[..., 1:2] * np.float32(0.6)
+        + canvas.rgb[..., 2:3] * np.float32(0.1)
+    )
+    canvas.rgb = muted + (canvas.rgb - muted) * np.float32(0.55)
+    canvas.rgb = np.float32(0.47) + (canvas.rgb - np.float32(0.47)) * np.float32(0.75)
     return (np.clip(canvas.rgb, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)

@@ -71,7 +71,7 @@ def make_moment(
         turn = camera.heading + side if on_path else anywhere
         turn += stream.bell(0, 0.45)
     error = preset.box_error
-    scale, dx, dy = 0.9 + error * stream.bell(0, 0.3), error * stream.bell(0, 0.16), error * stream.bell(0, 0.16)
+    scale, dx, dy = 0.96 + error * stream.bell(0, 0.3), error * stream.bell(0, 0.16), error * stream.bell(0, 0.16)
     if wild_box:
         scale, dx, dy = (
             stream.uniform(1.4, 2.2),

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -123,7 +124,8 @@ def pictures(request: Request, job: Job) -> Iterator[tuple[str, int, Picture]]:
         yield name, camera.quality, shoot(seed, who, camera, moment, request.size)
 
 
-def _encode(picture: Picture, quality: int) -> tuple[bytes, bytes]:
+def encode(picture: Picture, quality: int) -> tuple[bytes, bytes]:
+    """A picture as JPEG of the camera's quality, and its mask as palette PNG."""
     image, mask = io.BytesIO(), io.BytesIO()
     Image.fromarray(picture.rgb).save(image, "JPEG", quality=quality, subsampling=2, optimize=False)
     palette = Image.fromarray(picture.parts)
@@ -141,7 +143,7 @@ def _render_job(request: Request, folder: Path, job: Job) -> dict[str, str]:
     """Render and write one job; returns its three digests."""
     digests = {kind: hashlib.sha256() for kind in ("rendered", "pixels", "files")}
     for name, quality, picture in pictures(request, job):
-        image, mask = _encode(picture, quality)
+        image, mask = encode(picture, quality)
         _write(folder / job.folder / f"{name}.jpg", image)
         _write(folder / "masks" / job.folder / f"{name}.png", mask)
         digests["rendered"].update(picture.rgb.tobytes() + picture.parts.tobytes())
@@ -256,13 +258,17 @@ def _resume(partial: Path, request: Request) -> list[dict[str, str]]:
     return []
 
 
+def _leave_interrupts_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _run(request: Request, partial: Path, jobs: list[Job], workers: int) -> Iterator[dict[str, str]]:
     if workers == 1:
         for job in jobs:
             yield _render_job(request, partial, job)
         return
     method = "fork" if "fork" in get_all_start_methods() else "spawn"
-    with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
+    with ProcessPoolExecutor(workers, get_context(method), _leave_interrupts_to_parent) as pool:
         repeat = len(jobs)
         try:
             yield from pool.map(_render_job, [request] * repeat, [partial] * repeat, jobs, chunksize=4)
