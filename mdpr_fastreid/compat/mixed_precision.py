@@ -40,9 +40,7 @@ def autocast_dtype(device_type: str, configured: str) -> torch.dtype | None:
         UsageError: ``configured`` is neither.
     """
     if configured not in _DTYPES:
-        raise UsageError(
-            f"SOLVER.AMP.DTYPE {configured!r} is not one of {', '.join(_DTYPES)}"
-        )
+        raise UsageError(f"SOLVER.AMP.DTYPE {configured!r} is not one of {', '.join(_DTYPES)}")
     if device_type != "cpu":
         return _DTYPES[configured]
     return torch.bfloat16 if cpu_has_bfloat16() else None
@@ -50,11 +48,10 @@ def autocast_dtype(device_type: str, configured: str) -> torch.dtype | None:
 
 def cpu_has_bfloat16() -> bool:
     """Whether the processor computes bfloat16 itself (AVX-512 BF16, AMX, or Arm's BF16) instead of emulating it."""
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return torch.cpu._is_avx512_bf16_supported()  # what PyTorch before 2.10 knows
     capabilities = torch.cpu.get_capabilities()
-    return any(
-        capabilities.get(name, False)
-        for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
-    )
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
 
 
 def _choosing_dtype(stock_init: Callable) -> Callable:
@@ -62,16 +59,12 @@ def _choosing_dtype(stock_init: Callable) -> Callable:
     def __init__(self: DefaultTrainer, cfg: CfgNode) -> None:
         configured = cfg.SOLVER.AMP.get("DTYPE", "float16")
         if cfg.SOLVER.AMP.ENABLED:
-            autocast_dtype(
-                "cuda", configured
-            )  # a wrong value is told before minutes of preparing
+            autocast_dtype("cuda", configured)  # a wrong value is told before minutes of preparing
         stock_init(self, cfg)
         if isinstance(self._trainer, AMPTrainer):
             _set_dtype(self._trainer, configured)
             if self._trainer.grad_scaler is not None:
-                self.checkpointer.checkpointables["grad_scaler"] = (
-                    self._trainer.grad_scaler
-                )
+                self.checkpointer.checkpointables["grad_scaler"] = self._trainer.grad_scaler
 
     return __init__
 
@@ -104,14 +97,8 @@ def _set_dtype(trainer: AMPTrainer, configured: str) -> None:
 
 @functools.cache
 def _tell_cpu_dtype(dtype: torch.dtype | None) -> None:
-    reason = (
-        "has no native bfloat16, so training is in float32"
-        if dtype is None
-        else "autocasts to bfloat16"
-    )
-    logging.getLogger("fastreid").info(
-        f"SOLVER.AMP.ENABLED on a CPU: this processor {reason}"
-    )
+    reason = "has no native bfloat16, so training is in float32" if dtype is None else "autocasts to bfloat16"
+    logging.getLogger("fastreid").info(f"SOLVER.AMP.ENABLED on a CPU: this processor {reason}")
 
 
 def _run_step(self: AMPTrainer) -> None:
@@ -120,9 +107,7 @@ def _run_step(self: AMPTrainer) -> None:
     data = next(self._data_loader_iter)
     data_time = time.perf_counter() - start
 
-    with torch.autocast(
-        self.device_type, self.autocast_dtype, enabled=self.autocast_dtype is not None
-    ):
+    with torch.autocast(self.device_type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
         loss_dict = self.model(data)
         loss = sum(loss_dict.values())
 

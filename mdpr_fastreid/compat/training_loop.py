@@ -23,6 +23,7 @@ from fastreid.engine.train_loop import TrainerBase
 from fastreid.utils import comm
 
 from mdpr_fastreid.cli import UsageError
+from mdpr_fastreid.compat.cpu_loader import PrefetchIterator
 
 
 def apply() -> None:
@@ -64,12 +65,23 @@ def _train(self: DefaultTrainer) -> OrderedDict | None:
         logger.info(f"Training is complete: {self.start_epoch} of {self.max_epoch} epochs (SOLVER.MAX_EPOCH)")
         self._last_eval_results = self.test(self.cfg, self.model)
     else:
-        TrainerBase.train(self, self.start_epoch, self.max_epoch, self.iters_per_epoch)
+        try:
+            TrainerBase.train(self, self.start_epoch, self.max_epoch, self.iters_per_epoch)
+        finally:
+            _stop_prefetching(self)
     if not comm.is_main_process():
         return None
     if not hasattr(self, "_last_eval_results"):
         logger.warning(f"TEST.EVAL_PERIOD is {self.cfg.TEST.EVAL_PERIOD}: nothing was evaluated")
     return getattr(self, "_last_eval_results", None)
+
+
+def _stop_prefetching(trainer: DefaultTrainer) -> None:
+    """End the endless prefetching of training images; the next ``train`` would start it again."""
+    inner = trainer._trainer
+    if isinstance(inner._data_loader_iter, PrefetchIterator):
+        inner._data_loader_iter.close()
+        inner._data_loader_iter = iter(inner.data_loader)
 
 
 def _is_no_usage_error(record: logging.LogRecord) -> bool:
