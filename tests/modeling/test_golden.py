@@ -1,6 +1,6 @@
 """MDPR equals the published implementation on the same weights."""
 
-import golden
+from support import golden
 import numpy as np
 import pytest
 import torch

@@ -19,6 +19,8 @@ class CircleSoftmax(Linear):
     """
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        # Half precision cannot hold a cosine to the digits that the scale of 64 then magnifies.
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         cosines = logits.detach()
         positive = (1 - cosines + self.m).clamp_min(0) * (logits - (1 - self.m))
         negative = (cosines + self.m).clamp_min(0) * (logits - self.m)

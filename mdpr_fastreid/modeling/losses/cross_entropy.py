@@ -39,7 +39,7 @@ class CrossEntropyLoss(nn.Module):
         return {"epsilon": ce.EPSILON, "alpha": ce.ALPHA, "scale": ce.SCALE}
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        log_probabilities = logits.log_softmax(dim=1)
+        log_probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=1)
         true = log_probabilities.gather(1, targets[:, None]).squeeze(1)
         others = log_probabilities.sum(dim=1) - true
         epsilon = self.epsilon if self.epsilon >= 0 else self.alpha * true.detach().exp()
