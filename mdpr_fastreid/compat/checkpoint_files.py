@@ -26,9 +26,7 @@ def apply() -> None:
     Checkpointer.save = _save
     Checkpointer.tag_last_checkpoint = _tag_last_checkpoint
     PeriodicSaver.step = _step
-    DefaultTrainer.resume_or_load = _restoring_best_metric(
-        DefaultTrainer.resume_or_load
-    )
+    DefaultTrainer.resume_or_load = _restoring_best_metric(DefaultTrainer.resume_or_load)
 
 
 def write_whole(path: str, write: Callable) -> None:
@@ -55,14 +53,9 @@ def _save(self: Checkpointer, name: str, **kwargs: Any) -> None:
     if not self.save_dir or not self.save_to_disk:
         return
     contents = {"model": self.model.state_dict()}
-    contents.update(
-        (key, obj.state_dict()) for key, obj in self.checkpointables.items()
-    )
+    contents.update((key, obj.state_dict()) for key, obj in self.checkpointables.items())
     # NumPy scalars are objects that reading without code refuses
-    contents.update(
-        (key, value.item() if isinstance(value, np.generic) else value)
-        for key, value in kwargs.items()
-    )
+    contents.update((key, value.item() if isinstance(value, np.generic) else value) for key, value in kwargs.items())
     path = os.path.join(self.save_dir, f"{name}.pth")
     self.logger.info(f"Saving checkpoint to {path}")
     os.makedirs(self.save_dir, exist_ok=True)
@@ -107,8 +100,6 @@ def _restoring_best_metric(stock_resume: Callable) -> Callable:
         if resume and self.checkpointer.has_checkpoint():
             for hook in self._hooks:
                 if isinstance(hook, PeriodicCheckpointer):
-                    hook.best_metric = loaded.get(
-                        _BEST, loaded.get("metric", hook.best_metric)
-                    )
+                    hook.best_metric = loaded.get(_BEST, loaded.get("metric", hook.best_metric))
 
     return resume_or_load

@@ -33,14 +33,10 @@ class _TorchvisionTransforms(ModuleType):
         return getattr(T, name)
 
     @staticmethod
-    def RandomAffine(
-        *args: Any, resample: Any = None, fillcolor: Any = 0, **kwargs: Any
-    ) -> T.RandomAffine:
+    def RandomAffine(*args: Any, resample: Any = None, fillcolor: Any = 0, **kwargs: Any) -> T.RandomAffine:
         """Today's ``RandomAffine`` from the old argument names; ``resample`` False meant nearest."""
         interpolation = T.InterpolationMode.NEAREST if not resample else resample
-        return T.RandomAffine(
-            *args, interpolation=interpolation, fill=fillcolor, **kwargs
-        )
+        return T.RandomAffine(*args, interpolation=interpolation, fill=fillcolor, **kwargs)
 
 
 def to_tensor(pic: Image.Image | np.ndarray) -> torch.Tensor:
@@ -52,9 +48,7 @@ def to_tensor(pic: Image.Image | np.ndarray) -> torch.Tensor:
     pixels = pic if isinstance(pic, np.ndarray) else np.array(pic)
     if pixels.dtype == np.bool_:  # Pillow's mode "1"
         pixels = pixels.astype(np.uint8) * 255
-    elif (
-        pixels.dtype == np.uint16
-    ):  # torch has no arithmetic for it; stock reads I;16 as signed too
+    elif pixels.dtype == np.uint16:  # torch has no arithmetic for it; stock reads I;16 as signed too
         pixels = pixels.astype(np.int16)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]

@@ -20,34 +20,22 @@ def apply() -> None:
         architecture.preprocess_image = normalized_images
 
 
-def normalized_images(
-    self: torch.nn.Module, batched_inputs: dict | torch.Tensor
-) -> torch.Tensor:
+def normalized_images(self: torch.nn.Module, batched_inputs: dict | torch.Tensor) -> torch.Tensor:
     """The batch's images, ``[B, C, H, W]`` in 0 .. 255, less ``pixel_mean``, over ``pixel_std``, as a new tensor.
 
     Raises:
         TypeError: the input is neither a batch dict nor a tensor.
     """
-    images = (
-        batched_inputs["images"] if isinstance(batched_inputs, dict) else batched_inputs
-    )
+    images = batched_inputs["images"] if isinstance(batched_inputs, dict) else batched_inputs
     if not isinstance(images, torch.Tensor):
-        raise TypeError(
-            f"expected a batch dict or a tensor of images, got {type(batched_inputs).__name__}"
-        )
+        raise TypeError(f"expected a batch dict or a tensor of images, got {type(batched_inputs).__name__}")
     return (images - self.pixel_mean).div_(self.pixel_std)
 
 
 def _with_own_targets(stock_forward: Callable) -> Callable:
     @functools.wraps(stock_forward)
-    def forward(
-        self: torch.nn.Module, batched_inputs: dict | torch.Tensor
-    ) -> dict | torch.Tensor:
-        if (
-            self.training
-            and isinstance(batched_inputs, dict)
-            and "targets" in batched_inputs
-        ):
+    def forward(self: torch.nn.Module, batched_inputs: dict | torch.Tensor) -> dict | torch.Tensor:
+        if self.training and isinstance(batched_inputs, dict) and "targets" in batched_inputs:
             batched_inputs = {
                 **batched_inputs,
                 "targets": batched_inputs["targets"].clone(),

@@ -47,9 +47,7 @@ def apply() -> None:
     def build_reid_train_loader(*args: Any, **kwargs: Any) -> DataLoader:
         cfg = _config_in(args, kwargs)
         _check_batch(cfg, "SOLVER")
-        loader = _build(
-            stock_train, cfg, cfg.DATASETS.NAMES if cfg else (), args, kwargs
-        )
+        loader = _build(stock_train, cfg, cfg.DATASETS.NAMES if cfg else (), args, kwargs)
         _check_sampler(loader.batch_sampler)
         return _fitted(loader, cfg)
 
@@ -57,9 +55,7 @@ def apply() -> None:
         cfg = _config_in(args, kwargs)
         _check_batch(cfg, "TEST")
         build = stock_test if cfg is None else _with_configured_workers(stock_test)
-        loader, num_query = _build(
-            build, cfg, (kwargs.get("dataset_name"),), args, kwargs
-        )
+        loader, num_query = _build(build, cfg, (kwargs.get("dataset_name"),), args, kwargs)
         return _fitted(loader, cfg), num_query
 
     replace(data_build, "build_reid_train_loader", build_reid_train_loader)
@@ -73,16 +69,12 @@ def _config_in(args: tuple, kwargs: dict) -> CfgNode | None:
     return first if isinstance(first, CfgNode) else None
 
 
-def _build(
-    stock_build: Callable, cfg: CfgNode | None, names: tuple, args: tuple, kwargs: dict
-) -> Any:
+def _build(stock_build: Callable, cfg: CfgNode | None, names: tuple, args: tuple, kwargs: dict) -> Any:
     data_build._root = root = os.getenv("FASTREID_DATASETS", "datasets")
     try:
         return stock_build(*args, **kwargs)
     except RuntimeError as error:
-        if "is not found" not in str(
-            error
-        ):  # stock's words for a missing folder, in a type of many uses
+        if "is not found" not in str(error):  # stock's words for a missing folder, in a type of many uses
             raise
         raise UsageError(
             f"data set {', '.join(map(str, names))}: {error}. Data sets are looked for in {os.path.abspath(root)} "
@@ -102,20 +94,14 @@ def _with_configured_workers(stock_test: Callable) -> Callable:
 def _check_batch(cfg: CfgNode | None, section: str) -> None:
     processes = comm.get_world_size()
     if cfg is not None and cfg[section].IMS_PER_BATCH < processes:
-        raise UsageError(
-            f"{section}.IMS_PER_BATCH {cfg[section].IMS_PER_BATCH} is less than {processes} processes"
-        )
+        raise UsageError(f"{section}.IMS_PER_BATCH {cfg[section].IMS_PER_BATCH} is less than {processes} processes")
 
 
 def _fitted(loader: DataLoader, cfg: CfgNode | None) -> DataLoader:
     if cfg is None:
         return loader
-    if torch.device(cfg.MODEL.DEVICE).type == "cpu" and not isinstance(
-        loader, PrefetchLoader
-    ):
-        loader.__class__ = (
-            PrefetchLoader  # stock moves batches to the GPU, where the model is not
-        )
+    if torch.device(cfg.MODEL.DEVICE).type == "cpu" and not isinstance(loader, PrefetchLoader):
+        loader.__class__ = PrefetchLoader  # stock moves batches to the GPU, where the model is not
         loader.pin_memory = False
     if isinstance(loader, PrefetchLoader):
         loader.runs_ahead = seed_of(cfg) < 0
@@ -146,9 +132,7 @@ def _naming_the_file(stock_read_image: Callable) -> Callable:
         try:
             return stock_read_image(file_name, format)
         except (OSError, SyntaxError, ValueError) as error:
-            raise UsageError(
-                f"{file_name}: cannot be read as an image ({type(error).__name__}: {error})"
-            ) from error
+            raise UsageError(f"{file_name}: cannot be read as an image ({type(error).__name__}: {error})") from error
 
     return read_image
 
@@ -158,9 +142,7 @@ def _set_reweighted_indices(self: SetReWeightSampler) -> Iterator[int]:
     np.random.seed(self._seed)
     sets = sorted(self.cam_pid)
     if len(sets) != len(self.set_weight):
-        raise UsageError(
-            f"DATALOADER.SET_WEIGHT has {len(self.set_weight)} weights for {len(sets)} sets"
-        )
+        raise UsageError(f"DATALOADER.SET_WEIGHT has {len(self.set_weight)} weights for {len(sets)} sets")
     batch: list[int] = []
     while True:
         drawn = []
@@ -174,9 +156,7 @@ def _set_reweighted_indices(self: SetReWeightSampler) -> Iterator[int]:
             for pid in (self.cam_pid[name][i] for i in pids):
                 images = self.pid_index[pid]
                 too_few = len(images) <= self.num_instances
-                drawn += np.random.choice(
-                    images, size=self.num_instances, replace=too_few
-                ).tolist()
+                drawn += np.random.choice(images, size=self.num_instances, replace=too_few).tolist()
         np.random.shuffle(drawn)
         batch += drawn
         if len(batch) == self.batch_size:

@@ -28,14 +28,10 @@ def apply() -> None:
     stock_build_optimizer = solver_build.build_optimizer
     stock_torch = solver_build.torch
 
-    def build_optimizer(
-        cfg: CfgNode, model: torch.nn.Module, contiguous: bool = True
-    ) -> tuple:
+    def build_optimizer(cfg: CfgNode, model: torch.nn.Module, contiguous: bool = True) -> tuple:
         _check_optimizer_name(cfg.SOLVER.OPT)
         # getattr(torch.optim, name) is the one thing the stock function asks of the name `torch`
-        solver_build.torch = SimpleNamespace(
-            optim=optim, nn=torch.nn, no_grad=torch.no_grad
-        )
+        solver_build.torch = SimpleNamespace(optim=optim, nn=torch.nn, no_grad=torch.no_grad)
         try:
             optimizer, params = stock_build_optimizer(cfg, model, contiguous)
         finally:
@@ -45,17 +41,13 @@ def apply() -> None:
         return optimizer, params
 
     replace(solver_build, "build_optimizer", build_optimizer)
-    replace(
-        solver_build, "_generate_optimizer_class_with_freeze_layer", _with_frozen_layers
-    )
+    replace(solver_build, "_generate_optimizer_class_with_freeze_layer", _with_frozen_layers)
 
 
 def _check_optimizer_name(name: str) -> None:
     found = getattr(optim, name, None)
     if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
-        raise UsageError(
-            f"SOLVER.OPT {name!r} is no optimizer of torch.optim or of FastReID (SGD, Adam, Lamb, ...)"
-        )
+        raise UsageError(f"SOLVER.OPT {name!r} is no optimizer of torch.optim or of FastReID (SGD, Adam, Lamb, ...)")
 
 
 def _keep_gradient_buffers(optimizer: torch.optim.Optimizer) -> None:
@@ -86,17 +78,8 @@ def _with_frozen_layers(
             group[_FROZEN_STEPS] = min(steps_before + 1, freeze_iters)
         hidden = []
         if steps_before < freeze_iters:
-            frozen = [
-                group
-                for group in self.param_groups
-                if group["freeze_status"] == "freeze"
-            ]
-            hidden = [
-                (p, p.grad)
-                for group in frozen
-                for p in group["params"]
-                if p.grad is not None
-            ]
+            frozen = [group for group in self.param_groups if group["freeze_status"] == "freeze"]
+            hidden = [(p, p.grad) for group in frozen for p in group["params"] if p.grad is not None]
         for parameter, _ in hidden:
             parameter.grad = None
         optimizer.step(self, closure)

@@ -34,9 +34,7 @@ def apply() -> None:
         if not options.PRETRAIN:
             return stock_build_backbone(cfg)
         if options.PRETRAIN_PATH and not os.path.isfile(options.PRETRAIN_PATH):
-            raise UsageError(
-                f"MODEL.BACKBONE.PRETRAIN_PATH {options.PRETRAIN_PATH}: no such file; {_WITHOUT}"
-            )
+            raise UsageError(f"MODEL.BACKBONE.PRETRAIN_PATH {options.PRETRAIN_PATH}: no such file; {_WITHOUT}")
         with _reporting_loads():
             return stock_build_backbone(cfg)
 
@@ -89,9 +87,7 @@ def download(url: str, path: str, gdown: ModuleType | None = None, **_: Any) -> 
 def _reporting_loads() -> Iterator[None]:
     """For as long as one backbone is built: its builders look up these names when they run."""
     stock_load, stock_from_url = torch.load, torch.hub.load_state_dict_from_url
-    stock_gdown = (
-        importlib.import_module("gdown") if importlib.util.find_spec("gdown") else None
-    )
+    stock_gdown = importlib.import_module("gdown") if importlib.util.find_spec("gdown") else None
     torch.load = lambda path, **_: load_weight_file(path, stock_load)
     torch.hub.load_state_dict_from_url = load_from_url
     sys.modules["gdown"] = ModuleType("gdown")

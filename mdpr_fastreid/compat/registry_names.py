@@ -25,10 +25,6 @@ def _get(self: Registry, name: str) -> object:
     if name not in self._obj_map:
         known = sorted(self._obj_map)
         nearest = difflib.get_close_matches(name, known, n=1)
-        hint = (
-            f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}"
-        )
-        raise UnknownNameError(
-            f"nothing is registered as {name!r} in {self._name}; {hint}"
-        )
+        hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}"
+        raise UnknownNameError(f"nothing is registered as {name!r} in {self._name}; {hint}")
     return self._obj_map[name]

@@ -20,9 +20,7 @@ def apply() -> None:
     """Check the lengths before ``build_lr_scheduler`` divides by them."""
     stock_build = solver_build.build_lr_scheduler
 
-    def build_lr_scheduler(
-        cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per_epoch: int
-    ) -> dict:
+    def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per_epoch: int) -> dict:
         _check(cfg, iters_per_epoch)
         return stock_build(cfg, optimizer, iters_per_epoch)
 
@@ -40,14 +38,9 @@ def _check(cfg: CfgNode, iters_per_epoch: int) -> None:
         "MultiStepLR",
         "CosineAnnealingLR",
     ):
-        raise UsageError(
-            f"SOLVER.SCHED {solver.SCHED!r} is not one of MultiStepLR, CosineAnnealingLR"
-        )
+        raise UsageError(f"SOLVER.SCHED {solver.SCHED!r} is not one of MultiStepLR, CosineAnnealingLR")
     warmup_epochs = math.ceil(solver.WARMUP_ITERS / iters_per_epoch)
-    if (
-        solver.SCHED == "CosineAnnealingLR"
-        and solver.MAX_EPOCH - max(warmup_epochs, solver.DELAY_EPOCHS) < 1
-    ):
+    if solver.SCHED == "CosineAnnealingLR" and solver.MAX_EPOCH - max(warmup_epochs, solver.DELAY_EPOCHS) < 1:
         raise UsageError(
             f"nothing is left of the {solver.MAX_EPOCH} epochs (SOLVER.MAX_EPOCH) for CosineAnnealingLR: "
             f"SOLVER.WARMUP_ITERS {solver.WARMUP_ITERS} takes {warmup_epochs} of {iters_per_epoch} iterations each, "

@@ -31,9 +31,7 @@ def apply() -> None:
     def default_setup(cfg: CfgNode, args: Any) -> None:
         stock_setup(cfg, args)
         if seed_of(cfg) >= 0:
-            logging.getLogger("fastreid").info(
-                f"SEED {cfg.SEED} takes the place of the generated one"
-            )
+            logging.getLogger("fastreid").info(f"SEED {cfg.SEED} takes the place of the generated one")
             seed_generators(cfg.SEED, _BUILDING, rank=0)
 
     replace(defaults, "default_setup", default_setup)
@@ -86,21 +84,11 @@ def _begin_epoch(trainer: TrainerBase, seed: int, epoch: int) -> None:
     loader = trainer.data_loader
     if hasattr(loader, "shutdown"):
         loader.shutdown()
-    trainer._data_loader_iter = (
-        None  # ends the workers of the last epoch before the next ones start
-    )
+    trainer._data_loader_iter = None  # ends the workers of the last epoch before the next ones start
     sampler = getattr(loader.batch_sampler, "sampler", None)
-    if hasattr(
-        sampler, "_seed"
-    ):  # FastReID's samplers seed themselves, with one number for all processes
-        sampler._seed = int(
-            np.random.SeedSequence([seed, epoch + 1]).generate_state(1)[0]
-        )
-    for transform in getattr(
-        getattr(loader.dataset, "transform", None), "transforms", ()
-    ):
-        if hasattr(
-            transform, "patchpool"
-        ):  # RandomPatch pastes from the images of earlier epochs
+    if hasattr(sampler, "_seed"):  # FastReID's samplers seed themselves, with one number for all processes
+        sampler._seed = int(np.random.SeedSequence([seed, epoch + 1]).generate_state(1)[0])
+    for transform in getattr(getattr(loader.dataset, "transform", None), "transforms", ()):
+        if hasattr(transform, "patchpool"):  # RandomPatch pastes from the images of earlier epochs
             transform.patchpool.clear()
     trainer._data_loader_iter = iter(loader)

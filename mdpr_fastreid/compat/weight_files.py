@@ -21,13 +21,9 @@ def apply() -> None:
     Checkpointer._load_file = lambda self, path: load_weight_file(path)
     stock_load = Checkpointer.load
 
-    def load(
-        self: Checkpointer, path: str, checkpointables: list[str] | None = None
-    ) -> Any:
+    def load(self: Checkpointer, path: str, checkpointables: list[str] | None = None) -> Any:
         if path and "://" not in path and not os.path.isfile(path):
-            raise UsageError(
-                f"{path}: no such weight file (MODEL.WEIGHTS, or named by a last_checkpoint)"
-            )
+            raise UsageError(f"{path}: no such weight file (MODEL.WEIGHTS, or named by a last_checkpoint)")
         return stock_load(self, path, checkpointables)
 
     Checkpointer.load = load
@@ -56,9 +52,7 @@ def load_weight_file(path: str | os.PathLike, torch_load: Any = torch.load) -> A
             ) from error
         raise UsageError(f"{path}: is truncated or not a file of torch.save") from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise UsageError(
-            f"{path}: is truncated or not a file of torch.save ({type(error).__name__})"
-        ) from error
+        raise UsageError(f"{path}: is truncated or not a file of torch.save ({type(error).__name__})") from error
 
 
 def _harmless_types() -> list:
