@@ -88,25 +88,27 @@ def _outline(kind: str) -> np.ndarray:
             (1, 0.3),
         ],
         "torso": [
-            (0, 0.3),
-            (0.04, 0.4),
-            (0.08, 0.68),
-            (0.14, 0.9),
-            (0.2, 0.97),
-            (0.35, 0.95),
-            (0.6, 0.84),
-            (0.8, 0.84),
+            (0, 0.26),
+            (0.04, 0.36),
+            (0.07, 0.56),
+            (0.11, 0.76),
+            (0.16, 0.89),
+            (0.24, 0.93),
+            (0.4, 0.91),
+            (0.62, 0.82),
+            (0.8, 0.83),
             (1, 0.9),
         ],
         "torso deep": [(0, 0.5), (0.1, 0.75), (0.25, 1), (0.45, 0.98), (0.6, 0.9), (1, 0.98)],
         "coat": [
-            (0, 0.3),
-            (0.03, 0.4),
-            (0.05, 0.68),
-            (0.09, 0.9),
-            (0.13, 0.97),
-            (0.25, 0.95),
-            (0.4, 0.86),
+            (0, 0.26),
+            (0.026, 0.36),
+            (0.045, 0.56),
+            (0.07, 0.76),
+            (0.1, 0.89),
+            (0.16, 0.93),
+            (0.26, 0.91),
+            (0.4, 0.84),
             (0.6, 0.9),
             (1, 1.06),
         ],
@@ -223,12 +225,12 @@ class _Figure:
 
     def arms(self, lift: float) -> None:
         who, clothes, pose = self.who, self.clothes, self.pose
-        cloth = 0.030 * who.build * (1.15 if who.upper_cut in ("jacket", "coat", "hoodie") else 1.0)
+        cloth = 0.029 * who.build * (1.12 if who.upper_cut in ("jacket", "coat", "hoodie") else 1.0)
         for side, elbow_bend in ((1, pose.left_elbow), (-1, pose.right_elbow)):
             swing = -0.85 * pose.swing * sine(2 * np.pi * pose.phase) * side
-            x = side * (self.shoulder_wide - 0.012)
-            shoulder = (x, SHOULDER - 0.005 + lift, 0.0)
-            out = side * 0.022
+            x = side * (self.shoulder_wide - 0.024)
+            shoulder = (x, SHOULDER - 0.016 + lift, 0.0)
+            out = side * 0.03
             elbow = (x + out, shoulder[1] - UPPER_ARM * cosine(swing), UPPER_ARM * sine(swing))
             fore = swing + elbow_bend
             wrist = (
@@ -245,10 +247,10 @@ class _Figure:
                 cuff = tuple(a + 0.7 * (b - a) for a, b in zip(shoulder, elbow, strict=True))
                 self.limb(elbow, wrist, 0.021, 0.016, clothes.skin, ARMS, layer, 0.08)
                 self.limb(shoulder, elbow, 0.024, 0.021, clothes.skin, ARMS, layer, 0.085)
-                self.limb(shoulder, cuff, cloth * 1.05, cloth * 1.05, clothes.sleeve, UPPER, layer, 0.09)
+                self.limb(shoulder, cuff, cloth * 0.92, cloth * 0.98, clothes.sleeve, UPPER, layer, 0.09)
             else:
-                self.limb(elbow, wrist, cloth * 0.88, cloth * 0.72, clothes.sleeve, UPPER, layer, 0.08)
-                self.limb(shoulder, elbow, cloth * 1.1, cloth * 0.9, clothes.sleeve, UPPER, layer, 0.09)
+                self.limb(elbow, wrist, cloth * 0.86, cloth * 0.66, clothes.sleeve, UPPER, layer, 0.08)
+                self.limb(shoulder, elbow, cloth * 0.96, cloth * 0.88, clothes.sleeve, UPPER, layer, 0.09)
             if who.bag == "hand" and side == (1 if who.bag_side == "left" else -1):
                 low = (hand[0] + side * 0.01, hand[1] - 0.17, hand[2])
                 wide, deep = _outline("handbag") * np.float32(0.03), _outline("handbag") * np.float32(0.075)

@@ -25,7 +25,7 @@ class Tube(NamedTuple):
 
     ``start`` and ``end`` are ``(x, y)``; ``radii [K]`` is the half width along the axis; ``texture [T, A, 3]`` runs down the
     axis and around it, its middle column being the front; ``turn`` (radians) says how far the front is turned from the
-    viewer; ``parts`` is one mask value or a map ``[T, A]`` of them.
+    viewer. A ``texture [3]`` is one colour all over. ``parts`` is one mask value or a map ``[T, A]`` of them.
     """
 
     start: tuple[float, float]
@@ -82,7 +82,7 @@ class Canvas:
         side = across / np.maximum(radius, _HALF)
         np.minimum(np.maximum(side, -_ONE, out=side), _ONE, out=side)
         square = side * side
-        rows, columns = tube.texture.shape[:2]
+        rows, columns = folds.shape
         # A cubic that agrees with the arc sine at 0 and at the rims.
         angle = side * (_ONE + np.float32(0.5708) * square) * np.float32(1 / 6.283185307)
         turned = angle + np.float32(0.5 - tube.turn / 6.283185307 + 8)
@@ -92,9 +92,9 @@ class Canvas:
         )
         shade = np.sqrt(_ONE - square) * np.float32(light.front) + side * np.float32(light.side)
         shade = (np.maximum(shade, 0) * np.float32(1 - light.ambient) + np.float32(light.ambient)) * folds.take(index)
-        colour = tube.texture.reshape(-1, 3).take(index, axis=0) * shade[..., None]
+        colour = tube.texture if tube.texture.ndim == 1 else tube.texture.reshape(-1, 3).take(index, axis=0)
         parts = tube.parts if isinstance(tube.parts, int) else tube.parts.take(index)
-        self._lay(window, cover, colour, 0 if hidden else parts)
+        self._lay(window, cover, colour * shade[..., None], 0 if hidden else parts)
 
     def box(
         self, x0: float, y0: float, x1: float, y1: float, colour, shade: float = 0.0, strength: float = 1.0
@@ -110,20 +110,30 @@ class Canvas:
         fade = _ONE - np.float32(shade) * (xs - np.float32(x0)) / np.float32(x1 - x0)
         self._lay(window, cover, np.asarray(colour, dtype=np.float32) * fade[None, :, None], 0)
 
-    def ellipse(
-        self, x: float, y: float, rx: float, ry: float, colour, strength: float = 1.0, mask: bool = True
-    ) -> None:
-        """Draw an ellipse lit from above; with ``mask`` off it tints (a shadow) without covering."""
+    def ellipse(self, x: float, y: float, rx: float, ry: float, colour, rim: float = 0.0) -> None:
+        """Draw an ellipse lit from above, or with ``rim`` (pixels) only its outline."""
         found = self._window(x - rx, y - ry, x + rx, y + ry)
         if found is None:
             return
         window, xs, ys = found
-        dx, dy = (xs - np.float32(x)) / np.float32(max(rx, 0.5)), (ys - np.float32(y)) / np.float32(max(ry, 0.5))
-        away = np.sqrt(dx * dx + dy * dy)
-        cover = np.clip((_ONE - away) * np.float32(min(rx, ry)) + _HALF, 0, 1) * np.float32(strength)
-        if mask:
-            tint = np.asarray(colour, dtype=np.float32) * (_ONE - np.float32(0.25) * dy)[..., None]
-            self._lay(window, cover, tint, 0)
-        else:
-            soft = cover * np.clip(_ONE - away * away, 0, 1)
-            self.rgb[window] *= _ONE - soft[..., None]
+        down = (ys - np.float32(y)) / np.float32(max(ry, 0.5))
+        inside = (_ONE - _away(xs, ys, x, y, rx, ry)) * np.float32(min(rx, ry))
+        if rim:
+            inside = np.minimum(inside, np.float32(rim) - inside)
+        cover = np.clip(inside + _HALF, 0, 1)
+        self._lay(window, cover, np.asarray(colour, dtype=np.float32) * (_ONE - np.float32(0.25) * down)[..., None], 0)
+
+    def shadow(self, x: float, y: float, rx: float, ry: float, strength: float) -> None:
+        """Darken an ellipse, most at its middle; what lies there stays what it is in the mask."""
+        found = self._window(x - rx, y - ry, x + rx, y + ry)
+        if found is None:
+            return
+        window, xs, ys = found
+        away = np.minimum(_away(xs, ys, x, y, rx, ry), _ONE)
+        self.rgb[window] *= _ONE - (_ONE - away * away)[..., None] * np.float32(strength)
+
+
+def _away(xs: np.ndarray, ys: np.ndarray, x: float, y: float, rx: float, ry: float) -> np.ndarray:
+    """Distance from the middle of an ellipse, 1 at its rim."""
+    dx, dy = (xs - np.float32(x)) / np.float32(max(rx, 0.5)), (ys - np.float32(y)) / np.float32(max(ry, 0.5))
+    return np.sqrt(dx * dx + dy * dy)

@@ -69,26 +69,10 @@ def draw_furniture(canvas: Canvas, kind: str, stream: Stream, drift: float = 0.0
 
 def _bicycle(canvas: Canvas, x: float, top: float, paint: np.ndarray) -> None:
     height, width = canvas.height, canvas.width
-    size = height * 0.15
-    for centre in (x - width * 0.35, x + width * 0.35):
-        # A wheel is a ring of short boxes: spokes do not show at this size.
-        for k in range(16):
-            angle = (k / 16 - 0.5) * 2
-            rise = (1 - angle * angle) ** 1 * size if abs(angle) < 1 else 0
-            canvas.box(
-                centre + angle * size,
-                height * 0.86 - rise,
-                centre + angle * size + 2,
-                height * 0.86 - rise + 3,
-                (0.1, 0.1, 0.1),
-            )
-            canvas.box(
-                centre + angle * size,
-                height * 0.86 + rise,
-                centre + angle * size + 2,
-                height * 0.86 + rise + 3,
-                (0.1, 0.1, 0.1),
-            )
+    size = height * 0.13
+    for centre in (x - width * 0.36, x + width * 0.36):
+        canvas.ellipse(centre, height * 0.86, size, size, (0.1, 0.1, 0.1), rim=max(1.2, height * 0.014))
+        canvas.ellipse(centre, height * 0.86, size * 0.12, size * 0.12, (0.5, 0.5, 0.5))
     canvas.box(x - width * 0.35, height * 0.72, x + width * 0.35, height * 0.745, paint)
     canvas.box(x - width * 0.12, height * 0.66, x - width * 0.08, height * 0.87, paint)
     canvas.box(x + width * 0.3, height * 0.6, x + width * 0.34, height * 0.87, paint)

@@ -24,29 +24,29 @@ class Preset:
     test_tracklets: int
     frames: int
     cameras: int = 6
-    look_alikes: int = 4
+    look_alikes: int = 3
     """Identities in a group that shares everything but one local detail each; 1 means no look-alikes."""
     viewpoint: float = 1.0
     """Share of images not seen from the front but from one of eight directions."""
-    illumination: float = 0.6
+    illumination: float = 0.3
     """How far cameras differ in exposure, white balance, contrast and saturation, and moments in light."""
     occlusion: float = 0.2
     """Share of images with furniture, a vehicle or another pedestrian in front (queries: ``query_occlusion``)."""
     query_occlusion: float = -1.0
     """The same share for query images; negative means as ``occlusion``."""
-    box_error: float = 0.5
+    box_error: float = 0.4
     """How far the detector's box is shifted, too large, or cuts off feet or head."""
     crowd: float = 0.2
     """Share of images with another pedestrian behind."""
-    sensor: float = 0.5
+    sensor: float = 0.3
     """Noise, blur, loss of resolution and JPEG compression."""
 
 
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("tiny", 16, 16, 256, 32, 200, 12, 8, 16, 16, 4),
-        Preset("demo", 64, 64, 1_300, 128, 900, 60, 40, 64, 64, 6),
+        Preset("tiny", 16, 16, 256, 32, 200, 12, 8, 16, 16, 4, look_alikes=2),
+        Preset("demo", 64, 64, 1_300, 128, 900, 60, 40, 32, 32, 6, look_alikes=2),
         Preset("base", 751, 750, 12_936, 3_368, 15_913, 2_798, 3_819, 751, 750, 4),
         Preset("occluded", 702, 519, 15_618, 2_210, 17_661, 0, 0, 702, 519, 4, occlusion=0.3, query_occlusion=1.0),
         Preset("video", 625, 636, 5_000, 1_980, 5_088, 0, 0, 8_298, 9_330, 8),

@@ -60,7 +60,14 @@ def look_alikes_sheet(request: Request) -> Image.Image:
                 for turn in range(TURNS):
                     moment = make_moment((seed, 41, left, turn), preset, camera, 0.0)
                     plain = replace(
-                        moment, turn=turn * 2 * PI / TURNS + 0.2, box_x=0.0, box_y=0.0, box_scale=0.96, behind=False
+                        moment,
+                        turn=turn * 2 * PI / TURNS + 0.2,
+                        box_x=0.0,
+                        box_y=0.0,
+                        box_scale=1.0,
+                        behind=False,
+                        streak=False,
+                        shadow=0.0,
                     )
                     row.append(shoot(seed, identity_of(request, TEST, index), camera, plain, request.size).rgb)
             rows.append(row)

@@ -114,7 +114,7 @@ def draw_car(canvas: Canvas, x: float, ground: float, length: float, paint: np.n
     """A car seen from its side, its left end at ``x``, wheels on ``ground``, all in pixels."""
     tall = length * 0.34
     glass, rubber = (0.24, 0.3, 0.36), (0.07, 0.07, 0.08)
-    canvas.ellipse(x + length / 2, ground, length * 0.55, tall * 0.16, (0, 0, 0), 0.6, mask=False)
+    canvas.shadow(x + length / 2, ground, length * 0.55, tall * 0.16, 0.6)
     canvas.ellipse(x + length * 0.5, ground - tall * 0.62, length * 0.34, tall * 0.42, paint)
     canvas.ellipse(x + length * 0.5, ground - tall * 0.66, length * 0.28, tall * 0.28, glass)
     canvas.box(x + length * 0.48, ground - tall, x + length * 0.52, ground - tall * 0.5, paint * np.float32(0.9))

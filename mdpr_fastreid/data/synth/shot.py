@@ -16,7 +16,7 @@ from mdpr_fastreid.data.synth.presets import Preset
 from mdpr_fastreid.data.synth.scene import MARGIN, WIDTHS, panorama
 from mdpr_fastreid.data.synth.texture import FOLD_MAPS, Wardrobe, fold_maps, wardrobe
 
-STRANGERS = 400
+STRANGERS = 200
 """How many other pedestrians there are."""
 
 
@@ -71,7 +71,7 @@ def make_moment(
         turn = camera.heading + side if on_path else anywhere
         turn += stream.bell(0, 0.45)
     error = preset.box_error
-    scale, dx, dy = 0.96 + error * stream.bell(0, 0.3), error * stream.bell(0, 0.16), error * stream.bell(0, 0.16)
+    scale, dx, dy = 1.0 + error * stream.bell(0, 0.3), error * stream.bell(0, 0.16), error * stream.bell(0, 0.16)
     if wild_box:
         scale, dx, dy = (
             stream.uniform(1.4, 2.2),
@@ -134,7 +134,7 @@ def _background(camera: Camera, moment: Moment, height: int, width: int) -> np.n
 
 def _person(canvas: Canvas, who: Identity, camera: Camera, pose: Pose, view: View, fold: int, hidden: bool) -> None:
     ground = view.scale * 0.16
-    canvas.ellipse(view.x + camera.light.side * ground * 0.6, view.y, ground, ground * 0.3, (0, 0, 0), 0.55, mask=False)
+    canvas.shadow(view.x + camera.light.side * ground * 0.6, view.y, ground, ground * 0.3, 0.55)
     folds = fold_maps(canvas.height)
     for number, tube in enumerate(figure(who, _dressed(who, canvas.height), pose, view)):
         canvas.tube(tube, camera.light, folds[(fold + number) % FOLD_MAPS], hidden)
@@ -180,9 +180,9 @@ def shoot(seed: int, who: Identity | None, camera: Camera, moment: Moment, size:
             turn=moment.turn,
             pitch=camera.pitch,
             near=camera.near,
-            scale=tall * 1.03,
+            scale=tall * 0.98 / (1 + camera.near / 2),
             x=width * 0.5 + moment.box_x * height,
-            y=height * 0.5 + tall * 0.475 + moment.box_y * height,
+            y=height * 0.5 + tall * 0.465 + moment.box_y * height,
         )
         pose = Pose(moment.phase, moment.swing * who.stride, *moment.elbows)
         _person(canvas, who, camera, pose, view, stream.below(FOLD_MAPS), hidden=False)

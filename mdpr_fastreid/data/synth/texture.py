@@ -17,7 +17,10 @@ FOLD_MAPS = 12
 
 
 class Wardrobe(NamedTuple):
-    """All textures of one identity at one resolution; ``head_parts [T, A]`` says where the head is hair or hat."""
+    """All textures of one identity at one resolution; ``skin``, ``hair``, ``hat`` and ``shoe`` are plain colours ``[3]``.
+
+    ``head_parts [T, A]`` says where the head is hair or hat.
+    """
 
     torso: np.ndarray
     sleeve: np.ndarray
@@ -149,9 +152,9 @@ def _head(who: Identity, rows: int, columns: int) -> tuple[np.ndarray, np.ndarra
     front = np.abs(angle)
     skin = np.asarray(SKINS[who.skin], dtype=np.float32) / np.float32(255)
     colours = _plain((rows, columns), skin)
-    reach = {"short": 0.62, "bun": 0.66, "ponytail": 0.66, "long": 0.95, "bald": 0.0}[who.hair_style]
+    reach = {"short": 0.74, "bun": 0.78, "ponytail": 0.78, "long": 0.97, "bald": 0.0}[who.hair_style]
     cap = 0.0 if who.hair_style == "bald" else 0.26
-    hair = (down < cap) | ((front > 1.25) & (down < reach)) | ((front > 0.95) & (down < reach * 0.7))
+    hair = (down < cap) | ((front > 1.25) & (down < reach)) | ((front > 0.98) & (down < reach * 0.55))
     colours[(front < 0.62) & (front > 0.2) & (down > 0.44) & (down < 0.52)] *= np.float32(0.42)
     colours[(front < 0.26) & (down > 0.73) & (down < 0.78)] *= np.float32(0.7)
     colours[np.broadcast_to(down > 0.9, (rows, columns))] *= np.float32(0.85)
@@ -190,22 +193,20 @@ def wardrobe(who: Identity, height: int) -> Wardrobe:
     pattern = who.upper_pattern if who.upper_pattern in ("plain", "stripes", "checks", "dots") else "plain"
     sleeve_colour = rgb(who.upper_second if who.upper_pattern == "yoke" else who.upper_colour)
     sleeve = _pattern(pattern, sleeve_colour, rgb(who.upper_second), down * np.float32(0.5), angle)
-    skin = _plain(shape, np.asarray(SKINS[who.skin], dtype=np.float32) / np.float32(255))
     pack = _plain(shape, rgb(who.backpack or "black"))
     pack[np.broadcast_to((down > 0.5) & (down < 0.56), shape)] *= np.float32(0.55)
     bag = _plain(shape, rgb(who.bag_colour))
     bag[np.broadcast_to(down < 0.22, shape)] *= np.float32(0.7)
-    shoe = _plain(shape, rgb(who.shoes))
     return Wardrobe(
         torso=_torso(who, rows, columns, torso_length(who)),
         sleeve=sleeve,
         lower=_lower(who, rows, columns),
-        skin=skin,
+        skin=np.asarray(SKINS[who.skin], dtype=np.float32) / np.float32(255),
         head=head,
         head_parts=head_parts,
-        hair=_plain(shape, np.asarray(HAIRS[who.hair_colour], dtype=np.float32) / np.float32(255)),
-        hat=_plain(shape, rgb(who.hat_colour)),
-        shoe=shoe,
+        hair=np.asarray(HAIRS[who.hair_colour], dtype=np.float32) / np.float32(255),
+        hat=rgb(who.hat_colour),
+        shoe=rgb(who.shoes),
         bag=bag,
         backpack=pack,
     )
