@@ -7,6 +7,7 @@ default, always for the error. Can go when FastReID passes ``weights_only=True``
 
 import os
 import pickle
+import re
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ import torch
 from fastreid.utils.checkpoint import Checkpointer
 
 from mdpr_fastreid.cli import UsageError
+
+# What PyTorch says of a pickle that names more than the types it allows, unlike of one that is damaged
+_SAYS_CODE = re.compile("unsupported (global|class)|trying to (call reduce|instantiate)", re.IGNORECASE)
 
 
 def apply() -> None:
@@ -45,7 +49,7 @@ def load_weight_file(path: str | os.PathLike, torch_load: Any = torch.load) -> A
     except FileNotFoundError:
         raise UsageError(f"{path}: no such weight file") from None
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+        if _SAYS_CODE.search(str(error)):
             raise UsageError(
                 f"{path}: holds more than weights (pickled code), which is refused; "
                 "save it anew as a state_dict of tensors"

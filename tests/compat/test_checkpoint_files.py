@@ -1,0 +1,121 @@
+"""Checkpoints are whole or not there, and what a run knew is known to the one that resumes it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from fastreid.engine import DefaultTrainer
+from fastreid.engine.hooks import PeriodicCheckpointer
+from fastreid.utils.checkpoint import Checkpointer
+from fastreid.utils.checkpoint import PeriodicCheckpointer as PeriodicSaver
+from small_runs import small_config, trained, weights_of
+from torch import nn
+
+from mdpr_fastreid.compat import checkpoint_files
+
+
+class Killed(BaseException):
+    pass
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("killed_in", ["save", "replace"])
+def test_a_kill_while_saving_leaves_the_last_complete_checkpoint(tmp_path, monkeypatch, killed_in):
+    model = nn.Linear(2, 2)
+    checkpointer = Checkpointer(model, str(tmp_path))
+    checkpointer.save("model_0000", epoch=0)
+    weight = model.weight.detach().clone()
+    nn.init.zeros_(model.weight)
+
+    def save_half(contents, file):
+        file.write(b"PK\x03\x04 half of it")
+        raise Killed
+
+    def do_not_replace(source, target):
+        raise Killed
+
+    target = (torch, "save", save_half) if killed_in == "save" else (checkpoint_files.os, "replace", do_not_replace)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(*target)
+        checkpointer.save("model_0001", epoch=1)
+
+    assert "model_0001.pth" not in names(tmp_path)
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000.pth")
+    assert [path for path in checkpointer.get_all_checkpoint_files() if "0001" in path] == []
+    assert Checkpointer(model, str(tmp_path)).resume_or_load("", resume=True)["epoch"] == 0
+    assert torch.equal(model.weight, weight)
+
+
+def test_a_kill_before_the_tag_resumes_from_the_checkpoint_before(tmp_path, monkeypatch):
+    checkpointer = Checkpointer(nn.Linear(2, 2), str(tmp_path))
+    checkpointer.save("model_0000", epoch=0)
+
+    def die(self, name):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Checkpointer, "tag_last_checkpoint", die)
+        checkpointer.save("model_0001", epoch=1)
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000.pth"
+
+
+def test_nothing_is_left_beside_the_files(tmp_path):
+    Checkpointer(nn.Linear(2, 2), str(tmp_path / "new")).save("model_final", metric=np.float64(3.5))
+    assert names(tmp_path / "new") == ["last_checkpoint", "model_final.pth"]
+    assert torch.load(tmp_path / "new/model_final.pth", weights_only=True)["metric"] == 3.5
+
+
+def test_a_process_that_does_not_save_writes_nothing(tmp_path):
+    Checkpointer(nn.Linear(2, 2), str(tmp_path), save_to_disk=False).save("model_final")
+    assert names(tmp_path) == []
+
+
+def saved_names(period, max_epoch, metrics, best=-1):
+    saved = []
+    record = SimpleNamespace(save=lambda name, **state: saved.append((name, state)))
+    saver = PeriodicSaver(record, period, max_epoch)
+    saver.best_metric = best
+    for epoch, metric in enumerate(metrics):
+        saver.step(epoch, metric=metric)
+    return saved
+
+
+def test_the_best_the_periodic_and_the_final_model_are_saved_as_stock_names_them():
+    saved = saved_names(2, 5, [10, 30, 20, 20, 40])
+    assert [name for name, _ in saved] == ["model_best", "model_0001", "model_0003", "model_best", "model_final"]
+    assert [state["best_metric"] for _, state in saved] == [30, 30, 30, 40, 40]
+    assert [state["epoch"] for _, state in saved] == [1, 1, 3, 4, 4]
+
+
+def test_without_a_period_only_the_end_is_saved():
+    assert [name for name, _ in saved_names(0, 3, [1, 2, 3])] == ["model_best", "model_final"]
+
+
+def test_a_resumed_run_does_not_replace_the_best_model_by_a_worse_one(tmp_path):
+    cfg = small_config(tmp_path, "SOLVER.MAX_EPOCH", 1, "TEST.EVAL_PERIOD", 1)
+    trained(cfg)
+    path = tmp_path / "model_final.pth"
+    state = torch.load(path, weights_only=True)
+    assert state["best_metric"] == state["metric"] > 0
+    state["best_metric"] = 99.0
+    torch.save(state, path)
+    best = weights_of(tmp_path / "model_best.pth")
+
+    trainer = trained(small_config(tmp_path, "SOLVER.MAX_EPOCH", 2, "TEST.EVAL_PERIOD", 1), resume=True)
+    saver = next(hook for hook in trainer._hooks if isinstance(hook, PeriodicCheckpointer))
+    assert saver.best_metric == 99.0
+    kept = weights_of(tmp_path / "model_best.pth")
+    assert all(torch.equal(best[name], kept[name]) for name in best)
+
+
+def test_starting_anew_forgets_the_best_metric(tmp_path):
+    cfg = small_config(tmp_path, "SOLVER.MAX_EPOCH", 1, "TEST.EVAL_PERIOD", 1)
+    trained(cfg)
+    trainer = DefaultTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    saver = next(hook for hook in trainer._hooks if isinstance(hook, PeriodicCheckpointer))
+    assert saver.best_metric == -1
