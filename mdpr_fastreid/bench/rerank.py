@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from unittest import mock
 
@@ -44,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure each implementation in a process of its own, print the table and write it."""
     from mdpr_fastreid.cli import UsageError
 
-    if min(*args.n, *args.dim, args.repeats) < 1 or min(args.n) < 2:
-        raise UsageError("--n needs 2 images or more, --dim and --repeats 1 or more")
+    if min(*args.dim, args.repeats, args.k1, args.k2) < 1 or min(args.n) < 2:
+        raise UsageError("--n needs 2 images or more; --dim, --repeats, --k1 and --k2 1 or more")
     if args.device != "cpu" and not torch.cuda.is_available():
         raise UsageError(f"--device {args.device}: there is no GPU here")
     rows = []
@@ -77,23 +78,27 @@ def _set_beside_stock(row: dict, stock: dict, distances: Path, stock_distances: 
     row["memory_ratio"] = row["peak_gib"] / stock["peak_gib"]
 
 
-def _in_new_process(implementation: str, count: int, width: int, args: argparse.Namespace, path: Path) -> dict:
-    """A new process, so that its peak memory is that of this measurement."""
+def _in_new_process(*measurement) -> dict:
+    """:func:`_measure` in a new process, so that its peak memory is that of this measurement."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(implementation, count, width, args, path, sender))
+    process = context.Process(target=_send_measure, args=(sender, *measurement))
     process.start()
     sender.close()
     try:
         return receiver.recv()
     except EOFError as error:
         process.join()
-        raise RuntimeError(f"{implementation} at {count} x {width} ended with exit code {process.exitcode}") from error
+        raise RuntimeError(f"the measurement {measurement[:3]} ended with exit code {process.exitcode}") from error
     finally:
         process.join()
 
 
-def _measure(implementation: str, count: int, width: int, args: argparse.Namespace, path: Path, sender) -> None:
+def _send_measure(sender: Connection, *measurement) -> None:
+    sender.send(_measure(*measurement))
+
+
+def _measure(implementation: str, count: int, width: int, args: argparse.Namespace, path: Path) -> dict:
     queries = _QUERIES.get(count, max(1, round(count * 3_368 / 23_100)))
     features = torch.from_numpy(clustered_features(count, width, args.seed))
     if implementation != STOCK:
@@ -133,7 +138,7 @@ def _measure(implementation: str, count: int, width: int, args: argparse.Namespa
     if count <= args.max_stock:
         block = distances if implementation == BLOCK else distances[:queries, queries:]
         np.save(path, torch.as_tensor(block).cpu().numpy())
-    sender.send(row)
+    return row
 
 
 class Stopwatch:

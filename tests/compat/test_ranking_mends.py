@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 from fastreid.config import get_cfg
-from fastreid.evaluation import ReidEvaluator, rank, roc
+from fastreid.evaluation import ReidEvaluator, query_expansion, rank, rerank, roc
+from fastreid.utils import compute_dist
+from sklearn import metrics
+from small_runs import small_config, trained
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def _config(*options):
 
 def _evaluate(cfg, features, num_query=14):
     evaluator = ReidEvaluator(cfg, num_query)
-    for start in range(0, 100, 32):
+    for start in range(0, len(features["pids"]), 32):
         part = slice(start, start + 32)
         inputs = {"targets": features["pids"][part], "camids": features["camids"][part]}
         evaluator.process(inputs, features["feats"][part])
@@ -43,8 +46,6 @@ def test_the_evaluator_never_compiles(monkeypatch):
 
 
 def test_the_evaluator_reports_what_stocks_loops_and_scikit_learn_give(features):
-    from sklearn import metrics
-
     distances = 1 - torch.cosine_similarity(features["feats"][:14, None], features["feats"][None, 14:], dim=2).numpy()
     ids, cameras = features["pids"].numpy(), features["camids"].numpy()
     labels = ids[:14], ids[14:], cameras[:14], cameras[14:]
@@ -75,3 +76,84 @@ def test_the_single_shot_metric_runs():
     )
     np.testing.assert_array_equal(cmc, [1, 1])
     assert mean_precision == 1
+
+
+@pytest.fixture(scope="module")
+def trained_features(tmp_path_factory):
+    """Query and gallery features, identities and cameras of a network after some epochs on SynthReIDTiny."""
+    trainer = trained(small_config(tmp_path_factory.mktemp("run"), "SOLVER.MAX_EPOCH", 5, "TEST.EVAL_PERIOD", 5))
+    loader, num_query = trainer.build_test_loader(trainer.cfg, "SynthReIDTiny")
+    trainer.model.eval()
+    parts = []
+    with torch.no_grad():
+        for batch in loader:
+            parts.append((trainer.model(batch), batch["targets"], batch["camids"]))
+    features, identities, cameras = (torch.cat(part) for part in zip(*parts, strict=True))
+    return {"feats": features, "pids": identities, "camids": cameras}, num_query
+
+
+def _stock_reranked(features, num_query, metric, lambda_value):
+    """What the evaluator computes, with the toolbox's own distances on its CPU path."""
+    query, gallery = features["feats"][:num_query], features["feats"][num_query:]
+    distances = getattr(compute_dist, f"compute_{metric}_distance").__wrapped__(query, gallery)
+    if metric == "cosine":
+        query, gallery = (torch.nn.functional.normalize(part, dim=1) for part in (query, gallery))
+    jaccard = compute_dist.compute_jaccard_distance.__wrapped__(torch.cat((query, gallery)), search_option=3)
+    return jaccard[:num_query, num_query:] * (1 - lambda_value) + distances * lambda_value
+
+
+@pytest.mark.filterwarnings("ignore:This overload of addmm_ is deprecated")
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_re_ranking_of_a_trained_model_scores_as_stocks(trained_features, metric):
+    features, num_query = trained_features
+    distances = _stock_reranked(features, num_query, metric, 0.3)
+    ids, cameras = features["pids"].numpy(), features["camids"].numpy()
+    labels = ids[:num_query], ids[num_query:], cameras[:num_query], cameras[num_query:]
+    cmc, precision, penalty = rank.eval_market1501(distances, *labels, 50)
+
+    cfg = _config("TEST.RERANK.ENABLED", True, "TEST.RERANK.LAMBDA", 0.3, "TEST.METRIC", metric)
+    results = _evaluate(cfg, features, num_query)
+
+    assert results["Rank-1"] / 100 == pytest.approx(cmc[0], abs=1e-4)
+    assert results["mAP"] / 100 == pytest.approx(np.mean(precision), abs=1e-4)
+    assert results["mINP"] / 100 == pytest.approx(np.mean(penalty), abs=1e-4)
+    unranked = _evaluate(_config("TEST.METRIC", metric), features, num_query)
+    assert results["mAP"] != pytest.approx(unranked["mAP"], abs=1e-3)
+
+
+def test_the_metric_jaccard_ranks_by_the_toolboxs_jaccard_distance(features):
+    query, gallery = features["feats"][:14], features["feats"][14:]
+    ours = compute_dist.build_dist(query, gallery, "jaccard")
+    stock = compute_dist.compute_jaccard_distance.__wrapped__(features["feats"], k1=20, k2=6, search_option=3)
+    np.testing.assert_allclose(ours, stock[:14, 14:], atol=1e-5)
+    results = _evaluate(_config("TEST.METRIC", "jaccard"), features)
+    assert results["mAP"] > _evaluate(_config("TEST.METRIC", "euclidean"), features)["mAP"]
+
+
+@pytest.mark.parametrize(("search_option", "fp16"), [(0, False), (3, False), (3, True)])
+def test_all_pairs_of_the_toolboxs_jaccard_distance(features, search_option, fp16):
+    stock = compute_dist.compute_jaccard_distance.__wrapped__(features["feats"], k1=8, k2=3, search_option=3)
+    ours = compute_dist.compute_jaccard_distance(features["feats"], 8, 3, search_option, fp16)
+    assert ours.dtype == (np.float16 if fp16 else np.float32)
+    np.testing.assert_allclose(ours, stock, atol=1e-3 if fp16 else 1e-5)
+
+
+def test_query_expansion_reaches_the_evaluator(features):
+    query, gallery = query_expansion.aqe.__wrapped__(features["feats"][:14], features["feats"][14:], 2, 7, 1.0)
+    expanded = _evaluate(_config(), features | {"feats": torch.cat((query, gallery))})
+    cfg = _config("TEST.AQE.ENABLED", True, "TEST.AQE.QE_TIME", 2, "TEST.AQE.QE_K", 7, "TEST.AQE.ALPHA", 1.0)
+    assert _evaluate(cfg, features)["mAP"] == pytest.approx(expanded["mAP"], abs=1e-4)
+
+
+def test_re_ranking_of_distance_matrices_is_replaced_by_the_sparse_one():
+    distances = np.abs(np.subtract.outer(np.arange(30.0) ** 1.5, np.arange(30.0) ** 1.5))
+    blocks = distances[:8, 8:], distances[:8, :8], distances[8:, 8:]
+    assert rerank.re_ranking is not rerank.re_ranking.__wrapped__
+    np.testing.assert_allclose(
+        rerank.re_ranking(*blocks, 5, 2), rerank.re_ranking.__wrapped__(*blocks, 5, 2), atol=1e-5
+    )
+
+
+def test_an_unknown_metric_is_named(features):
+    with pytest.raises(ValueError, match="must be cosine, euclidean or jaccard, got 'manhattan'"):
+        _evaluate(_config("TEST.METRIC", "manhattan"), features)

@@ -1,5 +1,6 @@
 """`mdpr bench rerank` measures what it says, in small."""
 
+import argparse
 import json
 
 import numpy as np
@@ -10,14 +11,24 @@ from mdpr_fastreid.cli import UsageError, bench
 
 
 def _run(*words):
-    import argparse
-
     parser = argparse.ArgumentParser()
     bench.add_arguments(parser)
     return bench.run(parser.parse_args(["rerank", *map(str, words)]))
 
 
-def test_it_sets_ours_beside_stock_and_leaves_stock_out_where_it_is_told(tmp_path, capsys):
+def test_a_measurement_comes_back_from_a_process_of_its_own(tmp_path):
+    _run("--n", 200, "--dim", 16, "--max-stock", 100, "--output", tmp_path)
+    (row,) = json.loads((tmp_path / "rerank.json").read_text())["rows"]
+    assert (row["implementation"], row["images"], row["queries"]) == (rerank.BLOCK, 200, 29)
+
+
+def test_a_measurement_that_dies_is_named(tmp_path):
+    with pytest.raises(RuntimeError, match="the measurement .* ended with exit code 1"):
+        _run("--n", 200, "--dim", 16, "--seed", -1, "--output", tmp_path)
+
+
+def test_it_sets_ours_beside_stock_and_leaves_stock_out_where_it_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(rerank, "_in_new_process", rerank._measure)
     assert _run("--n", 300, 400, "--dim", 16, "--max-stock", 300, "--output", tmp_path) == 0
 
     result = json.loads((tmp_path / "rerank.json").read_text())
@@ -52,7 +63,7 @@ def test_features_are_normalised_clusters_of_twenty_and_the_same_for_one_seed():
     np.testing.assert_array_equal(features, rerank.clustered_features(1_000, 256, seed=1))
 
 
-@pytest.mark.parametrize("words", [("--n", 0), ("--dim", 0), ("--repeats", 0), ("--n", 1)])
+@pytest.mark.parametrize("words", [("--n", 0), ("--dim", 0), ("--repeats", 0), ("--k1", 0), ("--n", 1)])
 def test_sizes_that_cannot_be_measured_are_a_usage_error(words):
     with pytest.raises(UsageError, match="--n needs 2 images or more"):
         _run(*words)
