@@ -102,8 +102,7 @@ def to_official(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
     """
     _check_complete(state_dict, {name: name for name in state_dict})
     theirs = _renamed(state_dict, [(_pattern(mine), theirs) for theirs, mine in _MODULES], "ours")
-    order = [_pattern(published) for published, _ in _MODULES]
-    return dict(sorted(theirs.items(), key=lambda item: next(i for i, p in enumerate(order) if p.match(item[0]))))
+    return dict(sorted(theirs.items(), key=lambda item: _published_position(item[0])))
 
 
 def settings(state_dict: Mapping[str, torch.Tensor]) -> CfgNode:
@@ -198,6 +197,16 @@ def _check_complete(ours: Mapping[str, torch.Tensor], given_names: Mapping[str, 
 def _official_name(name: str) -> str:
     (renamed,) = _renamed({name: None}, [(_pattern(mine), theirs) for theirs, mine in _MODULES], "ours")
     return renamed
+
+
+def _published_position(name: str) -> tuple[int, int, int]:
+    """Where the published state dict has this entry: numbered modules stay together, number by number."""
+    for index, (module, _) in enumerate(_MODULES):
+        if match := _pattern(module).fullmatch(name):
+            family = module.partition("#")[0]
+            first = next(i for i, (other, _) in enumerate(_MODULES) if other.partition("#")[0] == family)
+            return first, int(match.groupdict().get("number") or 0), index
+    raise KeyError(name)
 
 
 def _count(names, pattern: str) -> int:

@@ -1,0 +1,42 @@
+"""``mdpr convert``: a weight file from the published MDPR's names to ours, or back."""
+
+import argparse
+from pathlib import Path
+
+from mdpr_fastreid.cli import UsageError
+
+HELP = "translate a weight file between the published MDPR's names and ours"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", metavar="IN", help="weights to read: .pth, or .safetensors")
+    parser.add_argument("output", metavar="OUT", help="weights to write: .pth, or .safetensors")
+    parser.add_argument("--to-official", action="store_true", help="from our names to the published ones")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Translate, report what was not weights, and write through a temporary file."""
+    from mdpr_fastreid.checkpoint import from_official, settings, to_official
+    from mdpr_fastreid.weights import read_weights, write_weights
+
+    source, target = Path(args.input), Path(args.output)
+    if target.exists() and not args.force:
+        raise UsageError(f"{target} is there already; --force replaces it")
+    state_dict, left = read_weights(source)
+    try:
+        translated = (to_official if args.to_official else from_official)(state_dict)
+    except ValueError as error:
+        raise UsageError(f"{source}: {error}") from None
+    write_weights(translated, target)
+    cfg = settings(state_dict if args.to_official else translated)
+    mdpr, ibn = cfg.MODEL.MDPR, "-IBN" if cfg.MODEL.BACKBONE.WITH_IBN else ""
+    print(f"{len(translated)} tensors of {source} written to {target}, none missing, none unknown")
+    print(
+        f"ResNet-{cfg.MODEL.BACKBONE.DEPTH.rstrip('x')}{ibn}, {cfg.MODEL.HEADS.NUM_CLASSES} identities, "
+        f"EMBEDDING_DIM {mdpr.EMBEDDING_DIM}, PARTS {mdpr.PARTS}, ATTENTION.MAPS {mdpr.ATTENTION.MAPS}, "
+        f"GUIDED {mdpr.ATTENTION.GUIDED}, FUSION {mdpr.FUSION.ENABLED}, DISTILL {mdpr.DISTILL.ENABLED}"
+    )
+    if left:
+        print(f"left out, as no weights: {', '.join(left)}")
+    return 0
