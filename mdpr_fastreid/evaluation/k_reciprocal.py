@@ -80,8 +80,7 @@ def _expand(
     own = torch.where(reciprocal[rows], nearest[rows], -1)[row]
     members, is_member = half[candidate], half_reciprocal[candidate]
     shared = (members[:, :, None] == own[:, None, :]).any(dim=2) & is_member
-    # In float64, as the condition is exact where two thirds of the size is a whole number
-    joins = shared.sum(dim=1) > 2 / 3 * is_member.sum(dim=1).double()
+    joins = 3 * shared.sum(dim=1) > 2 * is_member.sum(dim=1)
     added = is_member & joins[:, None]
     pairs = torch.cat((row * count + candidate, (row[:, None] * count + members)[added])).unique()
     return rows.start + pairs // count, pairs % count
