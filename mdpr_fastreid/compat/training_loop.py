@@ -4,6 +4,7 @@
 * Evaluation follows a training that failed in its last epoch: in a distributed run it waits for the process that
   is gone, in any run it hides the error.
 * ``TEST.EVAL_PERIOD`` 0 divides by zero, a negative one fails an assertion after the whole training.
+* In a run of fewer than three iterations, or one resumed that late, the printer of losses divides by zero.
 * Resuming a run that was complete ends in an AttributeError.
 
 Can go when FastReID's trainer covers them.
@@ -21,15 +22,17 @@ from fastreid.engine.defaults import DefaultTrainer
 from fastreid.engine.hooks import EvalHook
 from fastreid.engine.train_loop import TrainerBase
 from fastreid.utils import comm
+from fastreid.utils.events import CommonMetricPrinter, get_event_storage
 
 from mdpr_fastreid.cli import UsageError
 from mdpr_fastreid.compat.cpu_loader import PrefetchIterator
 
 
 def apply() -> None:
-    """Mend ``DefaultTrainer``'s beginning and end and ``EvalHook.after_train``."""
+    """Mend ``DefaultTrainer``'s beginning and end, ``EvalHook.after_train`` and the printer of losses."""
     DefaultTrainer.__init__ = _with_output_dir(DefaultTrainer.__init__)
     EvalHook.after_train = _evaluating_only_success(EvalHook.after_train)
+    CommonMetricPrinter.write = _once_an_iteration(CommonMetricPrinter.write)
     DefaultTrainer.train = _train
     logging.getLogger("fastreid.engine.train_loop").addFilter(_is_no_usage_error)
 
@@ -52,6 +55,16 @@ def _evaluating_only_success(stock_after_train: Callable) -> Callable:
             stock_after_train(self)
 
     return after_train
+
+
+def _once_an_iteration(stock_write: Callable) -> Callable:
+    @functools.wraps(stock_write)
+    def write(self: CommonMetricPrinter) -> None:
+        # Before there is a time per iteration, stock divides by the iterations since it last wrote
+        if self._last_write is None or self._last_write[0] != get_event_storage().iter:
+            stock_write(self)
+
+    return write
 
 
 def _train(self: DefaultTrainer) -> OrderedDict | None:
