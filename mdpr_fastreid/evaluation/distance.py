@@ -1,5 +1,7 @@
 """Distances between query and gallery features, in blocks, on the device the features are on."""
 
+from collections.abc import Iterator
+
 import torch
 
 from mdpr_fastreid.evaluation.features import (
@@ -28,13 +30,30 @@ def squared_euclidean_distances(query: Features, gallery: Features) -> Features:
     """
     given = query
     query, gallery = _checked(query, gallery, directed=False)
-    query_norms, gallery_norms = squared_norms(query), squared_norms(gallery)
     distances = query.new_empty(len(query), len(gallery))
-    with full_precision():
-        for rows in row_slices(*distances.shape):
-            torch.add(query_norms[rows, None], gallery_norms[None], out=distances[rows])
-            distances[rows].addmm_(query[rows], gallery.T, alpha=-2)
+    for rows, block in squared_distance_blocks(query, gallery):
+        distances[rows] = block
     return given_back(distances, given)
+
+
+def squared_distance_blocks(
+    query: torch.Tensor, gallery: torch.Tensor, elements: int | None = None
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Squared euclidean distances of checked features, some rows of queries at a time.
+
+    Args:
+        query: ``[Q, D]`` float32.
+        gallery: ``[G, D]`` float32.
+        elements: about how many distances a block has.
+
+    Yields:
+        The rows of a block, and its distances ``[rows, G]``, which the caller may overwrite.
+    """
+    query_norms, gallery_norms = squared_norms(query), squared_norms(gallery)
+    for rows in row_slices(len(query), len(gallery), elements):
+        with full_precision():
+            distances = torch.addmm(gallery_norms[None], query[rows], gallery.T, alpha=-2)
+        yield rows, distances.add_(query_norms[rows, None])
 
 
 def cosine_distances(query: Features, gallery: Features) -> Features:

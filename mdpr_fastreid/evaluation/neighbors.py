@@ -2,7 +2,7 @@
 
 import torch
 
-from mdpr_fastreid.evaluation.features import full_precision, row_slices, squared_norms
+from mdpr_fastreid.evaluation.distance import squared_distance_blocks
 
 # Distances computed at once: 256 MiB of float32
 _BLOCK_ELEMENTS = 2**26
@@ -45,14 +45,10 @@ def search_blocks(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.T
         distance of each image to any ``[N]``.
     """
     count = len(features)
-    norms = squared_norms(features)
     indices = torch.empty(count, k, dtype=torch.int64, device=features.device)
     nearest = torch.empty(count, k, device=features.device)
     farthest = torch.empty(count, device=features.device)
-    with full_precision():
-        for rows in row_slices(count, count, _BLOCK_ELEMENTS):
-            distances = torch.addmm(norms[None], features[rows], features.T, alpha=-2)
-            distances += norms[rows, None]
-            nearest[rows], indices[rows] = distances.topk(k, dim=1, largest=False)
-            farthest[rows] = distances.amax(dim=1)
+    for rows, distances in squared_distance_blocks(features, features, _BLOCK_ELEMENTS):
+        nearest[rows], indices[rows] = distances.topk(k, dim=1, largest=False)
+        farthest[rows] = distances.amax(dim=1)
     return indices, nearest.clamp_(min=0), farthest

@@ -13,7 +13,7 @@ of their neighbourhoods therefore corrects the distance of their features.
 import torch
 from torch.nn.functional import pad
 
-from mdpr_fastreid.evaluation.distance import squared_euclidean_distances
+from mdpr_fastreid.evaluation.distance import squared_distance_blocks
 from mdpr_fastreid.evaluation.features import Features, as_features, given_back, joined, row_slices, squared_norms
 from mdpr_fastreid.evaluation.k_reciprocal import encode, jaccard_distances
 from mdpr_fastreid.evaluation.neighbors import nearest_neighbors, search_blocks
@@ -68,7 +68,8 @@ def rerank(query: Features, gallery: Features, k1: int = 20, k2: int = 6, lambda
 
     The numbers are those of the authors' code, and of FastReID's ``re_ranking``, on the euclidean distances of the
     features. It differs from :func:`k_reciprocal_jaccard` in detail: ``k1`` neighbours beside the image itself, and
-    squared distances are divided by the largest of each image. Time and memory are the same.
+    squared distances are divided by the largest of each image. Memory is the same; the search, which has to find the
+    farthest image too, is torch's on a CPU as well.
 
     Args:
         query: ``[Q, D]`` NumPy array or tensor, float16, float32 or float64. Computed in float32, on its device.
@@ -90,8 +91,7 @@ def rerank(query: Features, gallery: Features, k1: int = 20, k2: int = 6, lambda
     distances = _FeatureDistances(features, neighbors, nearest, scale)
     final = jaccard_distances(encode(neighbors, k1, k2, distances), num_query, num_query)
     final *= 1 - lambda_value
-    for rows in row_slices(*final.shape):
-        original = squared_euclidean_distances(features[rows], features[num_query:])
+    for rows, original in squared_distance_blocks(features[:num_query], features[num_query:]):
         final[rows] += original.mul_(lambda_value / scale[rows, None])
     return given_back(final, query)
 
