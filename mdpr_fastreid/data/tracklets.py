@@ -20,8 +20,8 @@ class Tracklet(NamedTuple):
 def list_tracklets(folder: str | os.PathLike) -> list[Tracklet]:
     """The tracklets in ``folder``, e.g. ``synthreid-video/tracklets/bbox_train``, by identity, camera and track.
 
-    Frames are named ``0001/0001C1T0001F001.jpg`` (identity, camera, track, frame; Zheng et al., "MARS: A Video Benchmark for Large-Scale
-    Person Re-Identification", ECCV 2016). Junk (``00-1``) is left out.
+    Frames are named ``0001/0001C1T0001F001.jpg`` (identity, camera, track, frame), as in MARS (Zheng et al., "MARS: A
+    Video Benchmark for Large-Scale Person Re-Identification", ECCV 2016). Junk (``00-1``) is left out.
 
     Raises:
         FileNotFoundError: when there is no such folder.

@@ -31,9 +31,9 @@ class Pose(NamedTuple):
 class View(NamedTuple):
     """How the person is seen.
 
-    ``turn``: angle in radians from facing the camera, positive towards the right of the picture; ``pitch``: sine of the angle that
-    the camera looks down; ``near``: how much larger the head is than the feet; ``scale``: pixels per body height;
-    ``x``, ``y``: where the feet stand, in pixels.
+    ``turn``: angle in radians from facing the camera, positive towards the right of the picture; ``pitch``: sine of
+    the angle that the camera looks down; ``near``: how much larger the head is than the feet; ``scale``: pixels per
+    body height; ``x``, ``y``: where the feet stand, in pixels.
     """
 
     turn: float
@@ -131,9 +131,11 @@ class _Figure:
         self.who, self.clothes, self.pose, self.eye = who, clothes, pose, _Eye(view)
         self.tubes: list[Tube] = []
         self.turn = view.turn
-        self.shoulder_wide = 0.118 * who.shoulders * (0.6 + 0.4 * who.build)
-        self.hip_wide = 0.088 * who.build
-        self.deep = 0.066 * who.build
+        # Boxes fit the person, so height shows in proportions: short people are wider and have larger heads for it.
+        self.short = 1.7 / who.height
+        self.shoulder_wide = 0.118 * who.shoulders * (0.6 + 0.4 * who.build) * self.short
+        self.hip_wide = 0.088 * who.build * self.short
+        self.deep = 0.066 * who.build * self.short
 
     def limb(
         self, start: Point, end: Point, r0: float, r1: float, texture, parts, layer: float, lean: float = 0.0
@@ -265,8 +267,8 @@ class _Figure:
         self.solid(
             top,
             bottom,
-            egg * np.float32(HEAD_WIDE),
-            egg * np.float32(HEAD_DEEP),
+            egg * np.float32(HEAD_WIDE * self.short),
+            egg * np.float32(HEAD_DEEP * self.short),
             clothes.head,
             clothes.head_parts,
             0.03,

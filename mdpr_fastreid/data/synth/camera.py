@@ -14,11 +14,11 @@ from mdpr_fastreid.data.synth.scene import SCENES
 class Camera:
     """One fixed camera of a set.
 
-    ``pitch`` is the sine of the angle it looks down, ``near`` the perspective of :class:`~mdpr_fastreid.data.synth.body.View`,
-    ``heading`` the angle (radians) that people on its main path have to it, ``gains`` exposure times white balance for
-    red, green and blue, ``lift`` the haze added to black, ``curve`` the bend of its tone curve, ``saturation`` a factor,
-    ``noise`` the amplitude of sensor noise (0 to 1 scale), ``resolution`` the share of lines that it resolves,
-    ``quality`` that of its JPEG encoder.
+    ``pitch`` is the sine of the angle it looks down, ``near`` the perspective (as of ``body.View``), ``heading`` the
+    angle (radians) that people on its main path have to it, ``gains`` exposure times white balance for red, green and
+    blue, ``lift`` the haze added to black, ``curve`` the bend of its tone curve, ``saturation`` a factor, ``noise``
+    the amplitude of sensor noise (0 to 1 scale), ``resolution`` the share of lines that it resolves, ``quality`` that
+    of its JPEG encoder.
     """
 
     number: int

@@ -23,9 +23,10 @@ class Light(NamedTuple):
 class Tube(NamedTuple):
     """A body of elliptic section about an axis on the screen, in pixels.
 
-    ``start`` and ``end`` are ``(x, y)``; ``radii [K]`` is the half width along the axis; ``texture [T, A, 3]`` runs down the
-    axis and around it, its middle column being the front; ``turn`` (radians) says how far the front is turned from the
-    viewer. A ``texture [3]`` is one colour all over. ``parts`` is one mask value or a map ``[T, A]`` of them.
+    ``start`` and ``end`` are ``(x, y)``; ``radii [K]`` is the half width along the axis; ``texture [T, A, 3]`` runs
+    down the axis and around it, its middle column being the front; ``turn`` (radians) says how far the front is
+    turned from the viewer. A ``texture [3]`` is one colour all over. ``parts`` is one mask value or a map ``[T, A]``
+    of them.
     """
 
     start: tuple[float, float]

@@ -54,7 +54,8 @@ class Stream:
     """
 
     def __init__(self, *key: int):
-        self._bits = np.random.PCG64(np.random.SeedSequence(key))
+        # The length goes in because a seed sequence takes trailing zeros for nothing.
+        self._bits = np.random.PCG64(np.random.SeedSequence((len(key), *key)))
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         """A float in ``[low, high)``."""

@@ -93,7 +93,7 @@ def _opened(path: Path | io.BytesIO) -> Image.Image:
 
 
 def mask_colour_agreement(folder: Path, images: int = 400) -> dict[str, float]:
-    """How well the mean colour under each garment's mask agrees with the garment's, as R^2 over ``images`` gallery images.
+    """How well the mean colour under each garment's mask agrees with the garment's: R^2 over ``images`` of the gallery.
 
     A camera changes colours by its gains and haze, so an affine map per camera and channel is fitted first; masks that
     lay elsewhere would leave R^2 near 0, perfect ones near 1.
@@ -143,7 +143,7 @@ class Again(NamedTuple):
 
 
 def rendered_again(folder: Path, images: int = 300) -> Again:
-    """Render and encode some of a set's images once more in this process and compare the decoded pixels with the files'."""
+    """Render and encode some images of a set in this process and compare the decoded pixels with the files'."""
     request = request_of(folder)
     jobs = [job for job in plan(request.preset, request.seed) if job.kind != "tracklet"]
     same = count = 0

@@ -25,7 +25,7 @@ def draw_furniture(canvas: Canvas, kind: str, stream: Stream, drift: float = 0.0
         canvas: what is drawn on; covered pixels become background in its mask.
         kind: which.
         stream: for place, size and colour.
-        drift: how far it has moved to the right, in pixels: in a walk the box follows the person, so furniture passes by.
+        drift: how far it has moved to the right, in pixels: the box follows a walking person, so furniture passes by.
     """
     height, width = canvas.height, canvas.width
     paint = np.asarray(stream.choice(_PAINTS), dtype=np.float32) * np.float32(stream.uniform(0.8, 1.3))

@@ -18,8 +18,9 @@ _KIND = {TRAIN_FOLDER: 1, QUERY_FOLDER: 2, GALLERY_FOLDER: 3, "distractor": 4, "
 class Job(NamedTuple):
     """Images of one identity in one folder, or the frames of one walk.
 
-    ``split`` and ``index`` find the identity (index -1: nobody), ``cameras[k]`` and ``names[k]`` belong to image ``k``, ``key`` is what
-    their moments are seeded with; ``names`` have no suffix. ``kind`` is a folder, "distractor", "junk" or "tracklet".
+    ``split`` and ``index`` find the identity (index -1: nobody), ``cameras[k]`` and ``names[k]`` belong to image
+    ``k``, ``key`` is what their moments are seeded with; ``names`` have no suffix. ``kind`` is a folder,
+    "distractor", "junk" or "tracklet".
     """
 
     folder: str

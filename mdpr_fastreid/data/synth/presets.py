@@ -8,8 +8,9 @@ class Preset:
     """What one rendered set is made of.
 
     The counts are those of the folders: ``gallery_images`` counts identities' images and distractors (``0000``) as
-    Market-1501 counts them, ``junk_images`` (``-1``) lie in the gallery's folder besides. Difficulties from ``viewpoint``
-    on are strengths or shares in ``[0, 1]``, 0 being none; they can be changed one at a time with :func:`adjusted`.
+    Market-1501 counts them, ``junk_images`` (``-1``) lie in the gallery's folder besides. Difficulties from
+    ``viewpoint`` on are strengths or shares in ``[0, 1]``, 0 being none; they can be changed one at a time with
+    :func:`adjusted`.
     """
 
     name: str

@@ -46,7 +46,7 @@ def identities_sheet(request: Request) -> Image.Image:
 
 
 def look_alikes_sheet(request: Request) -> Image.Image:
-    """Look-alikes in neighbouring rows, turned in steps of a quarter, two groups beside each other, by an ideal camera."""
+    """Look-alikes in neighbouring rows, turned by quarters, two groups side by side, by an ideal camera."""
     preset, seed = request.preset, request.seed
     camera = neutral(make_camera(seed, 4 % preset.cameras, preset))
     groups: dict[int, list[int]] = {}

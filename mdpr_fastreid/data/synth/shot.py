@@ -31,11 +31,13 @@ class Picture(NamedTuple):
 class Moment:
     """All that changes from one image of an identity to the next; lengths are shares of the image's height.
 
-    ``turn`` is in radians from facing the camera; ``box_scale`` how tall the person is in the box, ``box_x`` and ``box_y`` how far from
-    its place; ``stroll`` how far the person has walked since the first frame; ``occluder`` is "" without one.
+    ``turn`` is in radians from facing the camera; ``box_scale`` how tall the person is in the box, ``box_x`` and
+    ``box_y`` how far from its place; ``stroll`` how far the person has walked since the first frame; ``occluder`` is
+    "" without one. ``scenery`` seeds what stays the same during a walk, ``key`` what does not.
     """
 
     key: tuple[int, ...]
+    scenery: tuple[int, ...]
     turn: float
     phase: float
     swing: float
@@ -82,6 +84,7 @@ def make_moment(
     bent = [1.3 + stream.uniform(0, 0.8) if stream.chance(0.1) else stream.uniform(0.1, 0.6) for _ in range(2)]
     return Moment(
         key=key,
+        scenery=key,
         turn=turn,
         phase=stream.uniform(),
         swing=stream.uniform(0.03, 0.1) if standing else stream.uniform(0.25, 0.5),
@@ -169,7 +172,7 @@ def shoot(seed: int, who: Identity | None, camera: Camera, moment: Moment, size:
     """
     height, width = size
     stream = Stream(*moment.key, 5)
-    scenery = Stream(*(moment.key[:-1] if moment.stroll else moment.key), 6)
+    scenery = Stream(*moment.scenery, 6)
     canvas = Canvas(_background(camera, moment, height, width))
     drift = -moment.stroll * height * sine(moment.turn)
     if moment.behind:
@@ -191,8 +194,8 @@ def shoot(seed: int, who: Identity | None, camera: Camera, moment: Moment, size:
     elif moment.occluder:
         draw_furniture(canvas, moment.occluder, scenery, drift)
     if moment.shadow:
-        edge = width * stream.uniform(0.2, 0.8)
-        slope = np.float32(cosine(stream.uniform(0, PI)) * 0.5)
+        edge = width * scenery.uniform(0.2, 0.8) + drift
+        slope = np.float32(cosine(scenery.uniform(0, PI)) * 0.5)
         across = np.arange(width, dtype=np.float32) - np.float32(edge)
         lit = across[None] + slope * (np.arange(height, dtype=np.float32)[:, None] - np.float32(height / 2)) > 0
         canvas.rgb *= (np.float32(1) - np.float32(moment.shadow) * lit)[..., None]

@@ -17,7 +17,7 @@ FOLD_MAPS = 12
 
 
 class Wardrobe(NamedTuple):
-    """All textures of one identity at one resolution; ``skin``, ``hair``, ``hat`` and ``shoe`` are plain colours ``[3]``.
+    """All textures of one identity at one resolution; ``skin``, ``hair``, ``hat`` and ``shoe`` are colours ``[3]``.
 
     ``head_parts [T, A]`` says where the head is hair or hat.
     """

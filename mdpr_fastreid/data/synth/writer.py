@@ -315,8 +315,8 @@ def ensure(
 ) -> Path:
     """Render a set unless it is there, and return its folder ``ROOT/synthreid-NAME``.
 
-    One process renders while others that ask for the same set wait. What is interrupted stays in ``*.partial`` and is taken up
-    by the next call with the same request.
+    One process renders while others that ask for the same set wait. What is interrupted stays in ``*.partial`` and is
+    taken up by the next call with the same request.
 
     Args:
         root: the data root.
