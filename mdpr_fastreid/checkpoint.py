@@ -68,6 +68,13 @@ _DEPTHS = {
 
 _STAGES = ("backbone.trunk.layer1", "backbone.trunk.layer2", "backbone.hard.stage3", "backbone.hard.stage4")
 
+_TELLING = (
+    "hard.global_embedding.conv.weight",
+    "soft.refine3.conv.weight",
+    "soft.attention_maker3.conv1x1.weight",
+)
+"""Entries whose shapes tell the width of the embeddings, the number of attention maps and guidance."""
+
 
 def from_official(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Translate weights of the published MDPR implementation into ours.
@@ -122,10 +129,10 @@ def settings(state_dict: Mapping[str, torch.Tensor]) -> CfgNode:
     bottleneck = "backbone.hard.stage4.0.conv3.weight" in names
     if (blocks, bottleneck) not in _DEPTHS:
         raise ValueError(f"not an MDPR on a ResNet-18, -34, -50 or -101: the hard branch's stages have {blocks} blocks")
-    for needed in ("hard.global_embedding.conv.weight", "soft.refine3.conv.weight", "soft.attention_maker3.conv1x1.weight"):
+    for needed in _TELLING:
         if needed not in names:
             raise ValueError(f"missing: {needed}, without which the settings cannot be told")
-    refined, scores = state_dict["soft.refine3.conv.weight"], state_dict["soft.attention_maker3.conv1x1.weight"]
+    embedding, refined, scores = (state_dict[name] for name in _TELLING)
     fusion = any(name.startswith(("heads.fusion.", "heads.embedding_heads.fusion.")) for name in names)
 
     cfg = get_cfg()
@@ -143,7 +150,7 @@ def settings(state_dict: Mapping[str, torch.Tensor]) -> CfgNode:
     classifiers = [state_dict[name] for name in names if re.fullmatch(r"heads\.embedding_heads\.\w+\.weight", name)]
     cfg.MODEL.HEADS.NUM_CLASSES = classifiers[0].shape[0] if classifiers else 0
     mdpr = cfg.MODEL.MDPR
-    mdpr.EMBEDDING_DIM = state_dict["hard.global_embedding.conv.weight"].shape[0]
+    mdpr.EMBEDDING_DIM = embedding.shape[0]
     mdpr.PARTS = _count(names, r"(?:hard\.stripe_embeddings\.|heads\.embedding_heads\.hard_part)(\d+)\.")
     mdpr.ATTENTION.MAPS = scores.shape[0] - 1
     mdpr.ATTENTION.GUIDED = scores.shape[1] != refined.shape[1]

@@ -1,9 +1,9 @@
 """MDPR equals the published implementation on the same weights."""
 
-from support import golden
 import numpy as np
 import pytest
 import torch
+from support import golden
 
 from mdpr_fastreid.checkpoint import to_official
 

@@ -60,7 +60,7 @@ _NAMES = {
 
 
 def _with_non_local(backbone: nn.Module, name: str) -> nn.Module:
-    """The child, with the non-local blocks that ResNet and ResNeXt keep beside ``layerN`` put back between its blocks."""
+    """The child, the non-local blocks that ResNet and ResNeXt keep beside ``layerN`` put back between its blocks."""
     child = getattr(backbone, name)
     after = getattr(backbone, f"NL_{name[-1]}_idx", []) if name.startswith("layer") else []
     # A backbone that has run once marks "no non-local block" with the index -1.

@@ -1,4 +1,4 @@
-"""The two perspectives on a person. A branch takes feature maps and returns named maps; it knows no meta-architecture."""
+"""The two perspectives on a person: a branch takes feature maps and returns named maps, in any meta-architecture."""
 
 from mdpr_fastreid.modeling.branches.hard_content import HardContent, HardContentBranch
 from mdpr_fastreid.modeling.branches.soft_content import AttentionMaps, PooledAttention, SoftContent, SoftContentBranch

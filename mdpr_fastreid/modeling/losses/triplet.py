@@ -29,9 +29,7 @@ class TripletLoss(nn.Module):
     takes = "embedding"
 
     @configurable
-    def __init__(
-        self, *, margin: float = 0.3, normalize: bool = False, hard_mining: bool = True, scale: float = 1.0
-    ):
+    def __init__(self, *, margin: float = 0.3, normalize: bool = False, hard_mining: bool = True, scale: float = 1.0):
         super().__init__()
         self.margin = margin
         self.normalize = normalize
@@ -71,9 +69,7 @@ class TripletLoss(nn.Module):
         return distances.square() if self.normalize else distances
 
     def extra_repr(self) -> str:
-        return (
-            f"margin={self.margin}, normalize={self.normalize}, hard_mining={self.hard_mining}, scale={self.scale}"
-        )
+        return f"margin={self.margin}, normalize={self.normalize}, hard_mining={self.hard_mining}, scale={self.scale}"
 
 
 def _weighted_mean(distances: torch.Tensor, scores: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

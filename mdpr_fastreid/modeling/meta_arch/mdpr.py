@@ -66,7 +66,7 @@ class MDPR(nn.Module):
             # FastReID takes one number for "this shorter side" and 0 for "as it is": then the size is known only later
             size = cfg.INPUT[key] if len(cfg.INPUT[key]) == 2 else (256, 128)
             shapes = backbone.shapes(tuple(size))
-            if "hard" in mdpr.BRANCHES and mdpr.PARTS > shapes.rows:
+            if "hard" in mdpr.BRANCHES and shapes.rows < mdpr.PARTS:
                 raise ValueError(
                     f"MODEL.MDPR.PARTS is {mdpr.PARTS}, but images of INPUT.{key} {list(size)} leave only "
                     f"{shapes.rows} rows to cut into stripes"

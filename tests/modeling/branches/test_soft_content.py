@@ -21,9 +21,7 @@ def test_what_is_pooled_comes_from_the_refined_stage_3():
     content = branch(x3, x4)
     refined = branch.refine3(x3)
     torch.testing.assert_close(content.map3, branch.embedding3(refined))
-    torch.testing.assert_close(
-        content.pooled.granularity3, branch.pooling3(refined, content.attention.granularity3)
-    )
+    torch.testing.assert_close(content.pooled.granularity3, branch.pooling3(refined, content.attention.granularity3))
     assert content.pooled.granularity4.shape == (2, 2, 5)
 
 

@@ -17,7 +17,7 @@ from support.settings import SINGLE_BRANCH, small_config, small_model
         (["MODEL.MDPR.INFERENCE_FEATURES", ()], "must name one feature at least"),
         (["MODEL.MDPR.INFERENCE_FEATURES", ("soft4", "soft4")], "none twice"),
         (["MODEL.MDPR.PARTS", 0], "MODEL.MDPR.PARTS must be at least 1"),
-        (["MODEL.MDPR.PARTS", 7], r"MODEL.MDPR.PARTS is 7, but images of INPUT.SIZE_TRAIN \[96, 48\] leave only 6 rows"),
+        (["MODEL.MDPR.PARTS", 7], "MODEL.MDPR.PARTS is 7, but images of INPUT.SIZE_TRAIN .* leave only 6 rows"),
         (["MODEL.MDPR.ATTENTION.MAPS", 0], "MODEL.MDPR.ATTENTION.MAPS must be at least 1"),
         (["MODEL.BACKBONE.LAST_STRIDE", 2], "set MODEL.BACKBONE.LAST_STRIDE to 1"),
         (["MODEL.LOSSES.NAME", ("TripletLos",)], "no loss named 'TripletLos'"),

@@ -1,0 +1,34 @@
+# install: .venv with everything; demo: render a data set, train MDPR on it, evaluate; test: the whole suite.
+# None of them needs an activated environment. PYTHON names the interpreter to build .venv with (3.10 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FASTREID := fastreid==1.4.0
+DEMO := configs/MDPR/synthreid_r18.yml
+
+.PHONY: install demo test lint clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: setup.cfg Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "mdpr-fastreid needs Python 3.10 or newer: make PYTHON=python3.11 install"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "cannot make $(VENV): install Python's venv module (Debian: apt-get install python3-venv)"; exit 1; }
+	@echo "Installing into $(VENV): PyTorch alone is some gigabytes, so this takes minutes."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(FASTREID)
+	@touch $@
+
+demo: install
+	@$(BIN)/python train_net.py --config-file $(DEMO)
+
+test: install
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
