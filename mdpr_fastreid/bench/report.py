@@ -31,31 +31,50 @@ def describe_machine() -> dict[str, str | int | None]:
     }
 
 
-def write(name: str, rows: Sequence[Mapping], columns: Mapping[str, Callable], folder: Path) -> str:
-    """Write ``<name>.json`` and ``<name>.md`` to ``folder`` and return the Markdown.
+def add_run(name: str, rows: Sequence[Mapping], columns: Mapping[str, Callable], folder: Path) -> str:
+    """Add a run to ``<name>.json`` and ``<name>.md`` in ``folder``, beside those that are there, and return its table.
 
     Args:
         name: what the files are called.
-        rows: measurements, one mapping each.
+        rows: measurements of this run, one mapping each.
         columns: heading of each column of the table, and what makes its cell of a row.
         folder: made if missing.
+
+    Raises:
+        ValueError: the file that is there is none of ours.
     """
-    machine = describe_machine()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    try:
+        runs = json.loads(path.read_text())["runs"] if path.exists() else []
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a file of runs: move it away") from error
     command = "mdpr " + " ".join(sys.argv[1:])
-    date = datetime.date.today().isoformat()
-    result = {"date": date, "command": command, "machine": machine, "rows": list(rows)}
+    runs.append(
+        {
+            "date": datetime.date.today().isoformat(),
+            "command": command,
+            "machine": describe_machine(),
+            "rows": list(rows),
+        }
+    )
+    path.write_text(json.dumps({"runs": runs}, indent=1) + "\n")
+    tables = [_table(run, columns) for run in runs]
+    (folder / f"{name}.md").write_text("\n".join(tables))
+    return tables[-1]
+
+
+def _table(run: Mapping, columns: Mapping[str, Callable]) -> str:
     lines = [
         "| " + " | ".join(columns) + " |",
         "| " + " | ".join("---" for _ in columns) + " |",
-        *("| " + " | ".join(str(cell(row)) for cell in columns.values()) + " |" for row in rows),
+        *("| " + " | ".join(str(cell(row)) for cell in columns.values()) + " |" for row in run["rows"]),
         "",
-        f"`{command}`, {date}, on " + ", ".join(f"{key} {value}" for key, value in machine.items() if value) + ".",
+        f"`{run['command']}`, {run['date']}, on "
+        + ", ".join(f"{key} {value}" for key, value in run["machine"].items() if value)
+        + ".",
     ]
-    table = "\n".join(lines) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
-    (folder / f"{name}.md").write_text(table)
-    return table
+    return "\n".join(lines) + "\n"
 
 
 def _processor() -> str:

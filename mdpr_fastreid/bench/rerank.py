@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k2", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=1, help="the fastest of that many runs counts")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("logs/bench"), help="folder of rerank.json and rerank.md")
+    parser.add_argument(
+        "--output", type=Path, default=Path("logs/bench"), help="folder of rerank.json and rerank.md, which grow"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,11 +51,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--n needs 2 images or more; --dim, --repeats, --k1 and --k2 1 or more")
     if args.device != "cpu" and not torch.cuda.is_available():
         raise UsageError(f"--device {args.device}: there is no GPU here")
-    rows = []
     for count in args.n:
         for width in args.dim:
-            rows += _compare(count, width, args)
-    print(report.write("rerank", rows, _COLUMNS, args.output))
+            rows = _compare(count, width, args)
+            print(report.add_run("rerank", rows, _COLUMNS, args.output))
     return 0
 
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from mdpr_fastreid.bench import rerank
+from mdpr_fastreid.bench import report, rerank
 from mdpr_fastreid.cli import UsageError, bench
 
 
@@ -18,7 +18,8 @@ def _run(*words):
 
 def test_a_measurement_comes_back_from_a_process_of_its_own(tmp_path):
     _run("--n", 200, "--dim", 16, "--max-stock", 100, "--output", tmp_path)
-    (row,) = json.loads((tmp_path / "rerank.json").read_text())["rows"]
+    (run,) = json.loads((tmp_path / "rerank.json").read_text())["runs"]
+    (row,) = run["rows"]
     assert (row["implementation"], row["images"], row["queries"]) == (rerank.BLOCK, 200, 29)
 
 
@@ -31,8 +32,8 @@ def test_it_sets_ours_beside_stock_and_leaves_stock_out_where_it_is_told(tmp_pat
     monkeypatch.setattr(rerank, "_in_new_process", rerank._measure)
     assert _run("--n", 300, 400, "--dim", 16, "--max-stock", 300, "--output", tmp_path) == 0
 
-    result = json.loads((tmp_path / "rerank.json").read_text())
-    rows = result["rows"]
+    runs = json.loads((tmp_path / "rerank.json").read_text())["runs"]
+    rows = [row for run in runs for row in run["rows"]]
     assert [(row["images"], row["implementation"]) for row in rows] == [
         (300, rerank.STOCK),
         (300, rerank.SAME),
@@ -47,12 +48,13 @@ def test_it_sets_ours_beside_stock_and_leaves_stock_out_where_it_is_told(tmp_pat
         assert row["largest_difference"] < 1e-5
         assert row["total_s_ratio"] == pytest.approx(rows[0]["total_s"] / row["total_s"])
     assert "largest_difference" not in rows[3]
-    assert result["machine"]["torch"]
-    assert result["date"]
+    for run in runs:
+        assert run["machine"]["torch"]
+        assert run["date"]
 
-    table = (tmp_path / "rerank.md").read_text()
-    assert table in capsys.readouterr().out
-    assert f"| 300 | 44 | 16 | {rerank.STOCK} | cpu |" in table
+    tables = (tmp_path / "rerank.md").read_text()
+    assert capsys.readouterr().out.endswith(tables[tables.index("| images", 10) :] + "\n")
+    assert f"| 300 | 44 | 16 | {rerank.STOCK} | cpu |" in tables
 
 
 def test_features_are_normalised_clusters_of_twenty_and_the_same_for_one_seed():
@@ -67,3 +69,10 @@ def test_features_are_normalised_clusters_of_twenty_and_the_same_for_one_seed():
 def test_sizes_that_cannot_be_measured_are_a_usage_error(words):
     with pytest.raises(UsageError, match="--n needs 2 images or more"):
         _run(*words)
+
+
+def test_a_file_that_is_no_file_of_runs_is_left_alone_and_named(tmp_path):
+    (tmp_path / "rerank.json").write_text("[]")
+    with pytest.raises(ValueError, match="rerank.json is not a file of runs: move it away"):
+        report.add_run("rerank", [], {}, tmp_path)
+    assert (tmp_path / "rerank.json").read_text() == "[]"
