@@ -70,7 +70,9 @@ def test_losses_gradients_and_statistics_of_a_step_equal_the_published_ones(case
     ours["total"] = sum(ours.values())
     assert ours.keys() == published.keys()
     for name, value in ours.items():
-        assert value == pytest.approx(published[name], rel=tolerances["loss"]), name
+        # A triplet loss is the difference of two distances, each about ten times as large as it is itself.
+        scale = 10 if "triplet" in name and dtype is torch.float32 else 1
+        assert value == pytest.approx(published[name], rel=scale * tolerances["loss"]), name
 
     gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
     norms = {f"gradnorm/{name}": g.double().norm() for name, g in _officially(model, gradients).items()}
