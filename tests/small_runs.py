@@ -11,27 +11,28 @@ from torch import nn
 from mdpr_fastreid import add_mdpr_config  # isort: skip  (mends FastReID, so it comes first)
 from fastreid.config import CfgNode, get_cfg
 from fastreid.engine import DefaultTrainer
+from fastreid.layers import get_norm
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 
 
 class SmallBackbone(nn.Sequential):
     """Maps ``[B, 3, H, W]`` to ``[B, 16, H/4, W/4]``, with the layers whose state a resumed run has to restore."""
 
-    def __init__(self) -> None:
+    def __init__(self, norm: str, dropout: float) -> None:
         super().__init__(
             nn.Conv2d(3, 8, 3, stride=2, padding=1),
-            nn.BatchNorm2d(8),
+            get_norm(norm, 8),
             nn.ReLU(),
-            nn.Dropout2d(0.1),
+            nn.Dropout2d(dropout),
             nn.Conv2d(8, 16, 3, stride=2, padding=1),
-            nn.BatchNorm2d(16),
+            get_norm(norm, 16),
         )
 
 
 @BACKBONE_REGISTRY.register()
 def build_small_backbone(cfg: CfgNode) -> SmallBackbone:
     """The backbone of ``small_config``."""
-    return SmallBackbone()
+    return SmallBackbone(cfg.MODEL.BACKBONE.NORM, cfg.MODEL.BACKBONE.DROP_RATIO)
 
 
 def small_config(output_dir: os.PathLike | str, *overrides) -> CfgNode:
@@ -46,6 +47,7 @@ def small_config(output_dir: os.PathLike | str, *overrides) -> CfgNode:
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.BACKBONE.NAME = "build_small_backbone"
     cfg.MODEL.BACKBONE.FEAT_DIM = 16
+    cfg.MODEL.BACKBONE.DROP_RATIO = 0.1
     cfg.MODEL.HEADS.WITH_BNNECK = True
     cfg.MODEL.LOSSES.NAME = ("CrossEntropyLoss", "TripletLoss")
     cfg.INPUT.SIZE_TRAIN = [32, 16]

@@ -3,9 +3,11 @@
 Here ``--num-gpus N`` starts N processes on N GPUs (NCCL) or, without CUDA, on the CPU (gloo); under ``torchrun``
 the process joins the group it was started for; and a process that dies ends the run with its own error, where
 stock reports that of whichever peer it notices first. A model on the CPU is wrapped without ``device_ids``.
+What processes exchange is packed without deprecated storages.
 Can go when FastReID's ``launch`` asks which devices there are and who started it.
 """
 
+import inspect
 import os
 import pickle
 import signal
@@ -35,6 +37,7 @@ def apply() -> None:
     stock_module = sys.modules["fastreid.engine.launch"]  # `fastreid.engine.launch` itself is the function
     replace(stock_module, "launch", launch)
     defaults.DistributedDataParallel = _distributed_on_its_device
+    comm._serialize_to_tensor = _serialize_to_tensor
 
 
 def launch(
@@ -183,4 +186,12 @@ def _free_port() -> int:
 
 def _distributed_on_its_device(model: torch.nn.Module, device_ids: list | None = None, **options: Any):
     on_cpu = next(model.parameters()).device.type == "cpu"
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters:
+        options["forward_sync_buffers"] = options.pop("broadcast_buffers", True)  # the old name is deprecated
     return DistributedDataParallel(model, device_ids=None if on_cpu else device_ids, **options)
+
+
+def _serialize_to_tensor(data: Any, group: dist.ProcessGroup) -> torch.Tensor:
+    """The pickle of ``data`` as bytes on the group's device; stock's ``ByteStorage`` is deprecated."""
+    device = "cpu" if dist.get_backend(group) == "gloo" else "cuda"
+    return torch.frombuffer(bytearray(pickle.dumps(data)), dtype=torch.uint8).to(device)
