@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdpr_fastreid.bench.rerank import clustered_features
-from mdpr_fastreid.evaluation import k_reciprocal, neighbors
+from mdpr_fastreid.evaluation import k_reciprocal, neighbors, reranking
 from mdpr_fastreid.evaluation.reranking import k_reciprocal_jaccard, rerank, rerank_distances
 
 _STOCK_JACCARD = compute_dist.compute_jaccard_distance.__wrapped__
@@ -179,6 +179,13 @@ def test_the_gpus_search_finds_what_faiss_finds(device, blocks):
     np.testing.assert_allclose(nearest.cpu(), distances, atol=1e-5)
     all_distances = _euclidean(features.cpu().numpy()) ** 2
     np.testing.assert_allclose(farthest.cpu(), all_distances.max(axis=1), atol=1e-5)
+
+
+def test_jaccard_by_the_gpus_search_equals_stock(device, blocks, monkeypatch):
+    monkeypatch.setattr(reranking, "nearest_neighbors", lambda *args: neighbors.search_blocks(*args)[:2])
+    features = clustered_features(400, 32)
+    ours = k_reciprocal_jaccard(torch.from_numpy(features).to(device))
+    np.testing.assert_allclose(ours.cpu(), _stock_jaccard(features, 20, 6), atol=1e-5)
 
 
 def test_features_given_are_left_as_they_are():
