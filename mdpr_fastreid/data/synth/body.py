@@ -305,9 +305,11 @@ class _Figure:
             side = 1 if who.bag_side == "left" else -1
             out = side * (self.hip_wide + 0.028)
             satchel = _outline("satchel")
+            # On the far side it hangs behind the legs.
+            layer = -20 if self.eye.depth((out, HIP, 0.0)) < -0.05 else 0.1
             self.solid(
                 (out, HIP + 0.05 + lift, 0.0), (out, HIP - 0.075 + lift, 0.0),
-                satchel * np.float32(0.03), satchel * np.float32(0.075), clothes.bag, BAG, 0.1,
+                satchel * np.float32(0.03), satchel * np.float32(0.075), clothes.bag, BAG, layer,
             )  # fmt: skip
 
 

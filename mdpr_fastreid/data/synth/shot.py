@@ -183,9 +183,9 @@ def shoot(seed: int, who: Identity | None, camera: Camera, moment: Moment, size:
             turn=moment.turn,
             pitch=camera.pitch,
             near=camera.near,
-            scale=tall * 0.98 / (1 + camera.near / 2),
+            scale=tall * 0.93 / (1 + camera.near / 2),
             x=width * 0.5 + moment.box_x * height,
-            y=height * 0.5 + tall * 0.465 + moment.box_y * height,
+            y=height * 0.5 + tall * 0.44 + moment.box_y * height,
         )
         pose = Pose(moment.phase, moment.swing * who.stride, *moment.elbows)
         _person(canvas, who, camera, pose, view, stream.below(FOLD_MAPS), hidden=False)
