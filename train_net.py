@@ -18,7 +18,7 @@ from fastreid.utils import comm
 from fastreid.utils.checkpoint import Checkpointer
 
 from mdpr_fastreid.cli import UsageError
-from mdpr_fastreid.engine import Trainer, config_from, print_results, run
+from mdpr_fastreid.engine import Trainer, config_from, print_results, print_written_files, run
 
 
 def main(args: Namespace) -> None:
@@ -41,6 +41,8 @@ def main(args: Namespace) -> None:
 
     if comm.is_main_process():
         print_results(cfg, results)
+        if not args.eval_only:
+            print_written_files(cfg.OUTPUT_DIR)
 
 
 if __name__ == "__main__":

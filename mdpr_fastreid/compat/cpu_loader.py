@@ -102,7 +102,7 @@ def _run_ahead(source: Iterator, ahead: queue.Queue, stop: threading.Event) -> N
             if stop.is_set():
                 return
         last = (_END, None)
-    except BaseException as error:  # noqa: BLE001  (whatever it is, the main thread has to hear of it)
+    except BaseException as error:
         last = (None, error)
     ahead.put(last)
 

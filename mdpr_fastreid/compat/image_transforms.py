@@ -35,7 +35,7 @@ class _TorchvisionTransforms(ModuleType):
     @staticmethod
     def RandomAffine(*args: Any, resample: Any = None, fillcolor: Any = 0, **kwargs: Any) -> T.RandomAffine:
         """Today's ``RandomAffine`` from the old argument names; ``resample`` False meant nearest."""
-        interpolation = T.InterpolationMode.NEAREST if not resample else resample
+        interpolation = resample or T.InterpolationMode.NEAREST
         return T.RandomAffine(*args, interpolation=interpolation, fill=fillcolor, **kwargs)
 
 

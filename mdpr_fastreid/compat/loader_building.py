@@ -93,7 +93,7 @@ def _with_configured_workers(stock_test: Callable) -> Callable:
 
 def _check_batch(cfg: CfgNode | None, section: str) -> None:
     processes = comm.get_world_size()
-    if cfg is not None and cfg[section].IMS_PER_BATCH < processes:
+    if cfg is not None and processes > cfg[section].IMS_PER_BATCH:
         raise UsageError(f"{section}.IMS_PER_BATCH {cfg[section].IMS_PER_BATCH} is less than {processes} processes")
 
 

@@ -9,7 +9,7 @@ from fastreid.evaluation import print_csv_format
 
 
 def print_results(cfg: CfgNode, results: Mapping | None) -> None:
-    """Print the table of every test set, and the folders and files the run wrote.
+    """Print FastReID's table for every test set.
 
     Args:
         cfg: the run's config.
@@ -21,12 +21,15 @@ def print_results(cfg: CfgNode, results: Mapping | None) -> None:
     by_set = {cfg.DATASETS.TESTS[0]: results} if results and of_one_set else results
     for name, metrics in by_set.items():
         print_csv_format(OrderedDict(dataset=name, **metrics))
-    if cfg.OUTPUT_DIR:
-        for path in written_files(Path(cfg.OUTPUT_DIR)):
-            print(f"wrote {path}")
 
 
-def written_files(output_dir: Path) -> list[Path]:
-    """The files of a run that a user looks for, as far as they are there."""
+def print_written_files(output_dir: str) -> None:
+    """Print the paths of what a training run leaves for its user, as far as they are there.
+
+    Args:
+        output_dir: ``OUTPUT_DIR``.
+    """
     names = ("model_final.pth", "model_best.pth", "metrics.json", "log.txt", "config.yaml")
-    return [output_dir / name for name in names if (output_dir / name).exists()]
+    for path in (Path(output_dir, name) for name in names):
+        if path.exists():
+            print(f"wrote {path}")
