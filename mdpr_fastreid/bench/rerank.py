@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--n", type=int, nargs="+", default=[5_000, 23_100, 93_820], help="query and gallery images together"
     )
-    parser.add_argument("--dim", type=int, nargs="+", default=[2048], help="width of the features")
+    parser.add_argument("--dim", type=int, nargs="+", default=[2048, 4608], help="width of the features")
     parser.add_argument(
         "--max-stock", type=int, default=25_000, help="stock FastReID, and all pairs, up to that many images"
     )
