@@ -1,5 +1,6 @@
 """``train_net.py`` as a user runs it: training, a kill, resuming, evaluation, torchrun, mistakes."""
 
+import logging
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fastreid.utils.logger import setup_logger
 from small_runs import assert_same_weights, logged_by_fastreid, weights_of
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +43,13 @@ def train_net():
 
     yield script
     sys.path.remove(str(ROOT))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_logger():
+    """A handler set up by an earlier test writes to that test's captured output."""
+    logging.getLogger("fastreid").handlers.clear()
+    setup_logger.cache_clear()
 
 
 def run_here(train_net, *words):
@@ -132,6 +141,6 @@ def test_one_line_and_exit_code_2_for(train_net, config_file, capsys, tmp_path, 
     flags = [word for word in words if str(word).startswith("--")]
     overrides = [*words[len(flags) :], "OUTPUT_DIR", tmp_path]
     assert run_here(train_net, "--config-file", config_file, *flags, *overrides) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert message in lines[-1]
-    assert not any("Traceback" in line for line in lines)
+    told = capsys.readouterr().err
+    assert message in told.strip().splitlines()[-1]
+    assert "Traceback" not in told

@@ -6,6 +6,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.engine import DefaultTrainer
 from fastreid.utils.checkpoint import Checkpointer
 from small_runs import assert_same_weights, small_config, trained, weights_of
@@ -45,11 +46,13 @@ METHODS = {
     "Distiller": ["MODEL.META_ARCHITECTURE", "Distiller", "KD.EMA.ENABLED", True],
 }
 BACKBONES = {
-    "OSNet": ["MODEL.BACKBONE.NAME", "build_osnet_backbone", "MODEL.BACKBONE.DEPTH", "x0_25", "MODEL.BACKBONE.FEAT_DIM", 128],
-    "ResNeSt": ["MODEL.BACKBONE.NAME", "build_resnest_backbone", "MODEL.BACKBONE.DEPTH", "50x", "MODEL.BACKBONE.FEAT_DIM", 2048],
-    "ViT": ["MODEL.BACKBONE.NAME", "build_vit_backbone", "MODEL.BACKBONE.DEPTH", "small", "MODEL.BACKBONE.FEAT_DIM", 768,
-            "MODEL.HEADS.POOL_LAYER", "Identity"],
-}  # fmt: skip
+    "OSNet": ["MODEL.BACKBONE.NAME", "build_osnet_backbone", "MODEL.BACKBONE.DEPTH", "x0_25"],
+    "ResNeSt": ["MODEL.BACKBONE.NAME", "build_resnest_backbone", "MODEL.BACKBONE.DEPTH", "50x"],
+    "ViT": ["MODEL.BACKBONE.NAME", "build_vit_backbone", "MODEL.BACKBONE.DEPTH", "small"],
+}
+BACKBONES["OSNet"] += ["MODEL.BACKBONE.FEAT_DIM", 128]
+BACKBONES["ResNeSt"] += ["MODEL.BACKBONE.FEAT_DIM", 2048]
+BACKBONES["ViT"] += ["MODEL.BACKBONE.FEAT_DIM", 768, "MODEL.HEADS.POOL_LAYER", "Identity"]
 
 
 def short(tmp_path, *options):
@@ -135,8 +138,6 @@ def test_evaluating_the_saved_weights_alone_repeats_the_results(small_run):
 
 def test_several_test_sets_are_evaluated_each(tmp_path):
     sets = ("SynthReIDTiny", "SynthReIDTinyAgain")
-    from fastreid.data.datasets import DATASET_REGISTRY
-
     again = type(sets[1], (DATASET_REGISTRY.get(sets[0]),), {})
     DATASET_REGISTRY._do_register(sets[1], again)
     try:
