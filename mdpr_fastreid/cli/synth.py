@@ -11,7 +11,7 @@ from mdpr_fastreid.cli import UsageError
 from mdpr_fastreid.data.synth.judge import judge
 from mdpr_fastreid.data.synth.presets import KNOBS, PRESETS, adjusted
 from mdpr_fastreid.data.synth.preview import write_previews
-from mdpr_fastreid.data.synth.writer import RenderError, Request, ensure, read_manifest, set_folder
+from mdpr_fastreid.data.synth.writer import DEFAULT_SIZE, RenderError, Request, ensure, read_manifest, set_folder
 
 HELP = "render the embedded data set SynthReID, preview it or judge it"
 
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--root", type=Path, default=Path(default_root), help="data root (default: $FASTREID_DATASETS or datasets)"
     )
     parser.add_argument(
-        "--size", type=_size, default=(128, 64), metavar="HxW", help="size of the images (default: 128x64)"
+        "--size", type=_size, default=DEFAULT_SIZE, metavar="HxW", help="size of the images (default: 128x64)"
     )
     parser.add_argument("--seed", type=_at_least(0), default=0, help="seed of everything (default: 0)")
     parser.add_argument(

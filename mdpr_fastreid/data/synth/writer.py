@@ -29,6 +29,7 @@ from mdpr_fastreid.data.synth.texture import garment_colours
 RENDERER_VERSION = 1
 """Goes up with every change that changes a pixel."""
 
+DEFAULT_SIZE = (128, 64)
 MANIFEST, JOURNAL = "manifest.json", "journal.jsonl"
 PART_COLOURS = (
     0,
@@ -213,15 +214,19 @@ def read_manifest(folder: Path) -> dict:
         raise RenderError(f"{folder / MANIFEST} is damaged; delete {folder} and render again") from None
 
 
+def departures(folder: Path, request: Request) -> list[str]:
+    """In what a rendered set is not the one requested, e.g. ``["seed 3 instead of 0"]``."""
+    found, wanted = (
+        {**spec.get("preset", {}), **{key: value for key, value in spec.items() if key != "preset"}}
+        for spec in (read_manifest(folder).get("spec", {}), request.spec())
+    )
+    return [f"{key} {found.get(key)} instead of {wanted[key]}" for key in wanted if found.get(key) != wanted[key]]
+
+
 def _check_spec(folder: Path, request: Request) -> None:
-    found, wanted = read_manifest(folder).get("spec", {}), request.spec()
-    if found == wanted:
-        return
-    flat = [{**spec.get("preset", {}), **{k: v for k, v in spec.items() if k != "preset"}} for spec in (found, wanted)]
-    changed = [
-        f"{key} {flat[0].get(key)} instead of {flat[1][key]}" for key in flat[1] if flat[0].get(key) != flat[1][key]
-    ]
-    raise RenderError(f"{folder} holds another set ({', '.join(changed)}); choose another root, or delete it first")
+    changed = departures(folder, request)
+    if changed:
+        raise RenderError(f"{folder} holds another set ({', '.join(changed)}); choose another root, or delete it first")
 
 
 def verify(folder: Path, request: Request) -> None:
@@ -307,7 +312,7 @@ def ensure(
     root: str | os.PathLike,
     preset: Preset,
     seed: int = 0,
-    size: tuple[int, int] = (128, 64),
+    size: tuple[int, int] = DEFAULT_SIZE,
     workers: int = 1,
     check: bool = False,
     as_found: bool = False,

@@ -1,0 +1,109 @@
+"""SynthReID in FastReID's registry: the embedded data set, rendered when it is first asked for."""
+
+import logging
+import os
+import re
+from pathlib import Path
+
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
+
+from mdpr_fastreid.data.synth.plan import GALLERY_FOLDER, JUNK, QUERY_FOLDER, TRAIN_FOLDER
+from mdpr_fastreid.data.synth.presets import PRESETS
+from mdpr_fastreid.data.synth.writer import DEFAULT_SIZE, RenderError, Request, departures, ensure, mask_path
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"^(-?\d+)_c(\d)s\d_\d+_\d+\.jpg$")
+
+
+class SynthReID(ImageDataset):
+    """What the registered sets share; see ``docs/synthreid.md``.
+
+    Args:
+        root: the data root; the set lies in ``ROOT/synthreid-<preset>`` and is rendered there (seed 0, 128 x 64) if it is not.
+            A set rendered by ``mdpr synth`` with another seed, size or knobs is used, and the log says so.
+        masks: whether items are ``(image, identity, camera, mask)`` instead of ``(image, identity, camera)``.
+        **kwargs: as of FastReID's ``ImageDataset``.
+
+    Raises:
+        RuntimeError: when the set cannot be rendered; the message says why.
+    """
+
+    _junk_pids = [0, -1]
+    preset = ""
+
+    def __init__(self, root: str = "datasets", masks: bool = False, **kwargs):
+        self.masks = masks
+        self.dataset_name = f"synthreid_{self.preset}"
+        self.dataset_dir = str(self._rendered(root))
+        folders = [os.path.join(self.dataset_dir, name) for name in (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER)]
+        self.check_before_run(folders)
+        train, query, gallery = (self._items(folder, is_train=k == 0) for k, folder in enumerate(folders))
+        super().__init__(train, query, gallery, **kwargs)
+
+    def _rendered(self, root: str) -> Path:
+        preset = PRESETS[self.preset]
+        try:
+            folder = ensure(root, preset, workers=os.cpu_count() or 1, progress=self._report, as_found=True)
+            changed = departures(folder, Request(preset, 0, DEFAULT_SIZE))
+        except RenderError as error:
+            raise RuntimeError(f"{type(self).__name__}: {error}") from error
+        if changed:
+            logger.warning("%s: %s is used with %s", type(self).__name__, folder, ", ".join(changed))
+        return folder
+
+    def _report(self, done: int, total: int) -> None:
+        tenth = max(1, total // 10)
+        if done // tenth != getattr(self, "_reported", -1):
+            self._reported = done // tenth
+            logger.info("rendering %s: %d of %d images", type(self).__name__, done, total)
+
+    def _items(self, folder: str, is_train: bool) -> list[tuple]:
+        items = []
+        for name in sorted(os.listdir(folder)):
+            found = _NAME.match(name)
+            if found is None:
+                continue
+            pid, camid = int(found[1]), int(found[2]) - 1
+            if pid == JUNK:
+                continue
+            if is_train:
+                pid, camid = f"{self.dataset_name}_{pid}", f"{self.dataset_name}_{camid}"
+            path = os.path.join(folder, name)
+            items.append((path, pid, camid, mask_path(path)) if self.masks else (path, pid, camid))
+        return items
+
+    def combine_all(self) -> None:
+        """Add the labelled test images to the training items; items keep their masks."""
+        for path, pid, camid, *mask in self.query + self.gallery:
+            if pid not in self._junk_pids:
+                self.train.append((path, f"{self.dataset_name}_test_{pid}", f"{self.dataset_name}_test_{camid}", *mask))
+
+
+@DATASET_REGISTRY.register()
+class SynthReIDTiny(SynthReID):
+    """16 + 16 identities, 256 / 32 / 200 images (train / query / gallery): for tests."""
+
+    preset = "tiny"
+
+
+@DATASET_REGISTRY.register()
+class SynthReIDDemo(SynthReID):
+    """64 + 64 identities, 1,300 / 128 / 900 images: for a first run on a CPU."""
+
+    preset = "demo"
+
+
+@DATASET_REGISTRY.register()
+class SynthReIDBase(SynthReID):
+    """751 + 750 identities, 12,936 / 3,368 / 15,913 images: Market-1501's size."""
+
+    preset = "base"
+
+
+@DATASET_REGISTRY.register()
+class SynthReIDOccluded(SynthReID):
+    """702 + 519 identities, 15,618 / 2,210 / 17,661 images, all queries occluded: Occluded-Duke's size."""
+
+    preset = "occluded"
