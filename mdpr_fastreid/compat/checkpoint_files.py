@@ -1,20 +1,24 @@
-"""Checkpoints that a kill leaves half-written, and a best metric that a resumed run forgets, always.
+"""Checkpoints that a kill leaves half-written, and what a resumed run has forgotten, always.
 
 ``Checkpointer.save`` writes in place, so that a run killed meanwhile resumes from a truncated file; here a file is
 written under a temporary name, moved when it is whole, and only then named by ``last_checkpoint``.
 ``PeriodicCheckpointer`` starts again from the worst metric and overwrites ``model_best.pth`` after a resume; here
-the best metric is in the checkpoint. Can go when FastReID does both.
+the best metric is in the checkpoint. So is the averaged teacher of a ``Distiller``, which stock starts anew.
+Can go when FastReID does all of it.
 """
 
 import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from fastreid.config import CfgNode
 from fastreid.engine.defaults import DefaultTrainer
 from fastreid.engine.hooks import PeriodicCheckpointer
+from fastreid.modeling.meta_arch import Distiller
 from fastreid.utils.checkpoint import Checkpointer
 from fastreid.utils.checkpoint import PeriodicCheckpointer as PeriodicSaver
 
@@ -22,7 +26,8 @@ _BEST = "best_metric"
 
 
 def apply() -> None:
-    """Mend ``Checkpointer``, ``PeriodicCheckpointer`` and ``DefaultTrainer.resume_or_load``."""
+    """Mend ``Checkpointer``, ``PeriodicCheckpointer`` and what ``DefaultTrainer`` saves and restores."""
+    DefaultTrainer.__init__ = _saving_the_teacher(DefaultTrainer.__init__)
     Checkpointer.save = _save
     Checkpointer.tag_last_checkpoint = _tag_last_checkpoint
     PeriodicSaver.step = _step
@@ -82,6 +87,17 @@ def _step(self: PeriodicSaver, epoch: int, **kwargs: Any) -> None:
     self.checkpointer.save("model_final" if is_final else f"model_{epoch:04d}", **state)
 
 
+def _saving_the_teacher(stock_init: Callable) -> Callable:
+    @functools.wraps(stock_init)
+    def __init__(self: DefaultTrainer, cfg: CfgNode) -> None:
+        stock_init(self, cfg)
+        model = self.checkpointer.model
+        if isinstance(model, Distiller) and model.ema_enabled:
+            self.checkpointer.checkpointables["ema_teacher"] = model.model_ts[0]
+
+    return __init__
+
+
 def _restoring_best_metric(stock_resume: Callable) -> Callable:
     @functools.wraps(stock_resume)
     def resume_or_load(self: DefaultTrainer, resume: bool = True) -> None:
@@ -98,8 +114,15 @@ def _restoring_best_metric(stock_resume: Callable) -> Callable:
         finally:
             del self.checkpointer.load
         if resume and self.checkpointer.has_checkpoint():
+            _remove_half_written(self.checkpointer)
             for hook in self._hooks:
                 if isinstance(hook, PeriodicCheckpointer):
                     hook.best_metric = loaded.get(_BEST, loaded.get("metric", hook.best_metric))
 
     return resume_or_load
+
+
+def _remove_half_written(checkpointer: Checkpointer) -> None:
+    if checkpointer.save_to_disk:
+        for path in Path(checkpointer.save_dir).glob("*.pth.tmp"):
+            path.unlink()

@@ -18,6 +18,7 @@ from fastreid.engine import defaults
 from fastreid.engine.defaults import DefaultTrainer
 from fastreid.engine.train_loop import TrainerBase
 from fastreid.utils import comm
+from torch.utils.data import DataLoader
 
 from mdpr_fastreid.compat.replacing import replace
 
@@ -82,6 +83,8 @@ def _seeded_epoch(stock_before_epoch: Callable) -> Callable:
 def _begin_epoch(trainer: TrainerBase, seed: int, epoch: int) -> None:
     seed_generators(seed, epoch, comm.get_rank())
     loader = trainer.data_loader
+    if not isinstance(loader, DataLoader):
+        return  # somebody's own iterable, which may not start twice
     if hasattr(loader, "shutdown"):
         loader.shutdown()
     trainer._data_loader_iter = None  # ends the workers of the last epoch before the next ones start

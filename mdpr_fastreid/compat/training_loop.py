@@ -1,8 +1,9 @@
-"""Beginnings and ends of a training run that stock does not survive, always.
+"""Moments of a training run that stock does not survive, or not unchanged, always.
 
 * A trainer built without ``default_setup`` writes its config into an ``OUTPUT_DIR`` that nobody made.
 * Evaluation follows a training that failed in its last epoch: in a distributed run it waits for the process that
   is gone, in any run it hides the error.
+* An evaluation thaws the batch norm of frozen layers (``SOLVER.FREEZE_ITERS``), which a resumed run has not done.
 * ``TEST.EVAL_PERIOD`` 0 divides by zero, a negative one fails an assertion after the whole training.
 * In a run of fewer than three iterations, or one resumed that late, the printer of losses divides by zero.
 * Resuming a run that was complete ends in an AttributeError.
@@ -19,7 +20,7 @@ from collections.abc import Callable
 
 from fastreid.config import CfgNode
 from fastreid.engine.defaults import DefaultTrainer
-from fastreid.engine.hooks import EvalHook
+from fastreid.engine.hooks import EvalHook, LayerFreeze
 from fastreid.engine.train_loop import TrainerBase
 from fastreid.utils import comm
 from fastreid.utils.events import CommonMetricPrinter, get_event_storage
@@ -29,9 +30,10 @@ from mdpr_fastreid.compat.cpu_loader import PrefetchIterator
 
 
 def apply() -> None:
-    """Mend ``DefaultTrainer``'s beginning and end, ``EvalHook.after_train`` and the printer of losses."""
+    """Mend ``DefaultTrainer``'s beginning and end, and the hooks for evaluation, frozen layers and losses."""
     DefaultTrainer.__init__ = _with_output_dir(DefaultTrainer.__init__)
     EvalHook.after_train = _evaluating_only_success(EvalHook.after_train)
+    LayerFreeze.before_step = _keeping_layers_frozen(LayerFreeze.before_step)
     CommonMetricPrinter.write = _once_an_iteration(CommonMetricPrinter.write)
     DefaultTrainer.train = _train
     logging.getLogger("fastreid.engine.train_loop").addFilter(_is_no_usage_error)
@@ -55,6 +57,18 @@ def _evaluating_only_success(stock_after_train: Callable) -> Callable:
             stock_after_train(self)
 
     return after_train
+
+
+def _keeping_layers_frozen(stock_before_step: Callable) -> Callable:
+    @functools.wraps(stock_before_step)
+    def before_step(self: LayerFreeze) -> None:
+        stock_before_step(self)
+        if self.is_frozen:
+            for name, module in self.model.named_children():
+                if name in self.freeze_layers:
+                    module.eval()
+
+    return before_step
 
 
 def _once_an_iteration(stock_write: Callable) -> Callable:

@@ -39,9 +39,10 @@ def test_a_kill_while_saving_leaves_the_last_complete_checkpoint(tmp_path, monke
         raise Killed
 
     target = (torch, "save", save_half) if killed_in == "save" else (checkpoint_files.os, "replace", do_not_replace)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(*target)
-        checkpointer.save("model_0001", epoch=1)
+        with pytest.raises(Killed):
+            checkpointer.save("model_0001", epoch=1)
 
     assert "model_0001.pth" not in names(tmp_path)
     assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000.pth")
@@ -57,9 +58,10 @@ def test_a_kill_before_the_tag_resumes_from_the_checkpoint_before(tmp_path, monk
     def die(self, name):
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(Checkpointer, "tag_last_checkpoint", die)
-        checkpointer.save("model_0001", epoch=1)
+        with pytest.raises(Killed):
+            checkpointer.save("model_0001", epoch=1)
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000.pth"
 
 
@@ -110,6 +112,14 @@ def test_a_resumed_run_does_not_replace_the_best_model_by_a_worse_one(tmp_path):
     assert saver.best_metric == 99.0
     kept = weights_of(tmp_path / "model_best.pth")
     assert all(torch.equal(best[name], kept[name]) for name in best)
+
+
+def test_resuming_removes_what_a_kill_left_half_written(tmp_path):
+    cfg = small_config(tmp_path, "SOLVER.MAX_EPOCH", 1, "TEST.EVAL_PERIOD", 0)
+    trained(cfg)
+    (tmp_path / "model_0007.pth.tmp").write_bytes(b"half")
+    DefaultTrainer(cfg).resume_or_load(resume=True)
+    assert not (tmp_path / "model_0007.pth.tmp").exists()
 
 
 def test_starting_anew_forgets_the_best_metric(tmp_path):

@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from small_runs import assert_same_weights, small_config, trained, weights_of
-
 from fastreid.engine import DefaultTrainer
 from fastreid.engine.hooks import HookBase
+from small_runs import assert_same_weights, small_config, trained, weights_of
 
 from mdpr_fastreid.compat.seeding import seed_generators
 
@@ -50,12 +49,21 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, s
     assert_same_weights(weights_of(tmp_path / "whole/model_final.pth"), weights_of(tmp_path / "killed/model_final.pth"))
 
 
+@pytest.mark.filterwarnings("ignore:This overload of add_")
 def test_a_resumed_run_with_workers_precise_bn_and_frozen_layers_ends_with_the_same_weights(tmp_path):
     options = ["SEED", 3, "SOLVER.MAX_EPOCH", 3, "DATALOADER.NUM_WORKERS", 2, "TEST.PRECISE_BN.ENABLED", True]
-    options += ["MODEL.FREEZE_LAYERS", ["backbone"], "SOLVER.FREEZE_ITERS", 5, "SOLVER.SCHED", "CosineAnnealingLR"]
-    options += ["INPUT.RPT.ENABLED", True, "SOLVER.OPT", "Lamb"]
+    options += ["MODEL.FREEZE_LAYERS", ["backbone"], "SOLVER.FREEZE_ITERS", 10, "TEST.EVAL_PERIOD", 1]
+    options += ["INPUT.RPT.ENABLED", True, "SOLVER.OPT", "Lamb", "SOLVER.SCHED", "CosineAnnealingLR"]
     trained(small_config(tmp_path / "whole", *options))
     run_killed_and_resumed(small_config(tmp_path / "killed", *options), iteration=9)
+    assert_same_weights(weights_of(tmp_path / "whole/model_final.pth"), weights_of(tmp_path / "killed/model_final.pth"))
+
+
+def test_a_resumed_distillation_ends_with_the_same_weights(tmp_path):
+    options = ["SEED", 5, "SOLVER.MAX_EPOCH", 3, "MODEL.META_ARCHITECTURE", "Distiller", "KD.EMA.ENABLED", True]
+    options += ["KD.EMA.MOMENTUM", 0.5, "TEST.EVAL_PERIOD", 0]
+    trained(small_config(tmp_path / "whole", *options))
+    run_killed_and_resumed(small_config(tmp_path / "killed", *options), iteration=6)
     assert_same_weights(weights_of(tmp_path / "whole/model_final.pth"), weights_of(tmp_path / "killed/model_final.pth"))
 
 

@@ -11,22 +11,10 @@ from fastreid.engine import DefaultTrainer
 from fastreid.utils.checkpoint import Checkpointer
 from small_runs import assert_same_weights, small_config, trained, weights_of
 
-RESNET18 = [
-    "MODEL.BACKBONE.NAME",
-    "build_resnet_backbone",
-    "MODEL.BACKBONE.DEPTH",
-    "18x",
-    "MODEL.BACKBONE.FEAT_DIM",
-    512,
-]
-RESNET50 = [
-    "MODEL.BACKBONE.NAME",
-    "build_resnet_backbone",
-    "MODEL.BACKBONE.DEPTH",
-    "50x",
-    "MODEL.BACKBONE.FEAT_DIM",
-    2048,
-]
+RESNET18 = ["MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.DEPTH", "18x"]
+RESNET18 += ["MODEL.BACKBONE.FEAT_DIM", 512]
+RESNET50 = ["MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.DEPTH", "50x"]
+RESNET50 += ["MODEL.BACKBONE.FEAT_DIM", 2048]
 # The settings of FastReID's own configs, which the wheel does not ship
 BAGTRICKS = ["MODEL.LOSSES.CE.EPSILON", 0.1, "MODEL.LOSSES.TRI.HARD_MINING", True, "INPUT.PADDING.ENABLED", True]
 BAGTRICKS += ["INPUT.REA.ENABLED", True, "SOLVER.AMP.ENABLED", True, "DATALOADER.NUM_INSTANCE", 4]
