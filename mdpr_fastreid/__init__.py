@@ -13,10 +13,10 @@ compat.apply()
 from fastreid.config import defaults  # noqa: E402
 
 from mdpr_fastreid import modeling  # noqa: E402, F401
-from mdpr_fastreid.config import add_mdpr_config  # noqa: E402
+from mdpr_fastreid.config import add_mdpr_config, config_file  # noqa: E402
 from mdpr_fastreid.data import datasets  # noqa: E402, F401
 
 add_mdpr_config(defaults._C)
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "add_mdpr_config"]
+__all__ = ["__version__", "add_mdpr_config", "config_file"]

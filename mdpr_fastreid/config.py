@@ -1,6 +1,11 @@
 """Every configuration key this plugin adds to FastReID's, in one place."""
 
+from pathlib import Path
+
 from fastreid.config import CfgNode
+
+CONFIGS = Path(__file__).parent / "configs"
+"""The configurations that come with the plugin, also when it is installed from a wheel."""
 
 
 def add_mdpr_config(cfg: CfgNode) -> None:
@@ -13,6 +18,19 @@ def add_mdpr_config(cfg: CfgNode) -> None:
     """
     for key, default in _defaults().items():
         _set_missing(cfg, key, default)
+
+
+def config_file(name: str) -> str:
+    """The path of a configuration: a file of the user's own, or one that comes with the plugin.
+
+    Args:
+        name: a path, or the name of a configuration of ours: ``MDPR/duke_r50.yml``, with or without ``configs/`` before.
+
+    Returns:
+        The path as it is if the file exists, or if there is no such configuration of ours.
+    """
+    ours = CONFIGS / name.removeprefix("configs/")
+    return name if Path(name).exists() or not ours.is_file() else str(ours)
 
 
 def _defaults() -> CfgNode:
