@@ -107,7 +107,9 @@ def _render(args: argparse.Namespace) -> int:
     with tqdm(unit="image", desc=folder.name, disable=there) as bar:
 
         def progress(done: int, total: int) -> None:
-            bar.total = total
+            if bar.total is None:
+                # What an earlier run has rendered must not count in the estimate.
+                bar.total, bar.initial, bar.n = total, done, done
             bar.update(done - bar.n)
 
         ensure(args.root, request.preset, request.seed, request.size, args.workers, check=True, progress=progress)

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 from pathlib import Path
+from typing import ClassVar
 
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
@@ -21,7 +22,8 @@ class SynthReID(ImageDataset):
     """What the registered sets share; see ``docs/synthreid.md``.
 
     Args:
-        root: the data root; the set lies in ``ROOT/synthreid-<preset>`` and is rendered there (seed 0, 128 x 64) if it is not.
+        root: the data root; the set lies in ``ROOT/synthreid-<preset>`` and is rendered there (seed 0, 128 x 64) if
+        it is not.
             A set rendered by ``mdpr synth`` with another seed, size or knobs is used, and the log says so.
         masks: whether items are ``(image, identity, camera, mask)`` instead of ``(image, identity, camera)``.
         **kwargs: as of FastReID's ``ImageDataset``.
@@ -30,7 +32,7 @@ class SynthReID(ImageDataset):
         RuntimeError: when the set cannot be rendered; the message says why.
     """
 
-    _junk_pids = [0, -1]
+    _junk_pids: ClassVar[list[int]] = [0, -1]
     preset = ""
 
     def __init__(self, root: str = "datasets", masks: bool = False, **kwargs):

@@ -17,7 +17,15 @@ from PIL import Image
 from mdpr_fastreid.data.synth.canvas import LOWER, SHOES, UPPER
 from mdpr_fastreid.data.synth.plan import GALLERY_FOLDER, QUERY_FOLDER, plan
 from mdpr_fastreid.data.synth.presets import Preset
-from mdpr_fastreid.data.synth.writer import Request, encode, mask_path, pictures, read_manifest
+from mdpr_fastreid.data.synth.writer import (
+    RENDERER_VERSION,
+    RenderError,
+    Request,
+    encode,
+    mask_path,
+    pictures,
+    read_manifest,
+)
 
 GARMENTS = {"upper": UPPER, "lower": LOWER, "shoes": SHOES}
 _CHUNK = 256
@@ -88,8 +96,11 @@ def nearest_neighbour_map(folder: Path, describe: Callable[[Image.Image], np.nda
 
 
 def _opened(path: Path | io.BytesIO) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except OSError as error:
+        raise RenderError(f"{path} cannot be read ({error}); delete the set and render it again") from error
 
 
 def mask_colour_agreement(folder: Path, images: int = 400) -> dict[str, float]:
@@ -129,8 +140,14 @@ def _affine_r2(true: np.ndarray, seen: np.ndarray, camids: np.ndarray) -> float:
 
 
 def request_of(folder: Path) -> Request:
-    """The request that a rendered set answers, from its manifest."""
+    """The request that a rendered set answers, from its manifest.
+
+    Raises:
+        RenderError: when another version of the renderer made the set.
+    """
     spec = read_manifest(folder)["spec"]
+    if spec["renderer"] != RENDERER_VERSION:
+        raise RenderError(f"{folder} is of renderer {spec['renderer']}, this is {RENDERER_VERSION}; render it again")
     return Request(Preset(**spec["preset"]), spec["seed"], tuple(spec["size"]))
 
 
@@ -165,7 +182,7 @@ def judge(folder: Path) -> list[tuple[str, str]]:
     """All figures of a rendered set, as pairs of what is measured and the figure.
 
     Raises:
-        RenderError: when ``folder`` holds no rendered set.
+        RenderError: when ``folder`` holds no rendered set, or files of it are missing or damaged.
     """
     again = rendered_again(folder)
     figures = [

@@ -99,3 +99,18 @@ def test_judging_gives_every_figure(micro_set):
 def test_judging_what_is_no_set_says_so(tmp_path):
     with pytest.raises(RenderError, match="no rendered set"):
         judge(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "version"])
+def test_judging_a_damaged_set_names_what_is_wrong(micro_set, tmp_path, damage):
+    folder = Path(shutil.copytree(micro_set, tmp_path / "damaged"))
+    if damage == "truncate":
+        victim = next((folder / QUERY_FOLDER).iterdir())
+        victim.write_bytes(victim.read_bytes()[:300])
+        with pytest.raises(RenderError, match=f"{victim.name} cannot be read"):
+            judge(folder)
+    else:
+        manifest = (folder / "manifest.json").read_text()
+        (folder / "manifest.json").write_text(manifest.replace('"renderer": 1', '"renderer": 0'))
+        with pytest.raises(RenderError, match="renderer 0, this is 1"):
+            judge(folder)
