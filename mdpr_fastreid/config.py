@@ -24,7 +24,7 @@ def config_file(name: str) -> str:
     """The path of a configuration: a file of the user's own, or one that comes with the plugin.
 
     Args:
-        name: a path, or the name of a configuration of ours: ``MDPR/duke_r50.yml``, with or without ``configs/`` before.
+        name: a path, or the name of one of ours: ``MDPR/duke_r50.yml``, with or without ``configs/`` before it.
 
     Returns:
         The path as it is if the file exists, or if there is no such configuration of ours.

@@ -55,8 +55,10 @@ def test_a_configuration_is_found_by_name_from_any_folder(tmp_path, monkeypatch)
 def test_the_wheel_carries_every_configuration_and_the_command(tmp_path):
     # Built from a copy: a build leaves folders beside its sources.
     source = tmp_path / "source"
-    kept_out = shutil.ignore_patterns(".*", "build", "dist", "datasets", "logs", "*.egg-info", "tests")
-    shutil.copytree(ROOT, source, symlinks=True, ignore=kept_out)
+    needed = {"mdpr_fastreid", "configs", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"}
+    shutil.copytree(
+        ROOT, source, symlinks=True, ignore=lambda folder, names: set(names) - needed if Path(folder) == ROOT else ()
+    )
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path]
     subprocess.run([*build, source], check=True)
     (wheel,) = tmp_path.glob("*.whl")
