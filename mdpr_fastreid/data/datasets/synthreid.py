@@ -22,9 +22,8 @@ class SynthReID(ImageDataset):
     """What the registered sets share; see ``docs/synthreid.md``.
 
     Args:
-        root: the data root; the set lies in ``ROOT/synthreid-<preset>`` and is rendered there (seed 0, 128 x 64) if
-        it is not.
-            A set rendered by ``mdpr synth`` with another seed, size or knobs is used, and the log says so.
+        root: the data root; the set lies in ``ROOT/synthreid-<preset>`` and is rendered there (seed 0, 128 x 64) if it
+            is not. A set rendered by ``mdpr synth`` with another seed, size or knobs is used, and the log says so.
         masks: whether items are ``(image, identity, camera, mask)`` instead of ``(image, identity, camera)``.
         **kwargs: as of FastReID's ``ImageDataset``.
 
@@ -37,6 +36,7 @@ class SynthReID(ImageDataset):
 
     def __init__(self, root: str = "datasets", masks: bool = False, **kwargs):
         self.masks = masks
+        self._tenths_reported = -1
         self.dataset_name = f"synthreid_{self.preset}"
         self.dataset_dir = str(self._rendered(root))
         folders = [os.path.join(self.dataset_dir, name) for name in (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER)]
@@ -56,9 +56,9 @@ class SynthReID(ImageDataset):
         return folder
 
     def _report(self, done: int, total: int) -> None:
-        tenth = max(1, total // 10)
-        if done // tenth != getattr(self, "_reported", -1):
-            self._reported = done // tenth
+        tenths = done * 10 // max(1, total)
+        if tenths != self._tenths_reported:
+            self._tenths_reported = tenths
             logger.info("rendering %s: %d of %d images", type(self).__name__, done, total)
 
     def _items(self, folder: str, is_train: bool) -> list[tuple]:

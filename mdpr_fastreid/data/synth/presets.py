@@ -87,7 +87,7 @@ def adjusted(preset: Preset, settings: dict[str, str]) -> Preset:
             value = int(text) if whole else float(text)
         except ValueError:
             raise ValueError(f"{knob} takes a {'whole ' if whole else ''}number, not {text!r}") from None
-        low, high = {"cameras": (2, 6), "look_alikes": (1, 8), "query_occlusion": (-1, 1)}.get(knob, (0, 1))
+        low, high = {"cameras": (2, 6), "look_alikes": (1, 7), "query_occlusion": (-1, 1)}.get(knob, (0, 1))
         if not low <= value <= high:
             raise ValueError(f"{knob} lies between {low} and {high}, {text} does not")
         changes[knob] = value

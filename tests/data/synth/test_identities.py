@@ -79,8 +79,9 @@ def test_no_look_alikes_when_groups_have_one_member():
     assert len(looks) == 50
 
 
-def test_identities_are_distinct_within_and_across_splits():
-    people = [make_identity(0, split, index, 750, 3) for split in (TRAIN, TEST) for index in range(750)]
+@pytest.mark.parametrize("look_alikes", [1, 3, 7])
+def test_identities_are_distinct_within_and_across_splits(look_alikes):
+    people = [make_identity(0, split, index, 750, look_alikes) for split in (TRAIN, TEST) for index in range(750)]
     assert len(set(people)) == len(people)
 
 
