@@ -38,11 +38,12 @@ def test_the_data_root_is_read_when_a_loader_is_built(tmp_path, monkeypatch):
 @pytest.mark.parametrize("build", ["train", "test"])
 def test_a_missing_folder_names_the_set_the_folder_and_the_variable(tmp_path, monkeypatch, build):
     monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "nowhere"))
+    builder, names = {
+        "train": (build_reid_train_loader, {}),
+        "test": (build_reid_test_loader, {"dataset_name": "Market1501"}),
+    }[build]
     with pytest.raises(UsageError) as caught:
-        if build == "train":
-            build_reid_train_loader(market_config(tmp_path))
-        else:
-            build_reid_test_loader(market_config(tmp_path), dataset_name="Market1501")
+        builder(market_config(tmp_path), **names)
     for part in ("Market1501", str(tmp_path / "nowhere"), "FASTREID_DATASETS"):
         assert part in str(caught.value)
 
