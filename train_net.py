@@ -17,8 +17,8 @@ from fastreid.engine import default_argument_parser, default_setup  # isort: ski
 from fastreid.utils import comm
 from fastreid.utils.checkpoint import Checkpointer
 
-from mdpr_fastreid.cli import UsageError
 from mdpr_fastreid.engine import Trainer, config_from, print_results, print_written_files, run
+from mdpr_fastreid.errors import UsageError
 
 
 def main(args: Namespace) -> None:

@@ -44,6 +44,10 @@ def _defaults() -> CfgNode:
     # Autocast type on a GPU: "float16" (with loss scaling, as stock) or "bfloat16" (without)
     C.SOLVER.AMP.DTYPE = "float16"
 
+    C.TEST = CfgNode()
+    # Whether train_net.py evaluates the network before training too, and prints both in the end
+    C.TEST.EVAL_UNTRAINED = False
+
     C.MODEL = CfgNode()
     C.MODEL.MDPR = CfgNode()
     # Channels E of every embedded map and of each head but the attention and fusion ones

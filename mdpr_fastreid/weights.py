@@ -7,8 +7,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from mdpr_fastreid.cli import UsageError
 from mdpr_fastreid.compat.weight_files import load_weight_file
+from mdpr_fastreid.errors import UsageError
 
 
 def read_weights(path: Path | str) -> tuple[dict[str, torch.Tensor], list[str]]:

@@ -4,11 +4,9 @@ import argparse
 import importlib
 import sys
 
+from mdpr_fastreid.errors import UsageError
+
 VERBS = ("synth", "convert", "bench")
-
-
-class UsageError(Exception):
-    """A mistake of the user's: printed as one line, without a traceback, exit code 2."""
 
 
 def main(argv: list[str] | None = None) -> int:

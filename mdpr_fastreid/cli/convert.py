@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mdpr_fastreid.cli import UsageError
+from mdpr_fastreid.errors import UsageError
 
 HELP = "translate a weight file between the published MDPR's names and ours"
 

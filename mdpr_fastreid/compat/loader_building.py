@@ -29,10 +29,10 @@ from fastreid.utils import comm
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from mdpr_fastreid.cli import UsageError
 from mdpr_fastreid.compat.cpu_loader import PrefetchLoader
 from mdpr_fastreid.compat.replacing import replace
 from mdpr_fastreid.compat.seeding import seed_of
+from mdpr_fastreid.errors import UsageError
 
 _TEST_WORKERS = 4
 

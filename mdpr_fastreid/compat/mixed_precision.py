@@ -17,7 +17,7 @@ from fastreid.engine.defaults import DefaultTrainer
 from fastreid.engine.train_loop import AMPTrainer, SimpleTrainer
 from fastreid.utils.params import ContiguousParams
 
-from mdpr_fastreid.cli import UsageError
+from mdpr_fastreid.errors import UsageError
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 

@@ -17,8 +17,8 @@ from fastreid.solver import build as solver_build
 from fastreid.solver import optim
 from fastreid.utils.params import ContiguousParams
 
-from mdpr_fastreid.cli import UsageError
 from mdpr_fastreid.compat.replacing import replace
+from mdpr_fastreid.errors import UsageError
 
 _FROZEN_STEPS = "frozen_steps"
 

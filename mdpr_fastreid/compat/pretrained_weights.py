@@ -20,9 +20,9 @@ from fastreid.config import CfgNode
 from fastreid.modeling.backbones import build as backbones_build
 from fastreid.modeling.backbones import mobilenetv3
 
-from mdpr_fastreid.cli import UsageError
 from mdpr_fastreid.compat.replacing import replace
 from mdpr_fastreid.compat.weight_files import load_weight_file
+from mdpr_fastreid.errors import UsageError
 
 
 def apply() -> None:

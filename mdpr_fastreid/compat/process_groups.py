@@ -26,8 +26,8 @@ from fastreid.engine import defaults
 from fastreid.utils import comm
 from torch.nn.parallel import DistributedDataParallel
 
-from mdpr_fastreid.cli import UsageError
 from mdpr_fastreid.compat.replacing import replace
+from mdpr_fastreid.errors import UsageError
 
 _TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 

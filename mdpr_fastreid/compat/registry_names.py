@@ -7,7 +7,7 @@ import difflib
 
 from fastreid.utils.registry import Registry
 
-from mdpr_fastreid.cli import UsageError
+from mdpr_fastreid.errors import UsageError
 
 
 class UnknownNameError(UsageError, KeyError):

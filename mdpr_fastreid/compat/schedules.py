@@ -12,8 +12,8 @@ from fastreid.config import CfgNode
 from fastreid.solver import build as solver_build
 from fastreid.solver import lr_scheduler
 
-from mdpr_fastreid.cli import UsageError
 from mdpr_fastreid.compat.replacing import replace
+from mdpr_fastreid.errors import UsageError
 
 
 def apply() -> None:

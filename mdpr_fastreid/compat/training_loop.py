@@ -25,8 +25,8 @@ from fastreid.engine.train_loop import TrainerBase
 from fastreid.utils import comm
 from fastreid.utils.events import CommonMetricPrinter, get_event_storage
 
-from mdpr_fastreid.cli import UsageError
 from mdpr_fastreid.compat.cpu_loader import PrefetchIterator
+from mdpr_fastreid.errors import UsageError
 
 
 def apply() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from fastreid.utils.checkpoint import Checkpointer
 
-from mdpr_fastreid.cli import UsageError
+from mdpr_fastreid.errors import UsageError
 
 # What PyTorch says of a pickle that names more than the types it allows, unlike of one that is damaged
 _SAYS_CODE = re.compile("unsupported (global|class)|trying to (call reduce|instantiate)", re.IGNORECASE)

@@ -12,8 +12,8 @@ import yaml
 from fastreid.config import CfgNode, get_cfg
 from fastreid.engine import launch
 
-from mdpr_fastreid.cli import UsageError
-from mdpr_fastreid.config import add_mdpr_config
+from mdpr_fastreid.config import add_mdpr_config, config_file
+from mdpr_fastreid.errors import UsageError
 
 
 def run(main: Callable[[Namespace], object], parser: ArgumentParser, argv: list[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def config_from(args: Namespace) -> CfgNode:
     cfg = get_cfg()
     add_mdpr_config(cfg)
     if args.config_file:
-        _merge_file(cfg, args.config_file)
+        _merge_file(cfg, config_file(args.config_file))
     _merge_overrides(cfg, args.opts or [])
     cfg.freeze()
     return cfg

@@ -1,11 +1,15 @@
 """What a run ends with: FastReID's table of results, and where its files are."""
 
+import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
 from fastreid.config import CfgNode
 from fastreid.evaluation import print_csv_format
+
+UNTRAINED = "untrained.json"
+"""The file in ``OUTPUT_DIR`` with the metrics of the network before training."""
 
 
 def print_results(cfg: CfgNode, results: Mapping | None) -> None:
@@ -16,11 +20,36 @@ def print_results(cfg: CfgNode, results: Mapping | None) -> None:
         results: as ``DefaultTrainer.test`` and ``train`` return them: the metrics of the one test set, or those of each
             set by its name; None or empty prints no table.
     """
-    results = results or {}
-    of_one_set = not any(isinstance(value, Mapping) for value in results.values())
-    by_set = {cfg.DATASETS.TESTS[0]: results} if results and of_one_set else results
+    by_set = _by_set(cfg, results)
+    untrained = _read_untrained_results(cfg)
     for name, metrics in by_set.items():
         print_csv_format(OrderedDict(dataset=name, **metrics))
+        if name in untrained:
+            before, after = untrained[name]["mAP"], metrics["mAP"]
+            print(f"{name}: mAP {before:.2f} untrained, {after:.2f} trained ({after / before:.1f} times)")
+
+
+def write_untrained_results(cfg: CfgNode, results: Mapping) -> None:
+    """Keep what the untrained network reached in ``OUTPUT_DIR``, for the end of this run or of one that resumes it.
+
+    Args:
+        cfg: the run's config.
+        results: as ``DefaultTrainer.test`` returns them.
+    """
+    path = Path(cfg.OUTPUT_DIR) / UNTRAINED
+    path.write_text(json.dumps({name: dict(metrics) for name, metrics in _by_set(cfg, results).items()}, default=float))
+
+
+def _read_untrained_results(cfg: CfgNode) -> dict[str, dict[str, float]]:
+    path = Path(cfg.OUTPUT_DIR) / UNTRAINED
+    return json.loads(path.read_text()) if cfg.TEST.EVAL_UNTRAINED and path.is_file() else {}
+
+
+def _by_set(cfg: CfgNode, results: Mapping | None) -> Mapping:
+    """The metrics of each test set by its name: FastReID leaves the name out where there is one set."""
+    results = results or {}
+    of_one_set = not any(isinstance(value, Mapping) for value in results.values())
+    return {cfg.DATASETS.TESTS[0]: results} if results and of_one_set else results
 
 
 def print_written_files(output_dir: str) -> None:

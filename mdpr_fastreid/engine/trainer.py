@@ -1,6 +1,7 @@
 """FastReID's trainer, showing its progress and never overwriting an earlier run."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from fastreid.config import CfgNode
@@ -10,6 +11,7 @@ from fastreid.evaluation.evaluator import DatasetEvaluator
 from fastreid.utils import comm
 
 from mdpr_fastreid.engine.progress import LoaderWithProgress, TrainingProgress
+from mdpr_fastreid.engine.results import write_untrained_results
 
 
 class Trainer(DefaultTrainer):
@@ -31,6 +33,15 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             loader = LoaderWithProgress(loader, f"inference on {dataset_name}")
         return loader, evaluator
+
+    def train(self) -> Mapping | None:
+        """Train as stock, after measuring the untrained network if ``TEST.EVAL_UNTRAINED`` asks for it."""
+        if self.cfg.TEST.EVAL_UNTRAINED and self.start_epoch == 0:
+            logging.getLogger("fastreid").info("Evaluating the untrained network, to compare with")
+            untrained = self.test(self.cfg, self.model)
+            if comm.is_main_process():
+                write_untrained_results(self.cfg, untrained)
+        return super().train()
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Resume from the last checkpoint, or load ``MODEL.WEIGHTS`` and set an earlier run's checkpoints aside."""

@@ -9,7 +9,7 @@ from fastreid.modeling import build_model
 from PIL import Image
 from small_runs import small_config
 
-from mdpr_fastreid.cli import UsageError
+from mdpr_fastreid.errors import UsageError
 
 
 def market_folder(root, pids=(1, 2, 3, 4), images=4):

@@ -5,8 +5,8 @@ import torch
 from fastreid.engine import DefaultTrainer
 from small_runs import logged_by_fastreid, small_config
 
-from mdpr_fastreid.cli import UsageError
 from mdpr_fastreid.compat import mixed_precision
+from mdpr_fastreid.errors import UsageError
 
 
 def run_recording_types(tmp_path, *options):

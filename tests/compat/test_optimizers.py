@@ -9,7 +9,7 @@ from fastreid.solver import build_lr_scheduler, build_optimizer
 from fastreid.utils.events import EventStorage
 from small_runs import small_config
 
-from mdpr_fastreid.cli import UsageError
+from mdpr_fastreid.errors import UsageError
 
 
 def model_and_config(tmp_path, *options):

@@ -4,7 +4,6 @@ import pytest
 from fastreid.config import get_cfg
 from fastreid.modeling.backbones import build_backbone
 
-
 # Published sizes of RegNetX-200MF and RegNetY-200MF, less the classifier of 368 x 1000 weights and 1000 biases
 SIZES = {"200x": 2_684_792 - 369_000, "200y": 3_162_996 - 369_000}
 

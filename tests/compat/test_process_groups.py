@@ -13,8 +13,8 @@ from fastreid.engine import DefaultTrainer, launch
 from fastreid.utils import comm
 from small_runs import small_config, weights_of
 
-from mdpr_fastreid.cli import UsageError
 from mdpr_fastreid.compat import process_groups
+from mdpr_fastreid.errors import UsageError
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="tells what happens without CUDA")
 

@@ -5,7 +5,7 @@ from fastreid.engine import DefaultTrainer
 from fastreid.engine.hooks import HookBase
 from small_runs import logged_by_fastreid, small_config, trained
 
-from mdpr_fastreid.cli import UsageError
+from mdpr_fastreid.errors import UsageError
 
 
 class FailAtTheEnd(HookBase):

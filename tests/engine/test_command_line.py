@@ -7,9 +7,9 @@ import torch.multiprocessing as mp
 from fastreid.engine import default_argument_parser
 from small_runs import logged_by_fastreid, small_config
 
-from mdpr_fastreid.cli import UsageError
 from mdpr_fastreid.engine import config_from, print_results, print_written_files, run
 from mdpr_fastreid.engine.command_line import _own_line
+from mdpr_fastreid.errors import UsageError
 
 
 def parsed(*words):
@@ -119,3 +119,9 @@ def test_a_run_ends_with_its_table_and_its_files(tmp_path, capsys):
     assert len(rows) == 6
     print_written_files(str(tmp_path))
     assert capsys.readouterr().out.splitlines()[-1:] == [f"wrote {tmp_path / 'model_final.pth'}"]
+
+
+def test_a_configuration_of_ours_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = Namespace(config_file="configs/MDPR/duke_r50.yml", opts=[])
+    assert config_from(args).DATASETS.NAMES == ("DukeMTMC",)
