@@ -123,5 +123,4 @@ def test_a_run_ends_with_its_table_and_its_files(tmp_path, capsys):
 
 def test_a_configuration_of_ours_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    args = Namespace(config_file="configs/MDPR/duke_r50.yml", opts=[])
-    assert config_from(args).DATASETS.NAMES == ("DukeMTMC",)
+    assert config_from(parsed("--config-file", "configs/MDPR/duke_r50.yml")).DATASETS.NAMES == ("DukeMTMC",)
