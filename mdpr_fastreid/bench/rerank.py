@@ -15,6 +15,7 @@ import torch
 from fastreid.utils import compute_dist
 
 from mdpr_fastreid.bench import report
+from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.evaluation import reranking
 
 HELP = "re-ranking against stock FastReID's, on clustered features"
@@ -45,8 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure each implementation in a process of its own, print the table and write it."""
-    from mdpr_fastreid.cli import UsageError
-
     if min(*args.dim, args.repeats, args.k1, args.k2) < 1 or min(args.n) < 2:
         raise UsageError("--n needs 2 images or more; --dim, --repeats, --k1 and --k2 1 or more")
     if args.device != "cpu" and not torch.cuda.is_available():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mdpr_fastreid.bench import report, rerank
-from mdpr_fastreid.cli import UsageError, bench
+from mdpr_fastreid.cli import bench
+from mdpr_fastreid.errors import UsageError
 
 
 def _run(*words):
