@@ -21,7 +21,7 @@ $(VENV)/.installed: setup.cfg Makefile
 	@touch $@
 
 demo: install
-	@$(BIN)/python train_net.py --config-file $(DEMO)
+	@OMP_WAIT_POLICY=passive $(BIN)/python train_net.py --config-file $(DEMO)
 
 test: install
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
