@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mdpr_fastreid.cli import UsageError
 from mdpr_fastreid.data.synth.judge import judge
 from mdpr_fastreid.data.synth.presets import KNOBS, PRESETS, adjusted
 from mdpr_fastreid.data.synth.preview import write_previews
 from mdpr_fastreid.data.synth.writer import DEFAULT_SIZE, RenderError, Request, ensure, read_manifest, set_folder
+from mdpr_fastreid.errors import UsageError
 
 HELP = "render the embedded data set SynthReID, preview it or judge it"
 

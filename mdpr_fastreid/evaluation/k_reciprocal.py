@@ -4,6 +4,7 @@ Nothing here is ``N x N`` and nothing loops over images. A set of images, or a r
 compressed sparse rows; rows are handled some thousand at a time, so that intermediates stay small.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -159,7 +160,7 @@ def _even_parts(costs: torch.Tensor, limit: int) -> list[slice]:
     """Slices over rows whose costs add up to about ``limit``: one image may be in the sets of all others."""
     part = costs.cumsum(0) // limit
     edges = [0, *(part.diff().nonzero().flatten() + 1).tolist(), len(costs)]
-    return [slice(low, high) for low, high in zip(edges, edges[1:], strict=False)]
+    return [slice(low, high) for low, high in itertools.pairwise(edges)]
 
 
 def _ranges(starts: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

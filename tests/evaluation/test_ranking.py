@@ -114,7 +114,7 @@ def test_roc_curve_has_scikit_learns_rates_and_true_positive_rate_at_any_false_p
         with pytest.raises(ValueError, match="a ROC needs pairs of one identity and of two"):
             roc_curve(labels, scores)
         return
-    false_rates, true_rates, thresholds = metrics.roc_curve(labels, scores)
+    false_rates, true_rates, _thresholds = metrics.roc_curve(labels, scores)
     ours_false, ours_true, ours_thresholds = roc_curve(labels, scores)
     np.testing.assert_array_equal(np.unique(ours_false), np.unique(false_rates))
     at, ours_at = np.argmin(np.abs(false_rates - wanted)), np.argmin(np.abs(ours_false - wanted))

@@ -61,7 +61,7 @@ def test_nearest_neighbours_find_copies(tmp_path):
     assert nearest_neighbour_map(tmp_path, raw_pixels) == pytest.approx(100)
 
 
-@pytest.mark.parametrize("describe, most", [(hsv_histogram, 25), (raw_pixels, 25)])
+@pytest.mark.parametrize(("describe", "most"), [(hsv_histogram, 25), (raw_pixels, 25)])
 def test_colours_and_pixels_alone_do_not_find_the_person(tiny_set, describe, most):
     # With 16 identities chance alone is near 10.
     assert nearest_neighbour_map(tiny_set, describe) < most

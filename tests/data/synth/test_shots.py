@@ -18,7 +18,7 @@ from mdpr_fastreid.data.synth.shot import make_moment, shoot, walk
 from mdpr_fastreid.data.synth.texture import garment_colours
 
 SIZE = (128, 64)
-NOTHING = {knob: "0" for knob in ("viewpoint", "illumination", "occlusion", "box_error", "crowd", "sensor")}
+NOTHING = dict.fromkeys(("viewpoint", "illumination", "occlusion", "box_error", "crowd", "sensor"), "0")
 
 
 def _shots(preset, count=24, size=SIZE, occlusion=None, index=3):

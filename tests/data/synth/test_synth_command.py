@@ -62,7 +62,7 @@ def test_judge_prints_the_figures(root, capsys):
 
 
 @pytest.mark.parametrize(
-    "words, message",
+    ("words", "message"),
     [
         (["--size", "64x32"], "--preset is missing; there are tiny, demo"),
         (["--preset", "tiny", "--set", "fog=1"], "no knob is called 'fog'"),

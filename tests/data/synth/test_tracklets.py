@@ -5,7 +5,7 @@ import pytest
 from mdpr_fastreid.data.tracklets import list_tracklets
 
 
-@pytest.mark.parametrize("folder, pids", [("bbox_train", {1, 2, 3, 4}), ("bbox_test", {7, 8, 9, 10})])
+@pytest.mark.parametrize(("folder", "pids"), [("bbox_train", {1, 2, 3, 4}), ("bbox_test", {7, 8, 9, 10})])
 def test_tracklets_of_a_rendered_set(micro_set, folder, pids):
     walks = list_tracklets(micro_set / "tracklets" / folder)
     assert {walk.pid for walk in walks} == pids and len(walks) == 4
