@@ -3,7 +3,8 @@
 Broken: the first ``ReidEvaluator`` runs ``make`` in the installed package to build ``rank_cylib`` with whatever
 ``python3`` is first on PATH, and ends the process where there is no compiler, no Cython or no right to write. The
 pure-Python way beside it loops over queries and, on NumPy 1.24 to 1.26, asks for ``np.bool``. ``roc_curve`` is
-handed every query x gallery pair as a Python list.
+handed every query x gallery pair as a Python list. With fewer than ten gallery images the evaluator asks for a Rank-10
+that is not there.
 Since: always. Can go: when the toolbox ships its extension built, or ranks without one.
 """
 
@@ -44,7 +45,13 @@ def _evaluate_rank(
 ) -> tuple:
     if use_metric_cuhk03:
         return single_shot_metrics(distmat, q_pids, g_pids, q_camids, g_camids, max_rank)
-    return tuple(rank_metrics(distmat, q_pids, g_pids, q_camids, g_camids, max_rank))
+    cmc, *precisions = rank_metrics(distmat, q_pids, g_pids, q_camids, g_camids, max_rank)
+    return _up_to_rank_10(cmc), *precisions
+
+
+def _up_to_rank_10(cmc: np.ndarray) -> np.ndarray:
+    """The curve as far as the evaluator reports it: looking further than a small gallery finds nothing more."""
+    return np.pad(cmc, (0, max(0, 10 - len(cmc))), mode="edge")
 
 
 def _evaluate_roc(

@@ -63,6 +63,12 @@ def test_the_evaluator_reports_what_stocks_loops_and_scikit_learn_give(features)
         assert results[key] == pytest.approx(true_rates[np.argmin(np.abs(false_rates - rate))])
 
 
+def test_a_gallery_of_fewer_than_ten_images_has_a_rank_10():
+    pair = {"feats": torch.eye(4), "pids": torch.tensor([0, 1, 2, 0]), "camids": torch.tensor([0, 1, 1, 1])}
+    results = _evaluate(_config("TEST.METRIC", "euclidean"), pair, num_query=1)
+    assert results["Rank-5"] == results["Rank-10"] == 100
+
+
 def test_queries_without_a_positive_end_in_one_clear_error(features):
     features["pids"] = torch.arange(100)
     with pytest.raises(ValueError, match="none of the 14 queries has a positive"):
