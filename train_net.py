@@ -15,9 +15,16 @@ import mdpr_fastreid  # noqa: F401  (mends FastReID, so it comes before any impo
 
 from fastreid.engine import default_argument_parser, default_setup  # isort: skip
 from fastreid.utils import comm
-from fastreid.utils.checkpoint import Checkpointer
 
-from mdpr_fastreid.engine import Trainer, config_from, print_results, print_written_files, run
+from mdpr_fastreid.engine import (
+    Trainer,
+    config_from,
+    load_for_evaluation,
+    make_output_dir,
+    print_results,
+    print_written_files,
+    run,
+)
 from mdpr_fastreid.errors import UsageError
 
 
@@ -26,13 +33,15 @@ def main(args: Namespace) -> None:
     cfg = config_from(args)
     if args.eval_only and not cfg.MODEL.WEIGHTS:
         raise UsageError("--eval-only needs the weights to evaluate: MODEL.WEIGHTS path/to/model_final.pth")
+    make_output_dir(cfg.OUTPUT_DIR)
     default_setup(cfg, args)
 
     if args.eval_only:
         cfg.defrost()
         cfg.MODEL.BACKBONE.PRETRAIN = False  # all weights come from MODEL.WEIGHTS
+        cfg.TEST.EVAL_UNTRAINED = False
         model = Trainer.build_model(cfg)
-        Checkpointer(model).load(cfg.MODEL.WEIGHTS)
+        load_for_evaluation(model, cfg.MODEL.WEIGHTS)
         results = Trainer.test(cfg, model)
     else:
         trainer = Trainer(cfg)

@@ -1,23 +1,27 @@
 """Weight files: read without running code, written whole or not at all."""
 
 import os
+import pickle
+import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 
-from mdpr_fastreid.compat.weight_files import load_weight_file
 from mdpr_fastreid.errors import UsageError
+
+# What PyTorch says of a pickle that names more than the types it allows, unlike of one that is damaged
+_SAYS_CODE = re.compile("unsupported (global|class)|trying to (call reduce|instantiate)", re.IGNORECASE)
 
 
 def read_weights(path: Path | str) -> tuple[dict[str, torch.Tensor], list[str]]:
     """Read tensors by name from a ``.pth`` or ``.safetensors`` file, on the CPU.
 
-    Takes a bare state dict, or a checkpoint that holds one under ``model`` or ``state_dict``, as FastReID's does.
-
     Args:
-        path: the file.
+        path: a file as :func:`read_checkpoint` takes it.
 
     Returns:
         The state dict, and the names of what else the file held (optimizer, epoch, ...).
@@ -25,11 +29,90 @@ def read_weights(path: Path | str) -> tuple[dict[str, torch.Tensor], list[str]]:
     Raises:
         UsageError: the file is missing, truncated, needs code to be run, or holds no weights.
     """
+    checkpoint = read_checkpoint(path)
+    return checkpoint.pop("model"), list(checkpoint)
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
+    """Read a checkpoint, on the CPU, with its weights under ``model`` whatever the file calls them.
+
+    Args:
+        path: a ``.safetensors`` file, or one of ``torch.save`` with a bare state dict or with one under ``model`` or
+            ``state_dict`` and anything beside it.
+
+    Raises:
+        UsageError: the file is missing, truncated, needs code to be run, or holds no weights.
+    """
     path = Path(path)
-    if path.suffix != ".safetensors":
-        return _state_dict_in(load_weight_file(path), path)
+    content = _load_safetensors(path) if path.suffix == ".safetensors" else load_weight_file(path)
+    if not isinstance(content, dict) or not content:
+        raise UsageError(f"{path}: holds no state dict")
+    key = next((key for key in ("model", "state_dict") if isinstance(content.get(key), dict)), None)
+    state_dict = content.pop(key) if key else content
+    wrong = [str(name) for name, value in state_dict.items() if not isinstance(value, (torch.Tensor, np.ndarray))]
+    if wrong or not state_dict:
+        raise UsageError(f"{path}: holds no state dict; {', '.join(wrong[:5]) or 'it'} has no tensors")
+    return {"model": state_dict, **(content if key else {})}
+
+
+def load_weight_file(path: str | os.PathLike, torch_load: Any = torch.load) -> Any:
+    """The contents of a file written by ``torch.save``, on the CPU, without running any code in it.
+
+    Args:
+        path: the file.
+        torch_load: the function that reads it, for callers that have replaced ``torch.load``.
+
+    Raises:
+        UsageError: there is no such file, it is truncated or no weight file, or reading it would run code.
+    """
     try:
-        return safetensors.torch.load_file(path), []
+        with torch.serialization.safe_globals(_harmless_types()):
+            return torch_load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such weight file") from None
+    except pickle.UnpicklingError as error:
+        if _SAYS_CODE.search(str(error)):
+            raise UsageError(
+                f"{path}: holds more than weights (pickled code), which is refused; "
+                "save it anew as a state_dict of tensors"
+            ) from error
+        raise UsageError(f"{path}: is truncated or not a file of torch.save") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise UsageError(f"{path}: is truncated or not a file of torch.save ({type(error).__name__})") from error
+
+
+def _harmless_types() -> list:
+    """What NumPy arrays and scalars are made of, under the module names of NumPy 1 and 2."""
+    dtypes = {
+        type(np.dtype(code))
+        for code in (
+            "f2",
+            "f4",
+            "f8",
+            "i1",
+            "i2",
+            "i4",
+            "i8",
+            "u1",
+            "u2",
+            "u4",
+            "u8",
+            "?",
+        )
+    }
+    rebuild = np.ndarray([]).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
+    named = [
+        (function, f"{module}.multiarray.{function.__name__}")
+        for function in (rebuild, scalar)
+        for module in ("numpy.core", "numpy._core")
+    ]
+    return [np.ndarray, np.dtype, *dtypes, *named]
+
+
+def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such weight file") from None
     except safetensors.SafetensorError as error:
@@ -52,18 +135,3 @@ def write_weights(state_dict: dict[str, torch.Tensor], path: Path | str) -> None
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _state_dict_in(content: object, path: Path) -> tuple[dict[str, torch.Tensor], list[str]]:
-    left: list[str] = []
-    for key in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            left = [str(name) for name in content if name != key]
-            content = content[key]
-            break
-    if not isinstance(content, dict) or not content:
-        raise UsageError(f"{path}: holds no state dict")
-    wrong = [str(name) for name, value in content.items() if not isinstance(value, torch.Tensor)]
-    if wrong:
-        raise UsageError(f"{path}: holds no state dict, as {', '.join(wrong[:5])} are no tensors")
-    return content, left

@@ -21,8 +21,8 @@ from fastreid.modeling.backbones import build as backbones_build
 from fastreid.modeling.backbones import mobilenetv3
 
 from mdpr_fastreid.compat.replacing import replace
-from mdpr_fastreid.compat.weight_files import load_weight_file
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.weights import load_weight_file
 
 
 def apply() -> None:

@@ -1,7 +1,16 @@
 """Training and evaluation of any FastReID config: what ``train_net.py`` is made of."""
 
 from mdpr_fastreid.engine.command_line import config_from, run
-from mdpr_fastreid.engine.results import print_results, print_written_files
+from mdpr_fastreid.engine.evaluation_weights import load_for_evaluation
+from mdpr_fastreid.engine.results import make_output_dir, print_results, print_written_files
 from mdpr_fastreid.engine.trainer import Trainer
 
-__all__ = ["Trainer", "config_from", "print_results", "print_written_files", "run"]
+__all__ = [
+    "Trainer",
+    "config_from",
+    "load_for_evaluation",
+    "make_output_dir",
+    "print_results",
+    "print_written_files",
+    "run",
+]

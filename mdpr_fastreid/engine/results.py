@@ -1,6 +1,7 @@
 """What a run ends with: FastReID's table of results, and where its files are."""
 
 import json
+import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +9,24 @@ from pathlib import Path
 from fastreid.config import CfgNode
 from fastreid.evaluation import print_csv_format
 
+from mdpr_fastreid.errors import UsageError
+
 UNTRAINED = "untrained.json"
 """The file in ``OUTPUT_DIR`` with the metrics of the network before training."""
+
+
+def make_output_dir(path: str) -> None:
+    """Make ``OUTPUT_DIR``, where it is not there yet.
+
+    Raises:
+        UsageError: it cannot be made or written to.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UsageError(f"OUTPUT_DIR {path} cannot be written to: {error.strerror}") from error
 
 
 def print_results(cfg: CfgNode, results: Mapping | None) -> None:

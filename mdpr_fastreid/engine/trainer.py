@@ -46,6 +46,7 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Resume from the last checkpoint, or load ``MODEL.WEIGHTS`` and set an earlier run's checkpoints aside."""
         super().resume_or_load(resume)
+        comm.synchronize()  # MODEL.WEIGHTS may be one of those that are about to be moved
         if not resume and comm.is_main_process() and self.cfg.OUTPUT_DIR:
             set_aside_checkpoints(Path(self.cfg.OUTPUT_DIR))
 

@@ -11,8 +11,8 @@ from fastreid.utils.checkpoint import Checkpointer
 from small_runs import small_config
 from torch import nn
 
-from mdpr_fastreid.compat.weight_files import load_weight_file
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.weights import load_weight_file
 
 
 class Harmful:

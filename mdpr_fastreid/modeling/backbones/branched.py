@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.backbones.stages import split_stages
 
 
@@ -45,7 +46,7 @@ class BranchedBackbone(nn.Module):
         branches: names of the branches; each becomes a child of type :class:`Stages`.
 
     Raises:
-        ValueError: the backbone has no stages, or its last one reduces the map.
+        SettingsError: the backbone has no stages, or its last one reduces the map.
     """
 
     def __init__(self, backbone: nn.Module, branches: tuple[str, ...]):
@@ -59,7 +60,7 @@ class BranchedBackbone(nn.Module):
         """Channels and map size for images of ``(height, width)``, found without computing anything.
 
         Raises:
-            ValueError: the maps of stages 3 and 4 differ in size.
+            SettingsError: the maps of stages 3 and 4 differ in size.
         """
         with torch.no_grad():
             pieces = (self.trunk, *getattr(self, self._first).children())
@@ -67,7 +68,7 @@ class BranchedBackbone(nn.Module):
             x3 = stage3(trunk(torch.empty(1, 3, *image_size, device="meta")))
             x4 = stage4(x3)
         if x3.shape[2:] != x4.shape[2:]:
-            raise ValueError(
+            raise SettingsError(
                 "MDPR joins the maps of stages 3 and 4, so stage 4 must keep the size of stage 3: set "
                 f"MODEL.BACKBONE.LAST_STRIDE to 1 (maps are {tuple(x3.shape[2:])} and {tuple(x4.shape[2:])} now)."
             )

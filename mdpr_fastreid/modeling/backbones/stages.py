@@ -11,6 +11,8 @@ from fastreid.modeling.backbones.resnet import ResNet
 from fastreid.modeling.backbones.resnext import ResNeXt
 from torch import nn
 
+from mdpr_fastreid.errors import SettingsError
+
 # The children that make up: stem with stages 1 and 2, stage 3, stage 4.
 _CHILDREN: dict[type[nn.Module], tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     ResNet: (("conv1", "bn1", "relu", "maxpool", "layer1", "layer2"), ("layer3",), ("layer4",)),
@@ -37,13 +39,13 @@ def split_stages(backbone: nn.Module) -> BackboneStages:
     The pieces are the backbone's own modules, with their weights; run in order they compute what it does.
 
     Raises:
-        ValueError: the backbone has no stem and four stages; the message lists those that have.
+        SettingsError: the backbone has no stem and four stages; the message lists those that have.
     """
     for kind, pieces in _CHILDREN.items():
         if isinstance(backbone, kind):
             trunk, stage3, stage4 = ([(name, _with_non_local(backbone, name)) for name in names] for names in pieces)
             return BackboneStages(nn.Sequential(OrderedDict(trunk)), stage3[0][1], stage4[0][1])
-    raise ValueError(
+    raise SettingsError(
         f"MDPR needs a backbone with a stem and four stages, and {type(backbone).__name__} has none. "
         "Set MODEL.BACKBONE.NAME to the builder of one of: " + ", ".join(_NAMES[kind] for kind in _CHILDREN) + "."
     )

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Iterable
 
+from mdpr_fastreid.errors import SettingsError
+
 BRANCHES = ("hard", "soft")
 INFERENCE_FEATURES = ("hard_global", "hard_parts", "soft4", "soft3", "fusion")
 """What an inference vector can be made of, in the published order."""
@@ -27,7 +29,7 @@ def check_settings(
     """Refuse settings that contradict each other.
 
     Raises:
-        ValueError: one message, with the keys, for everything that is wrong.
+        SettingsError: one message, with the keys, for everything that is wrong.
     """
     wrong = []
     if not branches or len(set(branches)) != len(branches) or not set(branches) <= set(BRANCHES):
@@ -54,4 +56,4 @@ def check_settings(
                 f"{_BRANCH_OF[feature]!r} computes, but MODEL.MDPR.BRANCHES is {tuple(branches)}"
             )
     if wrong:
-        raise ValueError("these settings contradict each other:\n  " + "\n  ".join(wrong))
+        raise SettingsError("these settings contradict each other:\n  " + "\n  ".join(wrong))

@@ -7,6 +7,7 @@ from fastreid.modeling.heads import build_heads
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import nn
 
+from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.backbones import BranchedBackbone
 from mdpr_fastreid.modeling.branches import (
     AttentionMaps,
@@ -67,7 +68,7 @@ class MDPR(nn.Module):
             size = cfg.INPUT[key] if len(cfg.INPUT[key]) == 2 else (256, 128)
             shapes = backbone.shapes(tuple(size))
             if "hard" in mdpr.BRANCHES and shapes.rows < mdpr.PARTS:
-                raise ValueError(
+                raise SettingsError(
                     f"MODEL.MDPR.PARTS is {mdpr.PARTS}, but images of INPUT.{key} {list(size)} leave only "
                     f"{shapes.rows} rows to cut into stripes"
                 )

@@ -3,6 +3,8 @@
 import pytest
 from support.settings import SINGLE_BRANCH, small_config, small_model
 
+from mdpr_fastreid.errors import UsageError
+
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
@@ -20,12 +22,13 @@ from support.settings import SINGLE_BRANCH, small_config, small_model
         (["MODEL.MDPR.PARTS", 7], "MODEL.MDPR.PARTS is 7, but images of INPUT.SIZE_TRAIN .* leave only 6 rows"),
         (["MODEL.MDPR.ATTENTION.MAPS", 0], "MODEL.MDPR.ATTENTION.MAPS must be at least 1"),
         (["MODEL.BACKBONE.LAST_STRIDE", 2], "set MODEL.BACKBONE.LAST_STRIDE to 1"),
-        (["MODEL.LOSSES.NAME", ("TripletLos",)], "no loss named 'TripletLos'"),
+        (["MODEL.LOSSES.NAME", ("TripletLos",)], "'TripletLos' in LOSS; did you mean TripletLoss"),
     ],
 )
 def test_contradictions_are_named_with_their_keys(overrides, message):
-    with pytest.raises((ValueError, KeyError), match=message):
+    with pytest.raises(UsageError, match=message) as raised:
         small_model(*overrides)
+    assert isinstance(raised.value, (ValueError, KeyError))
 
 
 @pytest.mark.parametrize("branch", SINGLE_BRANCH)
