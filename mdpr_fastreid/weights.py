@@ -3,8 +3,9 @@
 import os
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors
@@ -122,16 +123,44 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
 def write_weights(state_dict: dict[str, torch.Tensor], path: Path | str) -> None:
     """Write tensors by name, as ``.safetensors`` or in PyTorch's format by the suffix of the path.
 
-    The file appears under its name only when it is complete.
+    The file appears under its name only when it is complete; its folder is made if need be.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if path.suffix == ".safetensors":
+        content = safetensors.torch.save({name: value.contiguous() for name, value in state_dict.items()})
+        write_whole(path, lambda file: file.write(content))
+    else:
+        write_whole(path, lambda file: torch.save(dict(state_dict), file))
+
+
+def write_whole(path: Path | str, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file so that ``path`` is, at any moment, either as it was or complete.
+
+    Args:
+        path: the file.
+        write: gets the temporary file, opened for writing bytes, in the same folder.
+    """
+    temporary = Path(f"{path}.tmp")
     try:
-        if path.suffix == ".safetensors":
-            safetensors.torch.save_file({name: value.contiguous() for name, value in state_dict.items()}, temporary)
-        else:
-            torch.save(dict(state_dict), temporary)
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    folder = os.open(temporary.parent.absolute(), os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name, too, has to survive a power cut
+    finally:
+        os.close(folder)
+
+
+def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such weight file") from None
+    except safetensors.SafetensorError as error:
+        raise UsageError(f"{path}: is truncated or not a safetensors file ({error})") from error

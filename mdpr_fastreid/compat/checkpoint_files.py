@@ -22,6 +22,8 @@ from fastreid.modeling.meta_arch import Distiller
 from fastreid.utils.checkpoint import Checkpointer
 from fastreid.utils.checkpoint import PeriodicCheckpointer as PeriodicSaver
 
+from mdpr_fastreid.weights import write_whole
+
 _BEST = "best_metric"
 
 
@@ -32,26 +34,6 @@ def apply() -> None:
     Checkpointer.tag_last_checkpoint = _tag_last_checkpoint
     PeriodicSaver.step = _step
     DefaultTrainer.resume_or_load = _restoring_best_metric(DefaultTrainer.resume_or_load)
-
-
-def write_whole(path: str, write: Callable) -> None:
-    """Write a file so that ``path`` is, at any moment, either as it was or complete.
-
-    Args:
-        path: the file.
-        write: gets the temporary file, opened for writing bytes, in the same folder.
-    """
-    temporary = f"{path}.tmp"
-    with open(temporary, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name, too, has to survive a power cut
-    finally:
-        os.close(folder)
 
 
 def _save(self: Checkpointer, name: str, **kwargs: Any) -> None:
