@@ -155,12 +155,3 @@ def write_whole(path: Path | str, write: Callable[[BinaryIO], object]) -> None:
         os.fsync(folder)  # the new name, too, has to survive a power cut
     finally:
         os.close(folder)
-
-
-def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return safetensors.torch.load_file(path)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such weight file") from None
-    except safetensors.SafetensorError as error:
-        raise UsageError(f"{path}: is truncated or not a safetensors file ({error})") from error

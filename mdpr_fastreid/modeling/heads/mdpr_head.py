@@ -60,6 +60,7 @@ class MDPRHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        """The constructor's arguments, from ``MODEL.MDPR``, ``MODEL.HEADS`` and ``MODEL.LOSSES``."""
         mdpr = cfg.MODEL.MDPR
         dim, maps = mdpr.EMBEDDING_DIM, mdpr.ATTENTION.MAPS
         dims = {}

@@ -53,6 +53,7 @@ class MDPR(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        """The constructor's arguments; settings that contradict each other raise a ``SettingsError``."""
         mdpr, norm = cfg.MODEL.MDPR, cfg.MODEL.BACKBONE.NORM
         check_settings(
             branches=mdpr.BRANCHES,
