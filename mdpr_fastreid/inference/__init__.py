@@ -1,0 +1,6 @@
+"""Inference: the folded network, which computes a model's features and nothing else."""
+
+from mdpr_fastreid.inference.folding import fold
+from mdpr_fastreid.inference.network import FoldedNetwork
+
+__all__ = ["FoldedNetwork", "fold"]

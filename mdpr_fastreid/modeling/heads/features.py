@@ -8,13 +8,14 @@ BRANCHES = ("hard", "soft")
 INFERENCE_FEATURES = ("hard_global", "hard_parts", "soft4", "soft3", "fusion")
 """What an inference vector can be made of, in the published order."""
 
-_BRANCH_OF = {"hard_global": "hard", "hard_parts": "hard", "soft4": "soft", "soft3": "soft"}
+BRANCH_OF = {"hard_global": "hard", "hard_parts": "hard", "soft4": "soft", "soft3": "soft"}
+"""The branch whose map a feature is read from; the fused one is read from all of them."""
 
 
 def maps_for(features: Iterable[str]) -> frozenset[str]:
     """The maps that must be computed for these features: the fused one needs those of both branches."""
     features = frozenset(features)
-    return frozenset(_BRANCH_OF) if "fusion" in features else features
+    return frozenset(BRANCH_OF) if "fusion" in features else features
 
 
 def check_settings(
@@ -50,10 +51,10 @@ def check_settings(
             wrong.append(f"MODEL.MDPR.INFERENCE_FEATURES: {feature!r} is not one of {INFERENCE_FEATURES}")
         elif feature == "fusion" and not fusion:
             wrong.append("MODEL.MDPR.INFERENCE_FEATURES asks for 'fusion', but MODEL.MDPR.FUSION.ENABLED is False")
-        elif feature != "fusion" and _BRANCH_OF[feature] not in branches:
+        elif feature != "fusion" and BRANCH_OF[feature] not in branches:
             wrong.append(
                 f"MODEL.MDPR.INFERENCE_FEATURES asks for {feature!r}, which the branch "
-                f"{_BRANCH_OF[feature]!r} computes, but MODEL.MDPR.BRANCHES is {tuple(branches)}"
+                f"{BRANCH_OF[feature]!r} computes, but MODEL.MDPR.BRANCHES is {tuple(branches)}"
             )
     if wrong:
         raise SettingsError("these settings contradict each other:\n  " + "\n  ".join(wrong))

@@ -132,14 +132,18 @@ class MDPRHead(nn.Module):
             inputs["fusion"] = self.fusion(hard.global_map, hard.stripe_maps, soft.map4, soft.map3)
         return inputs
 
-    def _inference_vector(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    def inference_heads(self) -> list[str]:
+        """Names of the heads whose outputs make up the inference vector, in order."""
         names = []
         for feature in self.inference_features:
             if feature == "hard_parts":
                 names += [name for name in self.embedding_heads if name.startswith("hard_part")]
             else:
                 names.append(feature)
-        return torch.cat([self.embedding_heads[name](inputs[name]) for name in names], dim=1)
+        return names
+
+    def _inference_vector(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.cat([self.embedding_heads[name](inputs[name]) for name in self.inference_heads()], dim=1)
 
     def _identity_losses(self, outputs: dict[str, dict], targets: torch.Tensor) -> dict[str, torch.Tensor]:
         losses = {}

@@ -1,0 +1,54 @@
+"""What folding gives: a network for evaluation only."""
+
+import torch
+from torch import nn
+
+
+class Precision(nn.Module):
+    """A boundary between precisions: casts, and stores four-dimensional features channels-last.
+
+    Shapes:
+        ``[B, C, h, w]`` -> the same.
+    """
+
+    def __init__(self, dtype: torch.dtype):
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features.to(dtype=self.dtype, memory_format=torch.channels_last)
+
+    def extra_repr(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+
+class FoldedNetwork(nn.Module):
+    """Computes the features of the model it was folded from; it cannot be trained.
+
+    Args:
+        network: the folded model, in evaluation mode.
+        features: length of each part of the feature vector, by name, in order.
+    """
+
+    def __init__(self, network: nn.Module, features: dict[str, int]):
+        super().__init__()
+        self.network = network
+        self.features = features
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is; FastReID's predictor asks."""
+        return self.network.device
+
+    def train(self, mode: bool = True) -> "FoldedNetwork":
+        """Stay in evaluation mode: there is nothing left to train."""
+        return super().train(False)
+
+    def forward(self, batched_inputs: dict | torch.Tensor) -> torch.Tensor:
+        """Features ``[B, D]`` in float32.
+
+        Args:
+            batched_inputs: ``[B, 3, H, W]`` images (RGB, 0 to 255), or FastReID's batch, a dict with ``images``.
+        """
+        return self.network(batched_inputs).float()
