@@ -12,12 +12,13 @@ from torch import nn
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.inference.batch_norm import fold_batch_norms, is_batch_norm, scale_shift
 from mdpr_fastreid.inference.network import FoldedNetwork, Precision
+from mdpr_fastreid.inference.winograd import use_winograd
 from mdpr_fastreid.modeling.heads import FeatureFusion
 from mdpr_fastreid.modeling.heads.features import BRANCH_OF, maps_for
 from mdpr_fastreid.modeling.meta_arch.mdpr import MDPR
 
 
-def fold(model: nn.Module, dtype: torch.dtype = torch.float32) -> FoldedNetwork:
+def fold(model: nn.Module, dtype: torch.dtype = torch.float32, winograd: bool | None = None) -> FoldedNetwork:
     """A network that computes a model's features in evaluation, with less arithmetic; the model stays as it is.
 
     Only what reaches the features is left; batch norms are folded into the convolutions before them, batch necks into
@@ -28,6 +29,8 @@ def fold(model: nn.Module, dtype: torch.dtype = torch.float32) -> FoldedNetwork:
     Args:
         model: MDPR, or FastReID's Baseline (bag of tricks, AGW, SBS, ...) or MGN. Its mode does not matter.
         dtype: of the convolutions; pooling and what follows it, as the features, are in float32.
+        winograd: whether 3x3 convolutions are computed by Winograd's algorithm, which takes four times their memory; by
+            default where that is faster, in float32 on a CPU.
 
     Returns:
         ``[B, 3, H, W]`` images (RGB, 0 to 255), or a batch dict with ``images``, -> ``[B, D]`` features in float32.
@@ -50,6 +53,8 @@ def fold(model: nn.Module, dtype: torch.dtype = torch.float32) -> FoldedNetwork:
             _merge_convolutions(module)
     for name, child in list(network.named_children()):
         network.add_module(name, fold_batch_norms(child))
+    if winograd or (winograd is None and dtype == torch.float32 and network.device.type == "cpu"):
+        use_winograd(network)
     _set_precision(network, dtype)
     return FoldedNetwork(network, features).to(memory_format=torch.channels_last)
 
