@@ -47,6 +47,10 @@ def _defaults() -> CfgNode:
     C.TEST = CfgNode()
     # Whether train_net.py evaluates the network before training too, and prints both in the end
     C.TEST.EVAL_UNTRAINED = False
+    # Whether evaluation runs the folded network: the same features from less arithmetic (docs/inference.md)
+    C.TEST.FOLDED = True
+    # Precision of evaluation: "" (float32), "bfloat16" or "float16"; features are in float32 in any case
+    C.TEST.AMP = ""
 
     C.MODEL = CfgNode()
     C.MODEL.MDPR = CfgNode()

@@ -13,6 +13,7 @@ from fastreid.config import CfgNode, get_cfg
 from fastreid.engine import launch
 
 from mdpr_fastreid.config import add_mdpr_config, config_file
+from mdpr_fastreid.engine.evaluation_network import evaluation_dtype
 from mdpr_fastreid.errors import UsageError
 
 
@@ -50,6 +51,7 @@ def config_from(args: Namespace) -> CfgNode:
     if args.config_file:
         _merge_file(cfg, config_file(args.config_file))
     _merge_overrides(cfg, args.opts or [])
+    evaluation_dtype(cfg)  # refused here, and not after the first epochs
     cfg.freeze()
     return cfg
 

@@ -9,7 +9,9 @@ from fastreid.engine import DefaultTrainer
 from fastreid.engine.hooks import HookBase
 from fastreid.evaluation.evaluator import DatasetEvaluator
 from fastreid.utils import comm
+from torch import nn
 
+from mdpr_fastreid.engine.evaluation_network import evaluation_network
 from mdpr_fastreid.engine.progress import LoaderWithProgress, TrainingProgress
 from mdpr_fastreid.engine.results import write_untrained_results
 
@@ -33,6 +35,11 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             loader = LoaderWithProgress(loader, f"inference on {dataset_name}")
         return loader, evaluator
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module) -> Mapping:
+        """Evaluate as stock, but with what ``TEST.FOLDED`` and ``TEST.AMP`` make of the model."""
+        return super().test(cfg, evaluation_network(cfg, model))
 
     def train(self) -> Mapping | None:
         """Train as stock, after measuring the untrained network if ``TEST.EVAL_UNTRAINED`` asks for it."""

@@ -3,6 +3,9 @@
 import torch
 from torch import nn
 
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""The types a folded network can compute in, by name."""
+
 
 class Precision(nn.Module):
     """A boundary between precisions: casts, and stores four-dimensional features channels-last.

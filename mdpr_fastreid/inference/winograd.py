@@ -58,10 +58,9 @@ class WinogradConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d):
         super().__init__()
         self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
-        weight = conv.weight.detach().double()
-        transformed = torch.einsum("ai,ocij,bj->abco", _G.to(weight.device), weight, _G.to(weight.device))
-        transformed = transformed.to(conv.weight.dtype).reshape(_TILE**2, conv.in_channels, conv.out_channels)
-        self.weight = nn.Parameter(transformed.contiguous(), requires_grad=False)
+        taps = conv.weight.detach().permute(2, 3, 1, 0).reshape(9, -1)
+        transformed = torch.kron(_G, _G).to(taps) @ taps
+        self.weight = nn.Parameter(transformed.view(_TILE**2, conv.in_channels, conv.out_channels), requires_grad=False)
         self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().clone(), requires_grad=False)
         for name, matrix in {"input_transform": _BT, "output_transform": _AT}.items():
             both_axes = torch.kron(matrix, matrix).to(conv.weight)
