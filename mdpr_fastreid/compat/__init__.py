@@ -27,6 +27,7 @@ MENDS = (
     "seeding",
     "ranking",
     "distances",
+    "evaluator",
 )
 
 _applied = False

@@ -44,14 +44,14 @@ def _build_dist(feat_1: torch.Tensor, feat_2: torch.Tensor, metric: str = "eucli
     if metric == "cosine":
         return _compute_cosine_distance(feat_1, feat_2)
     if metric == "jaccard":
-        return k_reciprocal_jaccard(_on_gpu(feat_1), _on_gpu(feat_2), **kwargs).cpu().numpy()
+        return k_reciprocal_jaccard(on_gpu(feat_1), on_gpu(feat_2), **kwargs).cpu().numpy()
     raise ValueError(f"TEST.METRIC must be cosine, euclidean or jaccard, got {metric!r}")
 
 
 def _compute_jaccard_distance(
     features: torch.Tensor, k1: int = 20, k2: int = 6, search_option: int = 0, fp16: bool = False
 ) -> np.ndarray:
-    features = features.cpu() if search_option == _CPU_SEARCH else _on_gpu(features)
+    features = features.cpu() if search_option == _CPU_SEARCH else on_gpu(features)
     distances = k_reciprocal_jaccard(features, k1=k1, k2=k2).cpu().numpy()
     return distances.astype(np.float16) if fp16 else distances
 
@@ -81,5 +81,6 @@ def _re_ranking(
     return rerank_distances(q_g_dist, q_q_dist, g_g_dist, k1, k2, lambda_value)
 
 
-def _on_gpu(features: torch.Tensor) -> torch.Tensor:
+def on_gpu(features: torch.Tensor) -> torch.Tensor:
+    """``features`` on the current GPU, or where they are if there is none."""
     return features.cuda() if torch.cuda.is_available() else features

@@ -1,6 +1,6 @@
 """Distances between query and gallery features, in blocks, on the device the features are on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -10,8 +10,11 @@ from mdpr_fastreid.evaluation.features import (
     full_precision,
     given_back,
     row_slices,
+    shown,
     squared_norms,
 )
+
+_CACHED_ROWS = 512
 
 
 def squared_euclidean_distances(query: Features, gallery: Features) -> Features:
@@ -30,10 +33,7 @@ def squared_euclidean_distances(query: Features, gallery: Features) -> Features:
     """
     given = query
     query, gallery = _checked(query, gallery, directed=False)
-    distances = query.new_empty(len(query), len(gallery))
-    for rows, block in squared_distance_blocks(query, gallery):
-        distances[rows] = block
-    return given_back(distances, given)
+    return given_back(_gathered(squared_distance_blocks(query, gallery), query, gallery), given)
 
 
 def squared_distance_blocks(
@@ -50,10 +50,8 @@ def squared_distance_blocks(
         The rows of a block, and its distances ``[rows, G]``, which the caller may overwrite.
     """
     query_norms, gallery_norms = squared_norms(query), squared_norms(gallery)
-    for rows in row_slices(len(query), len(gallery), elements):
-        with full_precision():
-            distances = torch.addmm(gallery_norms[None], query[rows], gallery.T, alpha=-2)
-        yield rows, distances.add_(query_norms[rows, None])
+    for rows in shown(row_slices(len(query), len(gallery), elements), "distances"):
+        yield rows, _products(query[rows] * -2, gallery).add_(gallery_norms).add_(query_norms[rows, None])
 
 
 def cosine_distances(query: Features, gallery: Features) -> Features:
@@ -73,12 +71,35 @@ def cosine_distances(query: Features, gallery: Features) -> Features:
     query, gallery = _checked(query, gallery, directed=True)
     query = torch.nn.functional.normalize(query, dim=1)
     gallery = torch.nn.functional.normalize(gallery, dim=1)
-    distances = query.new_empty(len(query), len(gallery))
+    return given_back(_gathered(cosine_distance_blocks(query, gallery), query, gallery), given)
+
+
+def cosine_distance_blocks(query: torch.Tensor, gallery: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Cosine distances of normalised features, some rows of queries at a time, as :func:`squared_distance_blocks`."""
+    for rows in shown(row_slices(len(query), len(gallery)), "distances"):
+        yield rows, _products(query[rows], gallery).neg_().add_(1)
+
+
+def _products(query: torch.Tensor, gallery: torch.Tensor) -> torch.Tensor:
+    """Inner products ``[Q, G]`` in full precision.
+
+    On a CPU the gallery goes in parts that stay in the cache: with all of it at once MKL takes a quarter longer on
+    an AMD processor.
+    """
+    products = query.new_empty(len(query), len(gallery))
+    step = _CACHED_ROWS if query.device.type == "cpu" else len(gallery)
     with full_precision():
-        for rows in row_slices(*distances.shape):
-            torch.mm(query[rows], gallery.T, out=distances[rows])
-            distances[rows].neg_().add_(1)
-    return given_back(distances, given)
+        for start in range(0, len(gallery), step):
+            columns = slice(start, start + step)
+            torch.mm(query, gallery[columns].T, out=products[:, columns])
+    return products
+
+
+def _gathered(blocks: Iterable[tuple[slice, torch.Tensor]], query: torch.Tensor, gallery: torch.Tensor) -> torch.Tensor:
+    distances = query.new_empty(len(query), len(gallery))
+    for rows, block in blocks:
+        distances[rows] = block
+    return distances
 
 
 def _checked(query: Features, gallery: Features, directed: bool) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,10 +1,11 @@
 """What the functions of this package accept as features, and the errors for what they do not."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 Features = np.ndarray | torch.Tensor
 
@@ -72,6 +73,11 @@ def row_slices(rows: int, columns: int, elements: int | None = None) -> Iterator
     step = max(1, (elements or BLOCK_ELEMENTS) // max(columns, 1))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
+
+
+def shown(blocks: Iterable[slice], what: str) -> Iterable[slice]:
+    """``blocks`` with a bar on a terminal's stderr, where the work takes longer than some seconds."""
+    return tqdm(list(blocks), desc=what, unit="block", delay=3, disable=None, leave=False)
 
 
 @contextlib.contextmanager

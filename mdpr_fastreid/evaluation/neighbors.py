@@ -1,17 +1,27 @@
 """Exact nearest neighbours of every image among all images, in blocks."""
 
+import itertools
+
+import faiss
+import numpy as np
 import torch
 
 from mdpr_fastreid.evaluation.distance import squared_distance_blocks
+from mdpr_fastreid.evaluation.features import shown
 
 # Distances computed at once: 256 MiB of float32
 _BLOCK_ELEMENTS = 2**26
+
+# Queries that FAISS itself handles at once on a CPU, and the number below which it takes another way
+_FAISS_BLOCK, _FAISS_FEW = 4096, 20
+_FAISS_GPU_LARGEST_K = 2048
 
 
 def nearest_neighbors(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The ``k`` nearest of all images, itself included, for every image, by euclidean distance.
 
-    On a CPU it is FAISS's exact search, which is what stock FastReID compares with; elsewhere it is torch.
+    On a CPU it is FAISS's exact search, which is what stock FastReID compares with. On a GPU it is FAISS's where a
+    FAISS with GPU support is installed, else torch's.
 
     Args:
         features: ``[N, D]`` float32.
@@ -22,15 +32,29 @@ def nearest_neighbors(features: torch.Tensor, k: int) -> tuple[torch.Tensor, tor
     """
     if features.device.type == "cpu":
         return _search_faiss(features, k)
+    if features.is_cuda and hasattr(faiss, "StandardGpuResources") and k <= _FAISS_GPU_LARGEST_K:
+        return _search_faiss_gpu(features, k)
     return search_blocks(features, k)[:2]
 
 
 def _search_faiss(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    import faiss
-
-    array = features.numpy()
-    distances, indices = faiss.knn(array, array, k)
+    array, count = features.numpy(), len(features)
+    distances = np.empty((count, k), dtype=np.float32)
+    indices = np.empty((count, k), dtype=np.int64)
+    # FAISS rounds otherwise where it gets few queries at a time, so no block may be a small rest
+    starts = range(0, max(count - _FAISS_FEW, 1), _FAISS_BLOCK)
+    slices = [slice(start, stop) for start, stop in itertools.pairwise((*starts, count))]
+    for rows in shown(slices, "nearest neighbors"):
+        distances[rows], indices[rows] = faiss.knn(array[rows], array, k)
     return torch.from_numpy(indices), torch.from_numpy(distances)
+
+
+def _search_faiss_gpu(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    import faiss.contrib.torch_utils  # makes FAISS take tensors
+
+    resources = faiss.StandardGpuResources()
+    distances, indices = faiss.knn_gpu(resources, features, features, k, device=features.device.index)
+    return indices, distances
 
 
 def search_blocks(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

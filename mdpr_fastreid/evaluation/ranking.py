@@ -1,8 +1,11 @@
 """CMC, mAP and mINP of a query x gallery distance matrix, without a compiler and without a loop over queries."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+
+from mdpr_fastreid.evaluation.features import row_slices, shown
 
 # Elements of the distance matrix that are sorted at once: 32 MiB of indices
 _BLOCK_ELEMENTS = 2**22
@@ -67,10 +70,9 @@ def check_labels(
     return distances, *labels
 
 
-def row_blocks(rows: int, columns: int) -> list[slice]:
-    """Slices that cover ``rows`` rows of a matrix, each of them about four million elements."""
-    step = max(1, _BLOCK_ELEMENTS // columns)
-    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+def row_blocks(rows: int, columns: int) -> Iterable[slice]:
+    """Slices that cover ``rows`` rows of a matrix, each of them about four million elements, with a progress bar."""
+    return shown(row_slices(rows, columns, _BLOCK_ELEMENTS), "ranking")
 
 
 def need_numbers(distances: np.ndarray, first_query: int = 0) -> None:

@@ -4,7 +4,8 @@ Two images of one identity are likely to be among each other's nearest neighbour
 of their neighbourhoods therefore corrects the distance of their features.
 
 ============================  ==========================================================================
-:func:`k_reciprocal_jaccard`  distances of the neighbourhoods alone, as FastReID's ``TEST.RERANK`` uses them
+:func:`k_reciprocal_jaccard`  distances of the neighbourhoods alone: FastReID's ``compute_jaccard_distance``
+:func:`blended_distances`     the same mixed with the distances of the features, as its evaluator does
 :func:`rerank`                the paper's final distance, from features
 :func:`rerank_distances`      the same, from distance matrices
 ============================  ==========================================================================
@@ -13,10 +14,12 @@ of their neighbourhoods therefore corrects the distance of their features.
 import torch
 from torch.nn.functional import pad
 
-from mdpr_fastreid.evaluation.distance import squared_distance_blocks
+from mdpr_fastreid.evaluation.distance import cosine_distance_blocks, squared_distance_blocks
 from mdpr_fastreid.evaluation.features import Features, as_features, given_back, joined, row_slices, squared_norms
 from mdpr_fastreid.evaluation.k_reciprocal import encode, jaccard_distances
 from mdpr_fastreid.evaluation.neighbors import nearest_neighbors, search_blocks
+
+_METRICS = {"cosine": cosine_distance_blocks, "euclidean": squared_distance_blocks, "jaccard": None}
 
 
 def k_reciprocal_jaccard(query: Features, gallery: Features | None = None, k1: int = 20, k2: int = 6) -> Features:
@@ -54,13 +57,60 @@ def k_reciprocal_jaccard(query: Features, gallery: Features | None = None, k1: i
     else:
         features = joined(query, gallery)
         num_query = first_gallery = len(query)
+    return given_back(_jaccard(features, num_query, first_gallery, k1, k2), query)
+
+
+def _jaccard(features: torch.Tensor, num_query: int, first_gallery: int, k1: int, k2: int) -> torch.Tensor:
+    """Distances of the first ``num_query`` images to those from ``first_gallery`` on, for checked features."""
     neighbors, nearest = nearest_neighbors(features, min(k1, len(features)))
     distances = _FeatureDistances(features, neighbors, nearest)
     # Fewer images than k1: the toolbox's search fills up with -1, and that is the last image to NumPy
     missing = k1 - neighbors.shape[1]
     neighbors = pad(neighbors, (0, missing), value=len(features) - 1)
     encoding = encode(neighbors, k1, k2, distances, last_counts_twice=missing > 0)
-    return given_back(jaccard_distances(encoding, num_query, first_gallery), query)
+    return jaccard_distances(encoding, num_query, first_gallery)
+
+
+def blended_distances(
+    query: Features,
+    gallery: Features,
+    metric: str = "cosine",
+    k1: int = 20,
+    k2: int = 6,
+    lambda_value: float = 0.3,
+) -> Features:
+    """``(1 - lambda) * jaccard + lambda * distance``: what FastReID's evaluator ranks by with ``TEST.RERANK``.
+
+    The jaccard distance is that of :func:`k_reciprocal_jaccard`; with the metric cosine it is taken on normalised
+    features. The distance is not scaled, other than in :func:`rerank`. It is added in blocks, so that nothing of the
+    size of the result is there besides it.
+
+    Args:
+        query: ``[Q, D]`` NumPy array or tensor, float16, float32 or float64. Computed in float32, on its device.
+        gallery: ``[G, D]``.
+        metric: ``cosine``, ``euclidean`` (squared, as in FastReID) or ``jaccard``, which is blended with nothing.
+        k1: size of the neighbourhoods.
+        k2: how many nearest images a neighbourhood is averaged over; 1 for none.
+        lambda_value: weight of the distance, 0 to 1.
+
+    Returns:
+        ``[Q, G]`` float32: NumPy if ``query`` is, else a tensor on its device.
+
+    Raises:
+        ValueError: as :func:`rerank`, and for another metric.
+    """
+    _check_neighborhood(k1, k2, lambda_value)
+    if metric not in _METRICS:
+        raise ValueError(f"the metric must be {', '.join(_METRICS)}, got {metric!r}")
+    features, num_query = joined(query, gallery), len(query)
+    if metric == "cosine":
+        torch.nn.functional.normalize(features, dim=1, out=features)
+    final = _jaccard(features, num_query, num_query, k1, k2)
+    if blocks := _METRICS[metric]:
+        final *= 1 - lambda_value
+        for rows, distances in blocks(features[:num_query], features[num_query:]):
+            final[rows].add_(distances, alpha=lambda_value)
+    return given_back(final, query)
 
 
 def rerank(query: Features, gallery: Features, k1: int = 20, k2: int = 6, lambda_value: float = 0.3) -> Features:
@@ -68,8 +118,8 @@ def rerank(query: Features, gallery: Features, k1: int = 20, k2: int = 6, lambda
 
     The numbers are those of the authors' code, and of FastReID's ``re_ranking``, on the euclidean distances of the
     features. It differs from :func:`k_reciprocal_jaccard` in detail: ``k1`` neighbours beside the image itself, and
-    squared distances are divided by the largest of each image. Memory is the same; the search, which has to find the
-    farthest image too, is torch's on a CPU as well.
+    squared distances are divided by the largest of each image. Memory is the same; the search has to find the
+    farthest image too, which FAISS's does not, so that it is torch's on a CPU as well.
 
     Args:
         query: ``[Q, D]`` NumPy array or tensor, float16, float32 or float64. Computed in float32, on its device.

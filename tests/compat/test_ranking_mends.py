@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fastreid.config import get_cfg
-from fastreid.evaluation import ReidEvaluator, query_expansion, rank, rerank, roc
+from fastreid.evaluation import ReidEvaluator, query_expansion, rank, reid_evaluation, rerank, roc
 from fastreid.utils import compute_dist
 from sklearn import metrics
 from small_runs import small_config, trained
@@ -98,13 +98,15 @@ def trained_features(tmp_path_factory):
     return {"feats": features, "pids": identities, "camids": cameras}, num_query
 
 
-def _stock_reranked(features, num_query, metric, lambda_value):
+def _stock_reranked(features, num_query, metric, lambda_value, **sizes):
     """What the evaluator computes, with the toolbox's own distances on its CPU path."""
     query, gallery = features["feats"][:num_query], features["feats"][num_query:]
-    distances = getattr(compute_dist, f"compute_{metric}_distance").__wrapped__(query, gallery)
+    distances = 0
+    if metric != "jaccard":
+        distances = getattr(compute_dist, f"compute_{metric}_distance").__wrapped__(query, gallery)
     if metric == "cosine":
         query, gallery = (torch.nn.functional.normalize(part, dim=1) for part in (query, gallery))
-    jaccard = compute_dist.compute_jaccard_distance.__wrapped__(torch.cat((query, gallery)), search_option=3)
+    jaccard = compute_dist.compute_jaccard_distance.__wrapped__(torch.cat((query, gallery)), search_option=3, **sizes)
     return jaccard[:num_query, num_query:] * (1 - lambda_value) + distances * lambda_value
 
 
@@ -142,6 +144,40 @@ def test_all_pairs_of_the_toolboxs_jaccard_distance(features, search_option, fp1
     ours = compute_dist.compute_jaccard_distance(features["feats"], 8, 3, search_option, fp16)
     assert ours.dtype == (np.float16 if fp16 else np.float32)
     np.testing.assert_allclose(ours, stock, atol=1e-3 if fp16 else 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:This overload of addmm_ is deprecated")
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("TEST.METRIC", "jaccard"),
+        ("TEST.METRIC", "jaccard", "TEST.RERANK.ENABLED", True),
+        ("TEST.METRIC", "cosine", "TEST.RERANK.ENABLED", True),
+        ("TEST.METRIC", "euclidean", "TEST.RERANK.ENABLED", True),
+    ],
+)
+def test_the_evaluator_takes_k1_k2_and_lambda_from_the_config(features, monkeypatch, options):
+    handed = []
+    monkeypatch.setattr(rank, "evaluate_rank", lambda distances, *_: handed.append(distances) or (np.ones(10), 1, 1))
+    cfg = _config(*options, "TEST.RERANK.K1", 7, "TEST.RERANK.K2", 3, "TEST.RERANK.LAMBDA", 0.4)
+    cfg.freeze()
+
+    _evaluate(cfg, features)
+
+    metric = cfg.TEST.METRIC
+    expected = _stock_reranked(features, 14, metric, 0.0 if metric == "jaccard" else 0.4, k1=7, k2=3)
+    np.testing.assert_allclose(handed[0], expected, atol=1e-5)
+    assert ("TEST.RERANK.ENABLED" in options) == cfg.TEST.RERANK.ENABLED
+
+
+def test_a_failed_evaluation_leaves_the_evaluator_its_config_and_the_toolbox_its_distances(features):
+    cfg = _config("TEST.RERANK.ENABLED", True, "TEST.RERANK.K1", 0)
+    evaluator, build_dist = ReidEvaluator(cfg, 14), reid_evaluation.build_dist
+    evaluator.process({"targets": features["pids"], "camids": features["camids"]}, features["feats"])
+    with pytest.raises(ValueError, match="k1 must be 1 or more, got 0"):
+        evaluator.evaluate()
+    assert evaluator.cfg is cfg
+    assert reid_evaluation.build_dist is build_dist
 
 
 def test_query_expansion_reaches_the_evaluator(features):
