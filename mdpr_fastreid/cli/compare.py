@@ -1,0 +1,131 @@
+"""``mdpr compare``: train and evaluate methods under the same conditions, and show them side by side."""
+
+import argparse
+import re
+import shlex
+import sys
+from pathlib import Path
+
+HELP = "train methods under the same conditions, and show them side by side"
+
+_DESCRIPTION = f"""{HELP}. Every method with every seed is a run of its own, which resumes and is not repeated once
+finished: the same command goes on where it was interrupted. KEY VALUE pairs hold for all runs."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    parser.description = _DESCRIPTION
+    parser.add_argument("--data", metavar="NAME", help="data set to train and evaluate on (as in DATASETS.NAMES)")
+    parser.add_argument(
+        "--methods",
+        type=_names,
+        metavar="LIST",
+        help="of mdpr, sbs, mgn, agw, bot and config files, with commas between (default: all five)",
+    )
+    parser.add_argument(
+        "--ablation",
+        nargs="?",
+        const="all",
+        type=_names,
+        metavar="GROUPS",
+        help="ablate MDPR instead: maps, guidance, losses, stripes, teaching, branches, features (default: all)",
+    )
+    parser.add_argument("--backbone", metavar="NAME", help="backbone of every method, e.g. r18, r50, r50-ibn, osnet")
+    parser.add_argument("--size", type=_size, metavar="HxW", help="size of the input, e.g. 256x128")
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="length of every run; the schedule follows")
+    parser.add_argument("--batch", type=_positive, metavar="B", help="images a batch")
+    parser.add_argument("--seeds", type=_seeds, default=(0,), metavar="LIST", help="e.g. 0,1,2 (default: 0)")
+    parser.add_argument(
+        "--shared",
+        default="Base-MDPR.yml",
+        metavar="FILE",
+        help="config whose data, input, sampler, schedule and backbone all runs share (default: Base-MDPR.yml)",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("logs/compare"), metavar="DIR", help="where everything goes"
+    )
+    parser.add_argument("--jobs", type=_positive, default=1, metavar="J", help="runs at a time (default: 1)")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--report-only", action="store_true", help="train nothing: report what is there")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings of all runs, e.g. SEED 1")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the options say.
+
+    Returns:
+        0 when every run is finished, 1 when one failed, 130 when interrupted.
+    """
+    # Argparse needs none of these, and they take seconds to import
+    from mdpr_fastreid.compare import launch, plan, report
+    from mdpr_fastreid.compare.ablations import GROUPS
+
+    if args.ablation and args.methods is None:
+        args.methods = ("mdpr",)
+    groups = tuple(GROUPS) if args.ablation == ("all",) else args.ablation or ()
+    request = plan.Request(
+        **({"methods": args.methods} if args.methods else {}),
+        ablations=groups,
+        shared=args.shared,
+        data=args.data,
+        backbone=args.backbone,
+        size=args.size,
+        epochs=args.epochs,
+        batch=args.batch,
+        seeds=args.seeds,
+        overrides=tuple(args.overrides),
+        output=args.output,
+        command=_command(),
+    )
+    made = plan.make_plan(request)
+    print(plan.describe(made), flush=True)
+    if args.dry_run:
+        return 0
+    if args.report_only:
+        return _reported(report.write_all(made))
+    with launch.sole_user(made.output):
+        left, told = launch.prepare(made)
+        print("\n".join([*told, f"{len(made.runs) - len(left)} of {len(made.runs)} runs are finished already"]))
+        try:
+            launch.launch(made, left, args.jobs)
+        except KeyboardInterrupt:
+            _reported(report.write_all(made))
+            print(f"interrupted; the same command goes on from the last checkpoints: {made.command}", file=sys.stderr)
+            return 130
+        return _reported(report.write_all(made))
+
+
+def _reported(outcome) -> int:
+    print(outcome.text)
+    for path in outcome.files:
+        print(f"wrote {path}")
+    return 1 if outcome.failed else 0
+
+
+def _command() -> str:
+    words = [word for word in sys.argv[1:] if word != "--report-only"]
+    return "mdpr " + " ".join(shlex.quote(word) for word in words)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    words = _names(text)
+    if not words or not all(word.isdigit() for word in words) or len(set(words)) != len(words):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of different whole numbers from 0 on, e.g. 0,1,2")
+    return tuple(int(word) for word in words)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not found or min(int(found[1]), int(found[2])) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no HxW (height first), e.g. 256x128")
+    return int(found[1]), int(found[2])

@@ -1,0 +1,189 @@
+"""Runs the runs of a plan, one process each: none takes another along, and what is there is not made again."""
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import yaml
+
+from mdpr_fastreid.compare import records
+from mdpr_fastreid.compare.plan import Plan, Run
+from mdpr_fastreid.compare.progress import StatusLine
+from mdpr_fastreid.errors import UsageError
+
+_POLL_SECONDS = 0.5
+_SECONDS_TO_END = 10.0
+
+Command = Callable[[Path], list[str]]
+"""The words that start a run in its folder."""
+
+
+def worker_command(folder: Path) -> list[str]:
+    """Run :mod:`mdpr_fastreid.compare.worker` with the interpreter of this process."""
+    return [sys.executable, "-m", "mdpr_fastreid.compare.worker", str(folder)]
+
+
+@dataclass
+class _Started:
+    run: Run
+    process: subprocess.Popen
+    slot: int
+    since: float = field(default_factory=time.monotonic)
+
+
+def prepare(plan: Plan) -> tuple[list[Run], list[str]]:
+    """Make the folders of the runs, and find out which are left to do.
+
+    A run that was made under other conditions is set aside whole, finished or not: its folder gets another name.
+
+    Returns:
+        The runs without a result, in order, and what the user should be told.
+
+    Raises:
+        UsageError: a folder cannot be written.
+    """
+    left, told = [], []
+    for run in plan.runs:
+        folder = plan.folder(run)
+        now = records.conditions(run.cfg, plan.data.digest)
+        different = records.changed(folder, now)
+        if different:
+            more = f" and {len(different) - 3} more" if len(different) > 3 else ""
+            told.append(
+                f"{run.name} was run under other conditions ({'; '.join(different[:3])}{more}): it is kept as "
+                f"{_set_aside(folder)}, and is run anew"
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / records.SETTINGS).write_text(yaml.safe_dump(yaml.safe_load(run.cfg.dump()), sort_keys=True))
+            records.write_json(folder / records.CONDITIONS, now)
+        except OSError as error:
+            raise UsageError(f"{folder} cannot be written: {error.strerror}; choose another --output") from error
+        if not (folder / records.RESULT).is_file():
+            left.append(run)
+    return left, told
+
+
+def launch(plan: Plan, left: Sequence[Run], jobs: int = 1, command: Command = worker_command) -> None:
+    """Do the runs that are left, up to ``jobs`` at a time, and show how far they are.
+
+    A run that fails leaves ``failure.json`` in its folder; the others go on. On an interruption the running ones
+    are ended (they resume from their last checkpoint), and ``KeyboardInterrupt`` goes on.
+
+    Args:
+        plan: what the runs belong to.
+        left: the runs to do, as :func:`prepare` gives them.
+        jobs: processes at a time, spread over the GPUs if there are several.
+        command: what starts a run.
+    """
+    waiting, running = list(left), []
+    status = StatusLine(plan, list(left))
+    try:
+        while waiting or running:
+            for started in [one for one in running if one.process.poll() is not None]:
+                running.remove(started)
+                _close(plan, started)
+                status.ended(started.run, time.monotonic() - started.since)
+            for run in list(waiting):
+                if len(running) == jobs or not _has_source(plan, run, waiting, running):
+                    continue
+                waiting.remove(run)
+                slot = min(set(range(jobs)) - {one.slot for one in running})
+                running.append(_start(plan, run, slot, jobs, command))
+            status.show([(one.run, one.since) for one in running])
+            time.sleep(_POLL_SECONDS if running else 0)
+    finally:
+        for one in running:
+            _end(one.process)
+        status.close()
+
+
+@contextmanager
+def sole_user(output: Path) -> Iterator[None]:
+    """Hold the comparison's folder for this process.
+
+    Raises:
+        UsageError: another process has it, or it cannot be written.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock = (output / ".lock").open("w")
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error.strerror}; choose another --output") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another mdpr compare is at work in {output}: wait for it, look at what it has with --report-only, or "
+                "choose another --output"
+            ) from None
+        yield
+
+
+def _has_source(plan: Plan, run: Run, waiting: list[Run], running: list[_Started]) -> bool:
+    """Whether a run can start: one that only evaluates waits for the training of its weights."""
+    unfinished = [*waiting, *(one.run for one in running)]
+    return run.trained or not any(one.method.name == run.source and one.seed == run.seed for one in unfinished)
+
+
+def _start(plan: Plan, run: Run, slot: int, jobs: int, command: Command) -> _Started:
+    folder = plan.folder(run)
+    for name in (records.PROGRESS, records.FAILURE):
+        (folder / name).unlink(missing_ok=True)
+    environment = dict(os.environ)
+    if jobs > 1 and "OMP_NUM_THREADS" not in environment:
+        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+    if jobs > 1 and torch.cuda.device_count() > 1 and "CUDA_VISIBLE_DEVICES" not in environment:
+        environment["CUDA_VISIBLE_DEVICES"] = str(slot % torch.cuda.device_count())
+    with (folder / records.OUTPUT).open("a") as output:
+        process = subprocess.Popen(
+            command(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for the comparison, which then ends its runs
+        )
+    return _Started(run, process, slot)
+
+
+def _close(plan: Plan, ended: _Started) -> None:
+    """Make sure that a run that ended without a result says why."""
+    folder, code = plan.folder(ended.run), ended.process.returncode
+    if (folder / records.RESULT).is_file() or (folder / records.FAILURE).is_file():
+        return
+    if code < 0:
+        error = f"ended by {signal.Signals(-code).name}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
+    else:
+        lines = (folder / records.OUTPUT).read_text(errors="replace").strip().splitlines()
+        error = lines[-1] if lines else f"exit code {code}"
+    records.write_json(folder / records.FAILURE, {"error": error, "log": str(folder / records.OUTPUT)})
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a run and the processes it has started."""
+    for how, seconds in ((signal.SIGTERM, _SECONDS_TO_END), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError):  # it is gone, and so is its group
+            os.killpg(process.pid, how)
+        try:
+            process.wait(seconds)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _set_aside(folder: Path) -> Path:
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.earlier-{number}")).exists():
+        number += 1
+    return folder.rename(aside)

@@ -1,0 +1,189 @@
+"""What a run of a comparison has of its own: the model and the losses of a config."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.modeling import build_model
+from fastreid.modeling.backbones import build_backbone
+from torch import nn
+
+from mdpr_fastreid.compare.shared import read_config
+from mdpr_fastreid.errors import UsageError
+
+BUILT_IN = {
+    "mdpr": ("MDPR", "Base-MDPR.yml"),
+    "bot": ("BoT", "Baselines/Base-BoT.yml"),
+    "agw": ("AGW", "Baselines/Base-AGW.yml"),
+    "sbs": ("SBS", "Baselines/Base-SBS.yml"),
+    "mgn": ("MGN", "Baselines/Base-MGN.yml"),
+}
+"""Title and config of the methods that have a name; any other method is the path of a config file."""
+
+_BACKBONES = {
+    **{f"r{depth}": ("build_resnet_backbone", f"{depth}x") for depth in (18, 34, 50, 101)},
+    **{f"s{depth}": ("build_resnest_backbone", f"{depth}x") for depth in (50, 101)},
+    "osnet": ("build_osnet_backbone", "x1_0"),
+}
+BACKBONES = (*(name for name in _BACKBONES), *(f"r{depth}-ibn" for depth in (18, 34, 50, 101)))
+"""What ``--backbone`` takes: ResNet, ResNet-IBN, ResNeSt and OSNet, as the configs' names have them."""
+
+# What makes up a backbone; the non-local blocks are a part of AGW and SBS.
+_BACKBONE_KEYS = ("NAME", "DEPTH", "LAST_STRIDE", "NORM", "WITH_IBN", "WITH_SE", "FEAT_DIM")
+# How images are normalised and what weights training starts from are conditions, not the method.
+_SHARED_MODEL_KEYS = ("DEVICE", "PIXEL_MEAN", "PIXEL_STD")
+# The published width of MDPR's embeddings is a quarter of ResNet-50's channels.
+_MDPR_EMBEDDING_SHARE = 4
+
+
+class CannotCarryError(UsageError):
+    """The backbone lacks what the method needs."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A model with its losses."""
+
+    name: str
+    title: str
+    config: str
+    """The config as it was named."""
+    overrides: tuple[str, ...] = ()
+    """``KEY, VALUE, ...`` on top of it; what an ablation is made of."""
+    trained: bool = True
+    """Whether it is trained; else it evaluates the weights of another one."""
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it takes the backbone of the shared conditions, for it has none of its own."""
+        return self.config in {config for _, config in BUILT_IN.values()}
+
+
+def find_methods(names: Sequence[str]) -> list[Method]:
+    """The methods of a list of names and config files.
+
+    Raises:
+        UsageError: a name that is neither, or two methods of one name.
+    """
+    methods = []
+    for name in names:
+        if name in BUILT_IN:
+            title, config = BUILT_IN[name]
+            methods.append(Method(name, title, config))
+        elif Path(name).suffix in (".yml", ".yaml"):
+            short = re.sub(r"[^\w.-]+", "-", Path(name).stem)
+            methods.append(Method(short, Path(name).stem, name))
+        else:
+            nearest = difflib.get_close_matches(name, BUILT_IN, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(BUILT_IN)}, and config files"
+            raise UsageError(f"--methods {name}: {hint}")
+    known = [method.name for method in methods]
+    twice = next((name for name in known if known.count(name) > 1), None)
+    if twice:
+        raise UsageError(f"--methods names {twice} twice (a config file is named after its file name)")
+    return methods
+
+
+def method_config(
+    method: Method, shared: CfgNode, identities: int, backbone: str | None = None, overrides: Sequence[str] = ()
+) -> CfgNode:
+    """The whole config of a method under the shared conditions.
+
+    Args:
+        method: whose model and losses.
+        shared: the conditions; its backbone is that of the methods that have a name.
+        identities: of the training set.
+        backbone: one of ``BACKBONES``, for every method.
+        overrides: those of the command line; of them ``MODEL.`` ones hold for every method.
+
+    Raises:
+        CannotCarryError: the model cannot be built on this backbone.
+        UsageError: the config cannot be read.
+    """
+    model = read_config(method.config).MODEL
+    model.WEIGHTS = ""
+    model.HEADS.NUM_CLASSES = identities
+    for key in _SHARED_MODEL_KEYS:
+        model[key] = shared.MODEL[key]
+    own_backbone = not method.built_in and backbone is None
+    for key in ("PRETRAIN",) if own_backbone else (*_BACKBONE_KEYS, "PRETRAIN", "PRETRAIN_PATH"):
+        model.BACKBONE[key] = shared.MODEL.BACKBONE[key]
+    if backbone is not None:
+        _set_backbone(model.BACKBONE, backbone)
+
+    cfg = shared.clone()
+    cfg.MODEL = model
+    _merge_model(cfg, overrides)
+    given = [*(key for key in overrides[::2]), *method.overrides[::2]]
+    if "MODEL.BACKBONE.FEAT_DIM" not in given:
+        cfg.MODEL.BACKBONE.FEAT_DIM = _channels(cfg)
+    if method.built_in and cfg.MODEL.META_ARCHITECTURE == "MDPR" and "MODEL.MDPR.EMBEDDING_DIM" not in given:
+        cfg.MODEL.MDPR.EMBEDDING_DIM = cfg.MODEL.BACKBONE.FEAT_DIM // _MDPR_EMBEDDING_SHARE
+    cfg.merge_from_list(list(method.overrides))
+    return cfg
+
+
+def empty_model(cfg: CfgNode) -> nn.Module:
+    """The model of a config without memory, on the device ``meta``.
+
+    Raises:
+        CannotCarryError: it cannot be built, or cannot read an image of ``INPUT.SIZE_TEST``.
+    """
+    cfg = cfg.clone()
+    cfg.MODEL.DEVICE = "meta"
+    cfg.MODEL.BACKBONE.PRETRAIN = False
+    try:
+        with torch.device("meta"), torch.no_grad():
+            model = build_model(cfg).eval()
+            model(torch.empty(2, 3, *input_size(cfg)))
+    except Exception as error:  # any toolbox model may be here, and each fails in its own way
+        raise CannotCarryError(_reason(cfg, error)) from error
+    return model
+
+
+def notes(cfg: CfgNode, model: nn.Module) -> list[str]:
+    """What a reader should know about a method on this backbone."""
+    told = []
+    if cfg.MODEL.BACKBONE.WITH_NL and not any(type(part).__name__ == "Non_local" for part in model.modules()):
+        told.append("FastReID has no non-local blocks for this backbone, so it trains without them")
+    if cfg.MODEL.FREEZE_LAYERS and not cfg.SOLVER.FREEZE_ITERS:
+        told.append("no layers are frozen at the start: that belongs to the schedule, which is shared")
+    return told
+
+
+def input_size(cfg: CfgNode) -> tuple[int, int]:
+    """(height, width) of a test image; FastReID's "as it is" counts as 256 x 128."""
+    return tuple(cfg.INPUT.SIZE_TEST) if len(cfg.INPUT.SIZE_TEST) == 2 else (256, 128)
+
+
+def _merge_model(cfg: CfgNode, overrides: Sequence[str]) -> None:
+    pairs = zip(overrides[::2], overrides[1::2], strict=True)
+    cfg.merge_from_list([word for key, value in pairs if key.startswith("MODEL.") for word in (key, value)])
+
+
+def _set_backbone(node: CfgNode, name: str) -> None:
+    builder, depth = _BACKBONES[name.removesuffix("-ibn")]
+    node.NAME, node.DEPTH = builder, depth
+    node.WITH_IBN = name.endswith("-ibn")
+
+
+def _channels(cfg: CfgNode) -> int:
+    cfg = cfg.clone()
+    cfg.MODEL.BACKBONE.PRETRAIN = False
+    try:
+        with torch.device("meta"), torch.no_grad():
+            return build_backbone(cfg).eval()(torch.empty(2, 3, *input_size(cfg))).shape[1]
+    except Exception as error:  # as in empty_model
+        raise CannotCarryError(_reason(cfg, error)) from error
+
+
+def _reason(cfg: CfgNode, error: Exception) -> str:
+    backbone = f"{cfg.MODEL.BACKBONE.NAME} {cfg.MODEL.BACKBONE.DEPTH}"
+    if cfg.MODEL.META_ARCHITECTURE == "MGN":
+        return f"MGN needs a ResNet of bottleneck blocks (r50, r101), and {backbone} is none"
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    return f"{cfg.MODEL.META_ARCHITECTURE} cannot be built on {backbone}: {type(error).__name__}: {first_line}"

@@ -1,0 +1,65 @@
+"""Where numbers come from: machine, versions, commit, date."""
+
+import datetime
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+
+import mdpr_fastreid
+from mdpr_fastreid.bench.report import describe_machine
+
+
+def environment() -> dict[str, object]:
+    """Machine and versions, the threads torch computes with, the plugin's version and commit, and the time."""
+    return {
+        **describe_machine(),
+        "threads": torch.get_num_threads(),
+        "mdpr_fastreid": mdpr_fastreid.__version__,
+        "commit": commit(),
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def machine_of(results: Iterable[Mapping]) -> str:
+    """One line on where runs were made: machine and versions, and, as far as they differ, every commit and date.
+
+    Args:
+        results: of finished runs, each with the :func:`environment` of its process.
+    """
+    environments = [result["environment"] for result in results]
+    told = []
+    for name in dict.fromkeys(name for one in environments for name in one):
+        values = [one[name] for one in environments if one.get(name) is not None]
+        if name == "date":
+            days = sorted({value.partition("T")[0] for value in values})
+            values = [days[0]] + [f"to {days[-1]}"] * (len(days) > 1)
+        if values:
+            told.append(f"{name} {' / '.join(map(str, dict.fromkeys(values)))}")
+    return ", ".join(told) or "no run is finished"
+
+
+def commit(folder: Path = Path(mdpr_fastreid.__file__).parent) -> str:
+    """The git commit of the checkout that holds ``folder``, and whether tracked files were changed since.
+
+    Returns:
+        ``abc1234``, ``abc1234 and uncommitted changes``, or "unknown" outside a checkout (an installed wheel).
+    """
+    if not (folder.parent / ".git").exists():
+        return "unknown"
+    described = _git(folder, "rev-parse", "--short", "HEAD")
+    if not described:
+        return "unknown"
+    dirty = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return f"{described} and uncommitted changes" if dirty else described
+
+
+def _git(folder: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,97 @@
+"""The files in the folder of a run, which the comparison and its runs tell each other by."""
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from fastreid.config import CfgNode, get_cfg
+
+from mdpr_fastreid.compare.shared import flat
+from mdpr_fastreid.config import add_mdpr_config
+from mdpr_fastreid.weights import write_whole
+
+SETTINGS = "settings.yml"
+"""The whole config of the run."""
+CONDITIONS = "conditions.json"
+"""What the run was made under: its settings by dotted key, and the hash of the data."""
+PROGRESS = "progress.json"
+"""What it is doing, and how far it is."""
+RESULT = "result.json"
+"""What it reached; there once it is finished."""
+FAILURE = "failure.json"
+"""Why it failed."""
+RANKING = "ranking.npz"
+"""Rank lists and attention maps."""
+OUTPUT = "output.txt"
+"""What the process printed."""
+
+# Where things lie and how many processes read images do not change what is computed.
+_NO_CONDITION = ("OUTPUT_DIR", "MODEL.WEIGHTS", "DATALOADER.NUM_WORKERS")
+
+
+def conditions(cfg: CfgNode, data_digest: str) -> dict[str, object]:
+    """What decides a run's outcome, by dotted key, as it is in a file."""
+    settings = {key: value for key, value in flat(cfg).items() if key not in _NO_CONDITION}
+    return json.loads(json.dumps({**settings, "data": data_digest}, default=str))
+
+
+def config_digest(conditions: Mapping[str, object]) -> str:
+    """12 hex digits that name the conditions of a run."""
+    return hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def changed(folder: Path, now: Mapping[str, object]) -> list[str]:
+    """In what a run on disk differs from what is asked for, as lines ``KEY before -> now``.
+
+    A key that the toolbox or the plugin has got since counts only if it is not at its default.
+
+    Args:
+        folder: of the run; where there is none, nothing differs.
+        now: :func:`conditions` of what is asked for.
+    """
+    before = read_json(folder / CONDITIONS)
+    if before is None:
+        return []
+    defaults = _default_conditions()
+    return [
+        f"{key} {before.get(key, defaults.get(key))} -> {value}"
+        for key, value in now.items()
+        if before.get(key, defaults.get(key)) != value
+    ]
+
+
+@functools.cache
+def _default_conditions() -> dict[str, object]:
+    cfg = get_cfg()
+    add_mdpr_config(cfg)
+    return conditions(cfg, "")
+
+
+def read_json(path: Path) -> dict | None:
+    """What a JSON file holds, or None if it is not there or not whole."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError):
+        return None
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file whole or not at all, safe from a power cut."""
+    content = (json.dumps(value, indent=1) + "\n").encode()
+    write_whole(path, lambda file: file.write(content))
+
+
+def tell(folder: Path, phase: str, **numbers: float) -> None:
+    """Say in the run's folder what it is doing; whoever reads it sees the last word or this one, never half of it."""
+    scratch = folder / f"{PROGRESS}.tmp"
+    scratch.write_text(json.dumps({"phase": phase, **numbers}))
+    os.replace(scratch, folder / PROGRESS)
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write an ``.npz`` file whole or not at all."""
+    write_whole(path, lambda file: np.savez_compressed(file, **arrays))

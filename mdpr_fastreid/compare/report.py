@@ -1,0 +1,33 @@
+"""Everything a comparison shows, written from what its runs have left."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdpr_fastreid.compare import table
+from mdpr_fastreid.compare.plan import Plan
+from mdpr_fastreid.compare.provenance import environment
+from mdpr_fastreid.compare.summary import summarize, write_results
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was written, and how it went."""
+
+    text: str
+    """The tables, for a terminal."""
+    files: list[Path]
+    failed: bool
+    """Whether a run failed."""
+
+
+def write_all(plan: Plan) -> Outcome:
+    """Write ``results.json``, ``results.csv``, ``table.md``, the plots and ``report.html`` into the plan's folder."""
+    summaries = summarize(plan)
+    here = environment()
+    write_results(plan, summaries, here)
+    files = [plan.output / "results.json", plan.output / "results.csv", table.write_table(plan, summaries)]
+    return Outcome(
+        text=table.markdown(plan, summaries),
+        files=files,
+        failed=any(summary.failures for summary in summaries),
+    )

@@ -1,0 +1,157 @@
+"""The conditions that all runs of a comparison share: everything but the model and its losses."""
+
+import hashlib
+import os
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastreid.config import CfgNode
+
+from mdpr_fastreid.engine import Trainer, config_from
+from mdpr_fastreid.errors import UsageError
+
+DEFAULT_CONFIG = "Base-MDPR.yml"
+"""Where the shared conditions come from if nobody says otherwise: input, sampler and schedule published with MDPR."""
+
+WARMUP_SHARE = 6
+"""Warm-up takes at most this part of a run: 2,000 of the 12,120 iterations of 60 epochs on Market-1501."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained and evaluated on."""
+
+    name: str
+    train_images: int
+    identities: int
+    queries: int
+    gallery: int
+    digest: str
+    """Of every image's split, relative path, identity, camera and size in bytes; see :func:`data_digest`."""
+
+
+def read_config(path: str, overrides: Sequence[str] = ()) -> CfgNode:
+    """A thawed config of ``path`` with ``KEY VALUE`` overrides; a ``UsageError`` says what is wrong with it."""
+    cfg = config_from(Namespace(config_file=path, opts=list(overrides))).clone()
+    cfg.defrost()
+    return cfg
+
+
+def shared_config(
+    config: str = DEFAULT_CONFIG,
+    *,
+    data: str | None = None,
+    size: tuple[int, int] | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    overrides: Sequence[str] = (),
+) -> tuple[CfgNode, Data]:
+    """The shared conditions, and the data they name.
+
+    A run of another length than the config's keeps the shape of its schedule: delays and steps are moved in proportion,
+    warm-up and freezing take at most a sixth of the iterations. What ``overrides`` set stays as it was set.
+
+    Args:
+        config: the config whose settings are shared; its model is not.
+        data: name of the data set to train and evaluate on; that of the config by default.
+        size: (height, width) of the input.
+        epochs: length of each run.
+        batch: images a batch.
+        overrides: ``KEY, VALUE, KEY, VALUE, ...``.
+
+    Raises:
+        UsageError: a setting that cannot be, several test sets, or data that is not there.
+    """
+    overrides = list(overrides)
+    cfg = read_config(config, overrides)
+    published_epochs = cfg.SOLVER.MAX_EPOCH
+    if data is not None:
+        cfg.DATASETS.NAMES = cfg.DATASETS.TESTS = (data,)
+    if len(cfg.DATASETS.TESTS) != 1:
+        raise UsageError(f"a comparison evaluates on one data set, DATASETS.TESTS names {len(cfg.DATASETS.TESTS)}")
+    if size is not None:
+        cfg.INPUT.SIZE_TRAIN = cfg.INPUT.SIZE_TEST = list(size)
+    cfg.SOLVER.MAX_EPOCH = epochs or published_epochs
+    cfg.SOLVER.IMS_PER_BATCH = batch or cfg.SOLVER.IMS_PER_BATCH
+    cfg.TEST.EVAL_UNTRAINED = False
+    # What is reported is the last epoch: the best one would be chosen on the test set.
+    _set_unless(cfg, overrides, "TEST.EVAL_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 5))
+    _set_unless(cfg, overrides, "SOLVER.CHECKPOINT_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 20))
+    found = _data(cfg)
+    _scale_schedule(cfg, overrides, published_epochs, found.train_images)
+    return cfg, found
+
+
+def iterations(cfg: CfgNode, data: Data) -> int:
+    """How many batches a run trains on."""
+    return cfg.SOLVER.MAX_EPOCH * (data.train_images // cfg.SOLVER.IMS_PER_BATCH)
+
+
+def flat(cfg: CfgNode, prefix: str = "") -> dict[str, object]:
+    """A config as one dict with dotted keys; tuples are lists, as in a file."""
+    return dict(_flat_items(cfg, prefix))
+
+
+def _flat_items(cfg: CfgNode, prefix: str) -> Iterator[tuple[str, object]]:
+    for name, value in cfg.items():
+        if isinstance(value, CfgNode):
+            yield from _flat_items(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", list(value) if isinstance(value, tuple) else value
+
+
+def data_digest(items: Sequence[tuple[str, str, object, object]]) -> str:
+    """16 hex digits of SHA-256 over one line an image: split, relative path, identity, camera, size in bytes.
+
+    The paths are relative to the deepest folder that holds all images, so a data set that was moved stays the same.
+
+    Args:
+        items: (split, path, identity, camera) of every image.
+    """
+    root = os.path.commonpath([os.path.abspath(path) for _, path, _, _ in items])
+    lines = sorted(
+        "\t".join(map(str, (split, os.path.relpath(path, root), identity, camera, os.path.getsize(path))))
+        for split, path, identity, camera in items
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _data(cfg: CfgNode) -> Data:
+    cfg = cfg.clone()
+    cfg.DATALOADER.NUM_WORKERS = 0
+    training = Trainer.build_train_loader(cfg).dataset
+    loader, queries = Trainer.build_test_loader(cfg, cfg.DATASETS.TESTS[0])
+    test = loader.dataset.img_items
+    items = [("train", *item[:3]) for item in training.img_items]
+    items += [("query" if k < queries else "gallery", *item[:3]) for k, item in enumerate(test)]
+    missing = next((path for _, path, _, _ in items if not Path(path).is_file()), None)
+    if missing:
+        raise UsageError(f"{missing} is not there, but the data set {cfg.DATASETS.TESTS[0]} lists it")
+    return Data(
+        name=cfg.DATASETS.TESTS[0],
+        train_images=len(training),
+        identities=training.num_classes,
+        queries=queries,
+        gallery=len(test) - queries,
+        digest=data_digest(items),
+    )
+
+
+def _scale_schedule(cfg: CfgNode, overrides: Sequence[str], published_epochs: int, train_images: int) -> None:
+    solver = cfg.SOLVER
+    share = solver.MAX_EPOCH / published_epochs
+    total = solver.MAX_EPOCH * (train_images // solver.IMS_PER_BATCH)
+    # FastReID counts warm-up in whole epochs, and of one epoch nothing would be left for the schedule.
+    most = round(total / WARMUP_SHARE) if solver.MAX_EPOCH > 1 else 0
+    _set_unless(cfg, overrides, "SOLVER.WARMUP_ITERS", min(solver.WARMUP_ITERS, most))
+    _set_unless(cfg, overrides, "SOLVER.FREEZE_ITERS", min(solver.FREEZE_ITERS, most))
+    _set_unless(cfg, overrides, "SOLVER.DELAY_EPOCHS", int(solver.DELAY_EPOCHS * share))
+    _set_unless(cfg, overrides, "SOLVER.STEPS", [max(1, round(step * share)) for step in solver.STEPS])
+
+
+def _set_unless(cfg: CfgNode, overrides: Sequence[str], key: str, value: object) -> None:
+    if key not in overrides[::2]:
+        section, name = key.split(".")
+        cfg[section][name] = value

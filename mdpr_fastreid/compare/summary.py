@@ -1,0 +1,168 @@
+"""What the runs reached, over seeds: mean, deviation, what is best, and the files with all of it."""
+
+import csv
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdpr_fastreid.compare import records
+from mdpr_fastreid.compare.methods import Method
+from mdpr_fastreid.compare.plan import Plan
+from mdpr_fastreid.compare.shared import flat
+
+ACCURACY = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
+"""In percent; what :func:`mdpr_fastreid.compare.evaluate.accuracy` measures."""
+COST = (
+    "parameters",
+    "multiply_adds",
+    "training_images_per_second",
+    "inference_images_per_second",
+    "feature_length",
+)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number over seeds."""
+
+    mean: float
+    deviation: float | None
+    """Sample standard deviation (divided by n - 1); None for a single seed."""
+    count: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A method with what its runs reached."""
+
+    method: Method
+    results: Mapping[int, dict]
+    """``result.json`` by seed, of the finished runs."""
+    failures: Mapping[int, str]
+    """Why a run failed, by seed."""
+    folders: Mapping[int, Path]
+    """Of every run, by seed."""
+    settings: Path
+    """The config of its first run; training with it repeats that run."""
+
+    def spread(self, name: str, reranked: bool = False) -> Spread | None:
+        """Of a number of :data:`ACCURACY` or :data:`COST`; None if no run has it."""
+        values = [_value(result, name, reranked) for result in self.results.values()]
+        return spread([value for value in values if value is not None])
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Mean and sample standard deviation of numbers; None of none."""
+    if not values:
+        return None
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(statistics.fmean(values), deviation, len(values))
+
+
+def clear_best(spreads: Mapping[str, Spread | None]) -> str | None:
+    """The name whose mean is above every other's by more than a standard deviation, its own and the other's.
+
+    Args:
+        spreads: of one number, by method; more is better.
+
+    Returns:
+        The name, or None: with one seed, or with one method, nothing stands out.
+    """
+    there = {name: value for name, value in spreads.items() if value is not None}
+    if len(there) < 2 or any(value.deviation is None for value in there.values()):
+        return None
+    best = max(there, key=lambda name: there[name].mean)
+    top = there[best]
+    for name, other in there.items():
+        lead = top.mean - other.mean
+        # Means of equal numbers differ in their last digits
+        if name != best and lead <= max(top.deviation, other.deviation) + 1e-9:
+            return None
+    return best
+
+
+def summarize(plan: Plan) -> list[Summary]:
+    """Read what the runs have left in their folders, method by method."""
+    summaries = []
+    for method in plan.methods:
+        runs = [run for run in plan.runs if run.method == method]
+        results, failures = {}, {}
+        for run in runs:
+            folder = plan.folder(run)
+            if records.changed(folder, records.conditions(run.cfg, plan.data.digest)):
+                continue  # made under other conditions than those that are reported
+            result = records.read_json(folder / records.RESULT)
+            failure = records.read_json(folder / records.FAILURE)
+            if result:
+                results[run.seed] = result
+            elif failure:
+                failures[run.seed] = failure["error"]
+        folders = {run.seed: plan.folder(run) for run in runs}
+        summaries.append(Summary(method, results, failures, folders, folders[runs[0].seed] / records.SETTINGS))
+    return summaries
+
+
+def write_results(plan: Plan, summaries: Sequence[Summary], environment: Mapping[str, object]) -> None:
+    """Write ``results.json``, with everything, and ``results.csv``, with a line a run, into the comparison's folder.
+
+    Args:
+        plan: what was asked for.
+        summaries: what came of it.
+        environment: of this process; each run's own is in its result.
+    """
+    content = {
+        "command": plan.command,
+        "environment": dict(environment),
+        "data": vars(plan.data),
+        "seeds": plan.seeds,
+        "shared": {key: value for key, value in flat(plan.shared).items() if not key.startswith(("MODEL.", "KD."))},
+        "left_out": dict(plan.left_out),
+        "methods": [_as_json(summary, plan) for summary in summaries],
+    }
+    records.write_json(plan.output / "results.json", json.loads(json.dumps(content, default=str)))
+    with (plan.output / "results.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        reranked = [f"reranked {name}" for name in ACCURACY]
+        writer.writerow(["method", "seed", *ACCURACY, *reranked, *COST, "config_hash", "error"])
+        for summary in summaries:
+            for seed in summary.folders:
+                writer.writerow(_row(summary, seed))
+
+
+def _value(result: Mapping, name: str, reranked: bool = False) -> float | None:
+    if name in ACCURACY:
+        return result["reranked" if reranked else "metrics"][name]
+    return result[name]
+
+
+def _as_json(summary: Summary, plan: Plan) -> dict:
+    spreads = {name: summary.spread(name) for name in (*ACCURACY, *COST)}
+    spreads |= {f"reranked {name}": summary.spread(name, reranked=True) for name in ACCURACY}
+    return {
+        "name": summary.method.name,
+        "title": summary.method.title,
+        "config": summary.method.config,
+        "overrides": list(summary.method.overrides),
+        "notes": list(plan.notes.get(summary.method.name, ())),
+        "mean": {name: _rounded(value.mean) for name, value in spreads.items() if value},
+        "standard_deviation": {name: _rounded(value.deviation) for name, value in spreads.items() if value},
+        "runs": [{"seed": seed, **result} for seed, result in summary.results.items()],
+        "failures": [{"seed": seed, "error": error} for seed, error in summary.failures.items()],
+    }
+
+
+def _row(summary: Summary, seed: int) -> list:
+    result = summary.results.get(seed)
+    if result is None:
+        nothing = [""] * (2 * len(ACCURACY) + len(COST) + 1)
+        return [summary.method.name, seed, *nothing, summary.failures.get(seed, "not run yet")]
+    accuracy = [_value(result, name, reranked) for reranked in (False, True) for name in ACCURACY]
+    cost = [_value(result, name) for name in COST]
+    return [summary.method.name, seed, *map(_rounded, [*accuracy, *cost]), result["config_hash"], ""]
+
+
+def _rounded(value: float | None) -> float | None:
+    return value if value is None or isinstance(value, int) or not math.isfinite(value) else round(value, 4)

@@ -1,0 +1,132 @@
+"""The outcome of a comparison as Markdown."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mdpr_fastreid.compare.plan import Plan
+from mdpr_fastreid.compare.provenance import machine_of
+from mdpr_fastreid.compare.summary import ACCURACY, Spread, Summary, clear_best
+
+
+def accuracy_rows(summaries: Sequence[Summary], reranked: bool = False) -> list[list[str]]:
+    """A row a method: title, then mean and deviation of each of ``ACCURACY``, clear bests in ``**``."""
+    best = {name: clear_best({one.method.name: one.spread(name, reranked) for one in summaries}) for name in ACCURACY}
+    rows = []
+    for summary in summaries:
+        cells = []
+        for name in ACCURACY:
+            cell = with_deviation(summary.spread(name, reranked))
+            cells.append(f"**{cell}**" if best[name] == summary.method.name else cell)
+        rows.append([summary.method.title, *cells])
+    return rows
+
+
+def cost_rows(summaries: Sequence[Summary]) -> list[list[str]]:
+    """A row a method: title, parameters, multiply-adds, images a second in training and inference, feature length."""
+    rows = []
+    for summary in summaries:
+        row = [summary.method.title]
+        for name, unit in (("parameters", 1e6), ("multiply_adds", 1e9)):
+            value = summary.spread(name)
+            row.append(f"{value.mean / unit:.2f}" if value else "")
+        for name in ("training_images_per_second", "inference_images_per_second"):
+            row.append(with_deviation(summary.spread(name), digits=0))
+        length = summary.spread("feature_length")
+        rows.append([*row, f"{length.mean:.0f}" if length else ""])
+    return rows
+
+
+ACCURACY_HEADINGS = ("method", *ACCURACY)
+COST_HEADINGS = (
+    "method",
+    "parameters, M",
+    "multiply-adds, G",
+    "training, images/s",
+    "inference, images/s",
+    "feature length",
+)
+
+
+def with_deviation(value: Spread | None, digits: int = 1) -> str:
+    """``41.3 ± 0.8``; without the deviation for one seed, empty for none."""
+    if value is None:
+        return ""
+    mean = f"{value.mean:.{digits}f}"
+    return mean if value.deviation is None else f"{mean} ± {value.deviation:.{digits}f}"
+
+
+def caption(plan: Plan, summaries: Sequence[Summary]) -> str:
+    """What the numbers are of, how many seeds there were, and what bold means."""
+    counts = {len(summary.results) for summary in summaries}
+    planned = len(plan.seeds)
+    if counts == {planned}:
+        seeds = f"{planned} seeds" if planned > 1 else "1 seed"
+    else:
+        told = ", ".join(f"{summary.method.title} {len(summary.results)}" for summary in summaries)
+        seeds = f"finished seeds of {planned}: {told}"
+    if all(count > 1 for count in counts):
+        spread = (
+            "mean ± sample standard deviation over seeds; bold leads every other method by more than one standard "
+            "deviation, its own and the other's"
+        )
+    else:
+        spread = "with one seed there is no deviation to tell a difference from noise by, so nothing is bold"
+    size = "x".join(map(str, plan.shared.INPUT.SIZE_TEST))
+    return (
+        f"{plan.data.name}, {size}, {plan.shared.SOLVER.MAX_EPOCH} epochs in batches of "
+        f"{plan.shared.SOLVER.IMS_PER_BATCH}, {seeds}: {spread}."
+    )
+
+
+def problems(plan: Plan, summaries: Sequence[Summary]) -> list[str]:
+    """What is missing from the tables, and why."""
+    lines = [f"{title} is left out: {why}" for title, why in plan.left_out.items()]
+    for summary in summaries:
+        lines += [f"{summary.method.title}, seed {seed}, failed: {error}" for seed, error in summary.failures.items()]
+        missing = [s for s in summary.folders if s not in summary.results and s not in summary.failures]
+        if missing:
+            lines.append(f"{summary.method.title}, seed {', '.join(map(str, missing))}: not finished yet")
+    return lines
+
+
+def command_of(summary: Summary) -> str:
+    """What trains the method's first run by hand."""
+    return f"python train_net.py --config-file {summary.settings}"
+
+
+def markdown(plan: Plan, summaries: Sequence[Summary]) -> str:
+    """All tables, with captions, what is missing, the commands and where it was made."""
+    results = [result for summary in summaries for result in summary.results.values()]
+    parts = [
+        "## Accuracy",
+        table(ACCURACY_HEADINGS, accuracy_rows(summaries)),
+        caption(plan, summaries),
+        "## Re-ranked (k-reciprocal)",
+        table(ACCURACY_HEADINGS, accuracy_rows(summaries, reranked=True)),
+        "## Cost",
+        table(COST_HEADINGS, cost_rows(summaries)),
+        "Multiply-adds of one image at inference; speeds are those of the median step or batch on the machine below.",
+    ]
+    missing = problems(plan, summaries)
+    if missing:
+        parts += ["## Missing", "\n".join(f"* {line}" for line in missing)]
+    parts += [
+        "## Commands",
+        f"All of it: `{plan.command}`",
+        table(("method", "command"), [[one.method.title, f"`{command_of(one)}`"] for one in summaries]),
+        f"Data {plan.data.name}, hash {plan.data.digest}. Made on: {machine_of(results)}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def write_table(plan: Plan, summaries: Sequence[Summary]) -> Path:
+    """Write :func:`markdown` to ``table.md`` in the comparison's folder."""
+    path = plan.output / "table.md"
+    path.write_text(f"# {plan.data.name}: side by side\n\n{markdown(plan, summaries)}")
+    return path
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

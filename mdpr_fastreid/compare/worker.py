@@ -1,0 +1,201 @@
+"""One run of a comparison in a process of its own: ``python -m mdpr_fastreid.compare.worker FOLDER``.
+
+The folder holds ``settings.yml``, the whole config. A run that was killed goes on from its last checkpoint, as
+``train_net.py --resume`` does; a run without training evaluates ``MODEL.WEIGHTS``.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from argparse import Namespace
+from pathlib import Path
+
+import mdpr_fastreid  # noqa: F401  (mends FastReID, so it comes before any import of it)
+
+import numpy as np  # isort: skip
+import torch
+from fastreid.config import CfgNode
+from fastreid.engine import default_setup
+from fastreid.engine.hooks import HookBase, PeriodicWriter
+
+from mdpr_fastreid.bench.cost import multiply_adds, parameters
+from mdpr_fastreid.compare import evaluate
+from mdpr_fastreid.compare.methods import input_size
+from mdpr_fastreid.compare.provenance import environment
+from mdpr_fastreid.compare.records import (
+    CONDITIONS,
+    FAILURE,
+    RANKING,
+    RESULT,
+    SETTINGS,
+    config_digest,
+    read_json,
+    tell,
+    write_arrays,
+    write_json,
+)
+from mdpr_fastreid.compare.shared import read_config
+from mdpr_fastreid.engine import Trainer, load_for_evaluation
+
+_POINTS_OF_A_CURVE = 100
+
+
+class _Reporter(HookBase):
+    """Tells whoever waits how far training is, and keeps no checkpoint but the one that a resumed run starts from."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def before_train(self) -> None:
+        self._start = time.monotonic()
+        self._told = 0.0
+
+    def after_step(self) -> None:
+        now = time.monotonic()
+        done, total = self.trainer.iter + 1, self.trainer.max_iter
+        if now - self._told >= 1 or done == total:
+            self._told = now
+            each = (now - self._start) / (done - self.trainer.start_iter)
+            tell(self._folder, "training", iteration=done, total=total, seconds_left=each * (total - done))
+
+    def after_epoch(self) -> None:
+        _drop_checkpoints(self._folder)
+
+
+class _Trainer(Trainer):
+    """Reports to the comparison, and logs often enough for a curve."""
+
+    def build_hooks(self) -> list[HookBase]:
+        hooks = super().build_hooks()
+        for hook in hooks:
+            if isinstance(hook, PeriodicWriter):
+                hook._period = max(1, self.max_iter // _POINTS_OF_A_CURVE)
+        return [*hooks, _Reporter(Path(self.cfg.OUTPUT_DIR))]
+
+
+def main(folder: Path) -> int:
+    """Do a run.
+
+    Returns:
+        0 when it is done and has its result file, 1 when it failed and the failure file says why.
+    """
+    (folder / FAILURE).unlink(missing_ok=True)
+    try:
+        cfg = read_config(str(folder / SETTINGS))
+        cfg.OUTPUT_DIR = str(folder)
+        default_setup(cfg, Namespace(eval_only=bool(cfg.MODEL.WEIGHTS)))
+        model = _evaluated(cfg) if cfg.MODEL.WEIGHTS else _trained(cfg)
+        result = measure(cfg, model, folder)
+    except Exception as error:  # whatever it is belongs into the table, beside the runs that went well
+        traceback.print_exc()
+        lines = str(error).strip().splitlines() or [""]
+        told = {"error": f"{type(error).__name__}: {lines[0]}", "log": str(folder / "log.txt")}
+        write_json(folder / FAILURE, told)
+        return 1
+    write_json(folder / RESULT, result)
+    _drop_checkpoints(folder)
+    return 0
+
+
+def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
+    """Everything the comparison tells about a run; rank lists and attention go into ``ranking.npz``.
+
+    Args:
+        cfg: of the run.
+        model: trained, on its device.
+        folder: of the run.
+    """
+    tell(folder, "evaluating")
+    loader, queries = Trainer.build_test_loader(cfg, cfg.DATASETS.TESTS[0])
+    test = evaluate.extract(model, loader, queries, cfg.TEST.FLIP.ENABLED)
+    plain, reranked = evaluate.distances(cfg, test)
+    metrics, cmc = evaluate.accuracy(plain, test)
+    metrics_reranked, cmc_reranked = evaluate.accuracy(reranked, test)
+    lists = evaluate.rank_lists(plain, test)
+    paths = [item[0] for item in loader.dataset.img_items]
+    used = np.unique(np.concatenate([lists.query, lists.gallery[lists.gallery >= 0]]))
+    attention = evaluate.query_attention(model, loader, queries)
+    write_arrays(
+        folder / RANKING,
+        **lists._asdict(),
+        used=used,
+        paths=np.array([paths[index] for index in used]),
+        identities=test.identities[used],
+        cameras=test.cameras[used],
+        **({} if attention is None else {"attention": attention}),
+    )
+    size = input_size(cfg)
+    images = torch.rand(cfg.TEST.IMS_PER_BATCH, 3, *size, device=next(model.parameters()).device) * 255
+    seconds = training_times(folder / "metrics.json")
+    return {
+        "config_hash": config_digest(read_json(folder / CONDITIONS) or {}),
+        "metrics": metrics,
+        "reranked": metrics_reranked,
+        "cmc": cmc,
+        "cmc_reranked": cmc_reranked,
+        "feature_length": test.features.shape[1],
+        "parameters": parameters(model),
+        "multiply_adds": multiply_adds(model, size),
+        "training_images_per_second": cfg.SOLVER.IMS_PER_BATCH / seconds if seconds else None,
+        "inference_images_per_second": evaluate.images_per_second(model, images),
+        "inference_batch": len(images),
+        "environment": environment(),
+    }
+
+
+def training_times(path: Path) -> float | None:
+    """Seconds of the median iteration in a ``metrics.json``, loading included; None if none was timed."""
+    if not path.is_file():
+        return None
+    seconds = [row["time"] for row in map(json.loads, path.read_text().splitlines()) if "time" in row]
+    return float(np.median(seconds)) if seconds else None
+
+
+def _trained(cfg: CfgNode) -> torch.nn.Module:
+    tell(Path(cfg.OUTPUT_DIR), "starting")
+    trainer = _Trainer(cfg)
+    trainer.resume_or_load(resume=True)
+    # A complete run that was killed while it was measured would be evaluated by train() once more than needed.
+    if trainer.start_epoch < trainer.max_epoch:
+        trainer.train()
+    return trainer.model
+
+
+def _evaluated(cfg: CfgNode) -> torch.nn.Module:
+    tell(Path(cfg.OUTPUT_DIR), "starting")
+    cfg = cfg.clone()
+    cfg.MODEL.BACKBONE.PRETRAIN = False
+    model = Trainer.build_model(cfg)
+    load_for_evaluation(model, cfg.MODEL.WEIGHTS)
+    return model
+
+
+def _drop_checkpoints(folder: Path) -> None:
+    """Of the checkpoints only the newest is needed, and nothing of the best: results are those of the last epoch."""
+    pointer = folder / "last_checkpoint"
+    newest = pointer.read_text().strip() if pointer.is_file() else ""
+    for path in folder.glob("model_*.pth"):
+        if newest and path.name not in (newest, "model_final.pth"):
+            path.unlink()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the comparison that started it is gone, or two would soon work in one folder."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    _end_with(os.getppid())
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main(Path(sys.argv[1])))
+    sys.exit(130)
