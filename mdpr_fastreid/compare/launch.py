@@ -43,7 +43,7 @@ class _Started:
 def prepare(plan: Plan) -> tuple[list[Run], list[str]]:
     """Make the folders of the runs, and find out which are left to do.
 
-    A run that was made under other conditions is set aside whole, finished or not: its folder gets another name.
+    A run that was trained under other conditions is set aside whole, finished or not: its folder gets another name.
 
     Returns:
         The runs without a result, in order, and what the user should be told.
@@ -58,10 +58,12 @@ def prepare(plan: Plan) -> tuple[list[Run], list[str]]:
         different = records.changed(folder, now)
         if different:
             more = f" and {len(different) - 3} more" if len(different) > 3 else ""
-            told.append(
-                f"{run.name} was run under other conditions ({'; '.join(different[:3])}{more}): it is kept as "
-                f"{_set_aside(folder)}, and is run anew"
-            )
+            reason = f"{run.name} was run under other conditions ({'; '.join(different[:3])}{more})"
+            if any(map(records.concerns_training, different)):
+                told.append(f"{reason}: it is kept as {_set_aside(folder)}, and is run anew")
+            else:
+                told.append(f"{reason}: its weights are evaluated anew")
+                (folder / records.RESULT).unlink(missing_ok=True)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / records.SETTINGS).write_text(yaml.safe_dump(yaml.safe_load(run.cfg.dump()), sort_keys=True))

@@ -29,8 +29,15 @@ RANKING = "ranking.npz"
 OUTPUT = "output.txt"
 """What the process printed."""
 
-# Where things lie and how many processes read images do not change what is computed.
-_NO_CONDITION = ("OUTPUT_DIR", "MODEL.WEIGHTS", "DATALOADER.NUM_WORKERS")
+# Where things lie, how many processes read images and how often a run looks up do not change what it ends with.
+_NO_CONDITION = (
+    "OUTPUT_DIR",
+    "MODEL.WEIGHTS",
+    "DATALOADER.NUM_WORKERS",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "TEST.EVAL_PERIOD",
+    "TEST.EVAL_UNTRAINED",
+)
 
 
 def conditions(cfg: CfgNode, data_digest: str) -> dict[str, object]:
@@ -69,6 +76,11 @@ def _default_conditions() -> dict[str, object]:
     cfg = get_cfg()
     add_mdpr_config(cfg)
     return conditions(cfg, "")
+
+
+def concerns_training(line: str) -> bool:
+    """Whether a line of :func:`changed` is about the training, and not about the evaluation of its weights alone."""
+    return not line.startswith("TEST.") or line.startswith("TEST.PRECISE_BN.")
 
 
 def read_json(path: Path) -> dict | None:

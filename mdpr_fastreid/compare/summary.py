@@ -9,19 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdpr_fastreid.compare import records
-from mdpr_fastreid.compare.methods import Method
+from mdpr_fastreid.compare.methods import Method, empty_model, input_size
 from mdpr_fastreid.compare.plan import Plan
 from mdpr_fastreid.compare.shared import flat
 
 ACCURACY = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
 """In percent; what :func:`mdpr_fastreid.compare.evaluate.accuracy` measures."""
-COST = (
-    "parameters",
-    "multiply_adds",
-    "training_images_per_second",
-    "inference_images_per_second",
-    "feature_length",
-)
+SPEED = ("training_images_per_second", "inference_images_per_second", "feature_length")
+"""What else is measured of each run."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +42,19 @@ class Summary:
     """Of every run, by seed."""
     settings: Path
     """The config of its first run; training with it repeats that run."""
+    parameters: int
+    multiply_adds: int
+    """Of one image of the test size, at inference."""
 
     def spread(self, name: str, reranked: bool = False) -> Spread | None:
-        """Of a number of :data:`ACCURACY` or :data:`COST`; None if no run has it."""
-        values = [_value(result, name, reranked) for result in self.results.values()]
+        """Of a number of :data:`ACCURACY` or :data:`SPEED`; None if no run has it."""
+        values = [self.value(seed, name, reranked) for seed in self.results]
         return spread([value for value in values if value is not None])
+
+    def value(self, seed: int, name: str, reranked: bool = False) -> float | None:
+        """Of a number of :data:`ACCURACY` or :data:`SPEED`, for one finished run."""
+        result = self.results[seed]
+        return result["reranked" if reranked else "metrics"][name] if name in ACCURACY else result[name]
 
 
 def spread(values: Sequence[float]) -> Spread | None:
@@ -86,6 +89,8 @@ def clear_best(spreads: Mapping[str, Spread | None]) -> str | None:
 
 def summarize(plan: Plan) -> list[Summary]:
     """Read what the runs have left in their folders, method by method."""
+    from mdpr_fastreid.bench.cost import multiply_adds, parameters
+
     summaries = []
     for method in plan.methods:
         runs = [run for run in plan.runs if run.method == method]
@@ -101,7 +106,19 @@ def summarize(plan: Plan) -> list[Summary]:
             elif failure:
                 failures[run.seed] = failure["error"]
         folders = {run.seed: plan.folder(run) for run in runs}
-        summaries.append(Summary(method, results, failures, folders, folders[runs[0].seed] / records.SETTINGS))
+        cfg = runs[0].cfg
+        model = empty_model(cfg)
+        summaries.append(
+            Summary(
+                method,
+                results,
+                failures,
+                folders,
+                settings=folders[runs[0].seed] / records.SETTINGS,
+                parameters=parameters(model),
+                multiply_adds=multiply_adds(model, input_size(cfg)),
+            )
+        )
     return summaries
 
 
@@ -126,26 +143,22 @@ def write_results(plan: Plan, summaries: Sequence[Summary], environment: Mapping
     with (plan.output / "results.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         reranked = [f"reranked {name}" for name in ACCURACY]
-        writer.writerow(["method", "seed", *ACCURACY, *reranked, *COST, "config_hash", "error"])
+        writer.writerow(["method", "seed", *ACCURACY, *reranked, *SPEED, "config_hash", "error"])
         for summary in summaries:
             for seed in summary.folders:
                 writer.writerow(_row(summary, seed))
 
 
-def _value(result: Mapping, name: str, reranked: bool = False) -> float | None:
-    if name in ACCURACY:
-        return result["reranked" if reranked else "metrics"][name]
-    return result[name]
-
-
 def _as_json(summary: Summary, plan: Plan) -> dict:
-    spreads = {name: summary.spread(name) for name in (*ACCURACY, *COST)}
+    spreads = {name: summary.spread(name) for name in (*ACCURACY, *SPEED)}
     spreads |= {f"reranked {name}": summary.spread(name, reranked=True) for name in ACCURACY}
     return {
         "name": summary.method.name,
         "title": summary.method.title,
         "config": summary.method.config,
         "overrides": list(summary.method.overrides),
+        "parameters": summary.parameters,
+        "multiply_adds": summary.multiply_adds,
         "notes": list(plan.notes.get(summary.method.name, ())),
         "mean": {name: _rounded(value.mean) for name, value in spreads.items() if value},
         "standard_deviation": {name: _rounded(value.deviation) for name, value in spreads.items() if value},
@@ -155,13 +168,12 @@ def _as_json(summary: Summary, plan: Plan) -> dict:
 
 
 def _row(summary: Summary, seed: int) -> list:
-    result = summary.results.get(seed)
-    if result is None:
-        nothing = [""] * (2 * len(ACCURACY) + len(COST) + 1)
+    if seed not in summary.results:
+        nothing = [""] * (2 * len(ACCURACY) + len(SPEED) + 1)
         return [summary.method.name, seed, *nothing, summary.failures.get(seed, "not run yet")]
-    accuracy = [_value(result, name, reranked) for reranked in (False, True) for name in ACCURACY]
-    cost = [_value(result, name) for name in COST]
-    return [summary.method.name, seed, *map(_rounded, [*accuracy, *cost]), result["config_hash"], ""]
+    accuracy = [summary.value(seed, name, reranked) for reranked in (False, True) for name in ACCURACY]
+    speed = [summary.value(seed, name) for name in SPEED]
+    return [summary.method.name, seed, *map(_rounded, [*accuracy, *speed]), summary.results[seed]["config_hash"], ""]
 
 
 def _rounded(value: float | None) -> float | None:

@@ -25,10 +25,7 @@ def cost_rows(summaries: Sequence[Summary]) -> list[list[str]]:
     """A row a method: title, parameters, multiply-adds, images a second in training and inference, feature length."""
     rows = []
     for summary in summaries:
-        row = [summary.method.title]
-        for name, unit in (("parameters", 1e6), ("multiply_adds", 1e9)):
-            value = summary.spread(name)
-            row.append(f"{value.mean / unit:.2f}" if value else "")
+        row = [summary.method.title, f"{summary.parameters / 1e6:.2f}", f"{summary.multiply_adds / 1e9:.2f}"]
         for name in ("training_images_per_second", "inference_images_per_second"):
             row.append(with_deviation(summary.spread(name), digits=0))
         length = summary.spread("feature_length")

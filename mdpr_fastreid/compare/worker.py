@@ -22,7 +22,6 @@ from fastreid.config import CfgNode
 from fastreid.engine import default_setup
 from fastreid.engine.hooks import HookBase, PeriodicWriter
 
-from mdpr_fastreid.bench.cost import multiply_adds, parameters
 from mdpr_fastreid.compare import evaluate
 from mdpr_fastreid.compare.methods import input_size
 from mdpr_fastreid.compare.provenance import environment
@@ -40,8 +39,10 @@ from mdpr_fastreid.compare.records import (
 )
 from mdpr_fastreid.compare.shared import read_config
 from mdpr_fastreid.engine import Trainer, load_for_evaluation
+from mdpr_fastreid.engine.evaluation_network import evaluation_network
 
 _POINTS_OF_A_CURVE = 100
+_CPU_BATCH = 32
 
 
 class _Reporter(HookBase):
@@ -64,6 +65,15 @@ class _Reporter(HookBase):
 
     def after_epoch(self) -> None:
         _drop_checkpoints(self._folder)
+        self._add_evaluation()
+
+    def _add_evaluation(self) -> None:
+        """FastReID's writer drops what an evaluation gave, as it has written the epoch's last iteration before."""
+        storage = self.trainer.storage
+        metrics = {name: value for name, (value, iteration) in storage.latest().items() if iteration == storage.iter}
+        if "mAP" in metrics:
+            with (self._folder / "metrics.json").open("a") as file:
+                print(json.dumps({"iteration": storage.iter, "mAP": float(metrics["mAP"])}), file=file)
 
 
 class _Trainer(Trainer):
@@ -111,7 +121,8 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
     """
     tell(folder, "evaluating")
     loader, queries = Trainer.build_test_loader(cfg, cfg.DATASETS.TESTS[0])
-    test = evaluate.extract(model, loader, queries, cfg.TEST.FLIP.ENABLED)
+    network = evaluation_network(cfg, model)
+    test = evaluate.extract(network, loader, queries, cfg.TEST.FLIP.ENABLED)
     plain, reranked = evaluate.distances(cfg, test)
     metrics, cmc = evaluate.accuracy(plain, test)
     metrics_reranked, cmc_reranked = evaluate.accuracy(reranked, test)
@@ -128,8 +139,9 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
         cameras=test.cameras[used],
         **({} if attention is None else {"attention": attention}),
     )
-    size = input_size(cfg)
-    images = torch.rand(cfg.TEST.IMS_PER_BATCH, 3, *size, device=next(model.parameters()).device) * 255
+    device = next(model.parameters()).device
+    batch = cfg.TEST.IMS_PER_BATCH if device.type == "cuda" else min(cfg.TEST.IMS_PER_BATCH, _CPU_BATCH)
+    images = torch.rand(batch, 3, *input_size(cfg), device=device) * 255
     seconds = training_times(folder / "metrics.json")
     return {
         "config_hash": config_digest(read_json(folder / CONDITIONS) or {}),
@@ -138,11 +150,10 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
         "cmc": cmc,
         "cmc_reranked": cmc_reranked,
         "feature_length": test.features.shape[1],
-        "parameters": parameters(model),
-        "multiply_adds": multiply_adds(model, size),
         "training_images_per_second": cfg.SOLVER.IMS_PER_BATCH / seconds if seconds else None,
-        "inference_images_per_second": evaluate.images_per_second(model, images),
-        "inference_batch": len(images),
+        "inference_images_per_second": evaluate.images_per_second(network, images),
+        "inference_batch": batch,
+        "inference_network": type(network).__name__,
         "environment": environment(),
     }
 
