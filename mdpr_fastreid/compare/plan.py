@@ -140,49 +140,58 @@ def make_plan(request: Request) -> Plan:
 
 def describe(plan: Plan) -> str:
     """The plan as text: conditions, methods, runs."""
+    lines = ["shared by all runs"]
+    lines += [f"  {name:<9} {value}" for name, value in describe_shared(plan).items()]
+    lines += ["", "methods"]
+    width = max(len(method.name) for method in plan.methods)
+    for method in plan.methods:
+        options = f" with {_pairs(method.overrides)}" if method.overrides else ""
+        what = "model and losses" if method.trained else "weights of the full model, read"
+        lines.append(f"  {method.name:<{width}}  {method.title}: {what} of {method.config}{options}")
+        lines += [f"  {'':<{width}}  ({note})" for note in plan.notes.get(method.name, ())]
+    lines += [f"  left out: {title}: {why}" for title, why in plan.left_out.items()]
+    trained = sum(run.trained for run in plan.runs)
+    evaluated = f", {len(plan.runs) - trained} evaluations of trained weights" * (len(plan.runs) > trained)
+    lines += ["", f"{trained} runs{evaluated}, under {plan.output / 'runs'}"]
+    return "\n".join(lines)
+
+
+def describe_shared(plan: Plan) -> dict[str, str]:
+    """The conditions in words, by what they are about."""
     cfg, data = plan.shared, plan.data
-    solver, loader = cfg.SOLVER, cfg.DATALOADER
-    augmentation = [
-        f"{label}{f' (p {node.PROB})' if 'PROB' in node else ''}"
-        for label, node in (
-            ("flip", cfg.INPUT.FLIP),
-            ("padding", cfg.INPUT.PADDING),
-            ("random crop", cfg.INPUT.CROP),
-            ("colour jitter", cfg.INPUT.CJ),
-            ("affine", cfg.INPUT.AFFINE),
-            ("auto-augment", cfg.INPUT.AUTOAUG),
-            ("augmix", cfg.INPUT.AUGMIX),
-            ("random erasing", cfg.INPUT.REA),
-            ("random patch", cfg.INPUT.RPT),
-        )
-        if node.ENABLED
-    ]
+    solver, loader, rerank = cfg.SOLVER, cfg.DATALOADER, cfg.TEST.RERANK
+    size = "x".join(map(str, cfg.INPUT.SIZE_TRAIN))
     schedule = f"{solver.SCHED}" + (f" after epoch {solver.DELAY_EPOCHS}" if solver.DELAY_EPOCHS else "")
     start = "pretrained weights" if cfg.MODEL.BACKBONE.PRETRAIN else "random weights"
-    size = "x".join(map(str, cfg.INPUT.SIZE_TRAIN))
-    rows = {
+    flipped = ", features averaged with those of the mirror image" if cfg.TEST.FLIP.ENABLED else ""
+    return {
         "data": f"{data.name}: {data.train_images} training images of {data.identities} identities, "
         f"{data.queries} queries, {data.gallery} gallery images, hash {data.digest}",
-        "input": f"{size} (height x width), trained with {', '.join(augmentation) or 'no augmentation'}",
+        "input": f"{size} (height x width), trained with {', '.join(_augmentation(cfg)) or 'no augmentation'}",
         "sampler": f"{loader.SAMPLER_TRAIN}, batches of {solver.IMS_PER_BATCH}, {loader.NUM_INSTANCE} of an identity",
         "budget": f"{solver.MAX_EPOCH} epochs, {iterations(cfg, data)} iterations, from {start}",
         "schedule": f"{solver.OPT} {solver.BASE_LR:g}, weight decay {solver.WEIGHT_DECAY:g}, {schedule} to "
         f"{solver.ETA_MIN_LR:g}, warm-up {solver.WARMUP_ITERS} iterations from factor {solver.WARMUP_FACTOR:g}",
         "seeds": ", ".join(map(str, plan.seeds)),
-        "test": f"weights of the last epoch, {cfg.TEST.METRIC} distance"
-        + f"{', flipped images too' if cfg.TEST.FLIP.ENABLED else ''}; re-ranked with k1 {cfg.TEST.RERANK.K1}, "
-        f"k2 {cfg.TEST.RERANK.K2}, lambda {cfg.TEST.RERANK.LAMBDA}",
+        "test": f"weights of the last epoch, {cfg.TEST.METRIC} distance{flipped}; re-ranked with k1 {rerank.K1}, "
+        f"k2 {rerank.K2}, lambda {rerank.LAMBDA}",
     }
-    lines = ["shared by all runs", *(f"  {name:<9} {value}" for name, value in rows.items()), "", "methods"]
-    for method in plan.methods:
-        options = f" with {_pairs(method.overrides)}" if method.overrides else ""
-        lines.append(f"  {method.name:<9} {method.title}: model and losses of {method.config}{options}")
-        lines += [f"  {'':<9} ({note})" for note in plan.notes.get(method.name, ())]
-    lines += [f"  left out  {title}: {why}" for title, why in plan.left_out.items()]
-    trained = sum(run.trained for run in plan.runs)
-    evaluated = f", {len(plan.runs) - trained} evaluations of trained weights" * (len(plan.runs) > trained)
-    lines += ["", f"{trained} runs{evaluated}, under {plan.output / 'runs'}"]
-    return "\n".join(lines)
+
+
+def _augmentation(cfg: CfgNode) -> list[str]:
+    nodes = {
+        "flip": cfg.INPUT.FLIP,
+        "padding": cfg.INPUT.PADDING,
+        "random crop": cfg.INPUT.CROP,
+        "colour jitter": cfg.INPUT.CJ,
+        "affine": cfg.INPUT.AFFINE,
+        "auto-augment": cfg.INPUT.AUTOAUG,
+        "augmix": cfg.INPUT.AUGMIX,
+        "random erasing": cfg.INPUT.REA,
+        "random patch": cfg.INPUT.RPT,
+    }
+    enabled = {label: node for label, node in nodes.items() if node.ENABLED}
+    return [f"{label} (p {node.PROB})" if "PROB" in node else label for label, node in enabled.items()]
 
 
 def _pairs(overrides: Sequence[str]) -> str:

@@ -64,7 +64,7 @@ def _look(index: int) -> dict[str, object]:
 
 def _accuracy(summaries: Sequence[Summary]) -> Figure:
     """mAP as points on a line a method: its seeds, their mean and deviation; the re-ranked ones beside it."""
-    figure, axes = plt.subplots(figsize=(7, 1.2 + 0.55 * len(summaries)))
+    figure, axes = plt.subplots(figsize=(7, max(4.2, 1.2 + 0.55 * len(summaries))))
     for row, summary in enumerate(summaries):
         for reranked, offset in ((False, -0.14), (True, 0.14)):
             value = summary.spread("mAP", reranked)
@@ -102,7 +102,7 @@ def _cmc(summaries: Sequence[Summary]) -> Figure:
 
 
 def _speed(summaries: Sequence[Summary]) -> Figure:
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(11, 3.6), sharey=True)
     for axes, what in zip(panels, ("inference", "training"), strict=True):
         for index, summary in enumerate(summaries):
             speed, accuracy = summary.spread(f"{what}_images_per_second"), summary.spread("mAP")
@@ -127,7 +127,7 @@ def _training(summaries: Sequence[Summary]) -> Figure:
         for index, summary in enumerate(summaries):
             curves = [read_curves(summary.folders[seed])[name] for seed in summary.results]
             _draw_mean(
-                axes, [curve for curve in curves if curve], index, summary.method.title if name == "mAP" else None
+                axes, [curve for curve in curves if curve], index, summary.method.title if name == "lr" else None
             )
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlabel("iteration")

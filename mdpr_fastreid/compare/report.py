@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdpr_fastreid.compare import table
+from mdpr_fastreid.compare.page import write_page
 from mdpr_fastreid.compare.plan import Plan
+from mdpr_fastreid.compare.plots import write_plots
 from mdpr_fastreid.compare.provenance import environment
 from mdpr_fastreid.compare.summary import summarize, write_results
 
@@ -25,7 +27,14 @@ def write_all(plan: Plan) -> Outcome:
     summaries = summarize(plan)
     here = environment()
     write_results(plan, summaries, here)
-    files = [plan.output / "results.json", plan.output / "results.csv", table.write_table(plan, summaries)]
+    plots = write_plots(summaries, plan.output / "plots")
+    files = [
+        plan.output / "results.json",
+        plan.output / "results.csv",
+        table.write_table(plan, summaries),
+        *plots.values(),
+        write_page(plan, summaries, plots),
+    ]
     return Outcome(
         text=table.markdown(plan, summaries),
         files=files,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mdpr_fastreid.bench.cost import multiply_adds, parameters
 from mdpr_fastreid.compare import records
 from mdpr_fastreid.compare.methods import Method, empty_model, input_size
 from mdpr_fastreid.compare.plan import Plan
@@ -89,8 +90,6 @@ def clear_best(spreads: Mapping[str, Spread | None]) -> str | None:
 
 def summarize(plan: Plan) -> list[Summary]:
     """Read what the runs have left in their folders, method by method."""
-    from mdpr_fastreid.bench.cost import multiply_adds, parameters
-
     summaries = []
     for method in plan.methods:
         runs = [run for run in plan.runs if run.method == method]

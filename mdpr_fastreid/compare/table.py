@@ -42,6 +42,10 @@ COST_HEADINGS = (
     "inference, images/s",
     "feature length",
 )
+COST_CAPTION = (
+    "Parameters while training; multiply-adds of one image at inference. Speeds are those of the median training step, "
+    "loading included, and of the median batch in evaluation, MDPR folded as evaluation runs it; ± over seeds."
+)
 
 
 def with_deviation(value: Spread | None, digits: int = 1) -> str:
@@ -75,6 +79,24 @@ def caption(plan: Plan, summaries: Sequence[Summary]) -> str:
     )
 
 
+def verdict(plan: Plan, summaries: Sequence[Summary]) -> str:
+    """One sentence on who leads in mAP, and whether that is more than noise."""
+    spreads = {one.method.title: one.spread("mAP") for one in summaries}
+    ranked = sorted(((value, title) for title, value in spreads.items() if value), key=lambda pair: -pair[0].mean)
+    if len(ranked) < 2:
+        return "Fewer than two methods are finished: there is nothing to compare yet."
+    (first, leader), (second, next_best) = ranked[:2]
+    lead = f"{leader} leads in mAP, {first.mean:.1f} to {second.mean:.1f} of {next_best}"
+    if clear_best(spreads):
+        return f"{lead}: more than one standard deviation, over {len(plan.seeds)} seeds."
+    if first.deviation is None or second.deviation is None:
+        return f"{lead}; with one seed that can be noise."
+    largest = max(first.deviation, second.deviation)
+    if first.mean - second.mean <= largest:
+        return f"{lead}: within one standard deviation ({largest:.1f}), so this comparison shows no winner."
+    return f"{lead}, but not every method has the seeds, or the lead, that a winner needs."
+
+
 def problems(plan: Plan, summaries: Sequence[Summary]) -> list[str]:
     """What is missing from the tables, and why."""
     lines = [f"{title} is left out: {why}" for title, why in plan.left_out.items()]
@@ -102,7 +124,7 @@ def markdown(plan: Plan, summaries: Sequence[Summary]) -> str:
         table(ACCURACY_HEADINGS, accuracy_rows(summaries, reranked=True)),
         "## Cost",
         table(COST_HEADINGS, cost_rows(summaries)),
-        "Multiply-adds of one image at inference; speeds are those of the median step or batch on the machine below.",
+        COST_CAPTION,
     ]
     missing = problems(plan, summaries)
     if missing:

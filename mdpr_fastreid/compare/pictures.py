@@ -1,0 +1,86 @@
+"""Images inside the page: thumbnails once each, and attention laid over them."""
+
+import base64
+import io
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image as PillowImage
+
+HEIGHT, WIDTH = 128, 64
+_JPEG_QUALITY = 80
+_OPACITY = 0.6
+
+
+class Album:
+    """Collects images, each of them once, as CSS classes that a page shows them by."""
+
+    def __init__(self) -> None:
+        self._classes: dict[Path, str] = {}
+        self._rules: list[str] = []
+
+    def show(self, path: Path, label: str) -> str:
+        """HTML of a thumbnail; an image that is gone is an empty one that says so.
+
+        Args:
+            path: of the image file.
+            label: what is to be seen, for those who do not see it.
+        """
+        if path not in self._classes:
+            content = thumbnail(path)
+            name = f"i{len(self._classes)}"
+            self._classes[path] = name if content is not None else "gone"
+            if content is not None:
+                self._rules.append(f".{name}{{background-image:url({data_uri(content, 'image/jpeg')})}}")
+        return f'<span class="photo {self._classes[path]}" role="img" aria-label="{label}" title="{label}"></span>'
+
+    def style(self) -> str:
+        """The rules for all thumbnails shown."""
+        return "\n".join(self._rules)
+
+
+def read_image(path: Path) -> np.ndarray | None:
+    """``[128, 64, 3]`` uint8 RGB, or None for an image that cannot be read any more."""
+    try:
+        with PillowImage.open(path) as image:
+            return np.asarray(image.convert("RGB").resize((WIDTH, HEIGHT), PillowImage.Resampling.LANCZOS))
+    except OSError:
+        return None
+
+
+def thumbnail(path: Path) -> bytes | None:
+    """A JPEG of 128 x 64 (height x width) pixels, or None for an image that cannot be read any more."""
+    pixels = read_image(path)
+    return None if pixels is None else encode(pixels)
+
+
+def encode(pixels: np.ndarray) -> bytes:
+    """A JPEG of ``[H, W, 3]`` uint8."""
+    buffer = io.BytesIO()
+    PillowImage.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True)
+    return buffer.getvalue()
+
+
+def overlay(pixels: np.ndarray, attention: np.ndarray) -> np.ndarray:
+    """An attention map over its image: dark where it is lowest in this map, bright where it is highest.
+
+    Args:
+        pixels: ``[H, W, 3]`` uint8.
+        attention: ``[h, w]`` uint8.
+
+    Returns:
+        ``[H, W, 3]`` uint8.
+    """
+    low, high = int(attention.min()), int(attention.max())
+    spread = (attention.astype(np.float32) - low) / max(1, high - low)
+    size = (pixels.shape[1], pixels.shape[0])
+    grown = PillowImage.fromarray((spread * 255).astype(np.uint8)).resize(size, PillowImage.Resampling.BICUBIC)
+    heat = matplotlib.colormaps["inferno"](np.asarray(grown))[..., :3] * 255
+    grey = pixels.mean(axis=2, keepdims=True)
+    return ((1 - _OPACITY) * grey + _OPACITY * heat).round().astype(np.uint8)
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Content as an address, so that a page needs no other file."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
