@@ -20,7 +20,7 @@ from mdpr_fastreid.compare.plan import Plan, Run
 from mdpr_fastreid.compare.progress import StatusLine
 from mdpr_fastreid.errors import UsageError
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.2
 _SECONDS_TO_END = 10.0
 
 Command = Callable[[Path], list[str]]

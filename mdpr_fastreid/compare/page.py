@@ -187,7 +187,7 @@ def _attention(
     return (
         f"<p>Where the soft content branch of {escape(title)} (seed {seed}) looks, for the queries above: the maps "
         "of stage 4, then those of stage 3, which stage 4 guides. Each map is stretched from its lowest value "
-        "(dark) to its highest (bright); both are written below it.</p>"
+        "(dark) to its highest (bright); both are written below it. 4.1 is the first map of stage 4.</p>"
         f'<div class="maps">{"".join(figures)}</div>'
     )
 

@@ -32,6 +32,7 @@ figure img { display: block; width: 100%; height: auto; background: #fff; border
 code { font: .86em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
   overflow-wrap: anywhere; background: var(--panel); padding: 1px 4px; border-radius: 3px; }
 .case { display: flex; gap: 20px; padding: 14px 0; border-bottom: 1px solid var(--line); align-items: flex-start; }
+.case:last-child { border-bottom: 0; }
 .query { flex: none; width: 84px; font-size: .78rem; color: var(--soft); line-height: 1.35; }
 .lists { flex: 1; min-width: 0; }
 .list { display: flex; gap: 12px; align-items: flex-start; margin-bottom: 10px; }
@@ -39,17 +40,17 @@ code { font: .86em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mo
 .who b { display: block; }
 .strip { display: flex; gap: 6px; overflow-x: auto; padding-bottom: 4px; }
 .hit { flex: none; text-align: center; font-size: .72rem; color: var(--soft); line-height: 1.4; }
-.photo { display: block; width: 52px; height: 104px; background: var(--panel) center / cover no-repeat;
+.photo { display: block; width: 66px; height: 132px; background: var(--panel) center / cover no-repeat;
   border-radius: 3px; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-.query .photo { width: 72px; height: 144px; }
+.query .photo { width: 80px; height: 160px; }
 .right .photo { outline: 3px solid var(--right); outline-offset: -3px; }
 .wrong .photo { outline: 3px dashed var(--wrong); outline-offset: -3px; }
 .right i { color: var(--right); font-style: normal; font-weight: 700; }
 .wrong i { color: var(--wrong); font-style: normal; font-weight: 700; }
-.maps { display: flex; flex-wrap: wrap; gap: 20px 28px; }
+.maps { display: flex; flex-wrap: wrap; gap: 16px 26px; }
 .maps figure { margin: 8px 0; display: flex; gap: 4px; flex-wrap: wrap; max-width: 100%; }
-.maps div { font-size: .72rem; color: var(--soft); text-align: center; line-height: 1.35; }
-.maps img { width: 60px; height: 120px; padding: 0; border: 0; border-radius: 3px; display: block; }
+.maps div { width: 62px; font-size: .66rem; color: var(--soft); text-align: center; line-height: 1.35; }
+.maps img { width: 62px; height: 124px; padding: 0; border: 0; border-radius: 3px; display: block; }
 @media (max-width: 700px) {
   main { padding: 16px 14px 48px; }
   .case { flex-direction: column; gap: 8px; }

@@ -1,0 +1,180 @@
+"""Runs survive: one by one, failures apart, nothing twice, nothing mixed up. The runs here are scripts of a line."""
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+from support.comparisons import made_up_result
+
+from mdpr_fastreid.compare import launch, records
+from mdpr_fastreid.compare.summary import summarize
+from mdpr_fastreid.compare.table import markdown, problems
+from mdpr_fastreid.errors import UsageError
+
+FINISH = """
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+numbers = dict.fromkeys(("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP"), 50.0)
+result = {"metrics": numbers, "reranked": numbers, "config_hash": "", "feature_length": 1, "cmc": [50.0],
+          "training_images_per_second": 1.0, "inference_images_per_second": 1.0, "environment": {}}
+with (folder.parents[2] / "order").open("a") as file:
+    print(folder.parent.name, folder.name, file=file)
+(folder / "result.json").write_text(json.dumps(result))
+"""
+FAIL = "print('loading'); raise SystemExit('CUDA is out of memory')"
+
+
+def scripts(**by_method):
+    """A command that runs the script of a run's method, ``FINISH`` by default."""
+
+    def command(folder):
+        return [sys.executable, "-c", by_method.get(folder.parent.name, FINISH), str(folder)]
+
+    return command
+
+
+def run_all(plan, command, jobs=1):
+    left, told = launch.prepare(plan)
+    launch.launch(plan, left, jobs, command)
+    return left, told
+
+
+def test_a_run_that_fails_does_not_stop_the_others_and_is_in_the_table_with_its_error(plan_in, capsys):
+    run_all(plan_in, scripts(mdpr=FAIL))
+    summaries = {one.method.name: one for one in summarize(plan_in)}
+    assert sorted(summaries["bot"].results) == [0, 1]
+    assert summaries["mdpr"].failures == {0: "CUDA is out of memory", 1: "CUDA is out of memory"}
+    assert "MDPR, seed 1, failed: CUDA is out of memory" in markdown(plan_in, list(summaries.values()))
+    assert "mdpr/seed0: failed: CUDA is out of memory" in capsys.readouterr().err
+
+
+def test_a_run_that_is_killed_says_by_what(plan_in):
+    run_all(plan_in, scripts(bot="import os, signal; os.kill(os.getpid(), signal.SIGKILL)"))
+    assert summarize(plan_in)[1].failures[0] == "ended by SIGKILL (out of memory?)"
+
+
+def test_finished_runs_are_not_repeated_and_failed_ones_are(plan_in):
+    run_all(plan_in, scripts(mdpr=FAIL))
+    left, told = run_all(plan_in, scripts())
+    assert [run.name for run in left] == ["mdpr/seed0", "mdpr/seed1"]
+    assert not told
+    assert not any(one.failures for one in summarize(plan_in))
+    order = (plan_in.output / "order").read_text().split("\n")
+    assert order[:4] == ["bot seed0", "bot seed1", "mdpr seed0", "mdpr seed1"]
+    assert launch.prepare(plan_in) == ([], [])
+
+
+def with_setting(plan, key, value):
+    runs = []
+    for run in plan.runs:
+        cfg = run.cfg.clone()
+        cfg.merge_from_list([key, value])
+        runs.append(dataclasses.replace(run, cfg=cfg))
+    return dataclasses.replace(plan, runs=tuple(runs))
+
+
+def test_a_changed_config_is_said_and_the_earlier_run_is_kept(plan_in):
+    for run in plan_in.runs:
+        made_up_result(plan_in, run)
+    changed = with_setting(plan_in, "SOLVER.BASE_LR", 0.5)
+    assert not any(one.results for one in summarize(changed)), "results of another config were reported"
+    left, told = launch.prepare(changed)
+    assert len(left) == len(plan_in.runs)
+    assert "mdpr/seed0 was run under other conditions (SOLVER.BASE_LR 0.00035 -> 0.5)" in told[0]
+    kept = plan_in.output / "runs" / "mdpr" / "seed0.earlier-1"
+    assert (kept / records.RESULT).is_file() and str(kept) in told[0]
+
+
+def test_changed_data_is_a_changed_run(plan_in):
+    made_up_result(plan_in, plan_in.runs[0])
+    other = dataclasses.replace(plan_in, data=dataclasses.replace(plan_in.data, digest="0" * 16))
+    _, told = launch.prepare(other)
+    assert len(told) == 1 and "data " in told[0]
+
+
+def test_a_changed_evaluation_keeps_the_weights(plan_in):
+    folder = made_up_result(plan_in, plan_in.runs[0])
+    (folder / "model_final.pth").write_text("weights")
+    changed = with_setting(plan_in, "TEST.RERANK.K1", 7)
+    left, told = launch.prepare(changed)
+    assert "weights are evaluated anew" in told[0]
+    assert plan_in.runs[0].name in [run.name for run in left]
+    assert (folder / "model_final.pth").read_text() == "weights"
+
+
+def test_what_does_not_change_a_result_makes_no_new_run(plan_in):
+    made_up_result(plan_in, plan_in.runs[0])
+    for key, value in (("DATALOADER.NUM_WORKERS", 5), ("TEST.EVAL_PERIOD", 9), ("SOLVER.CHECKPOINT_PERIOD", 9)):
+        left, told = launch.prepare(with_setting(plan_in, key, value))
+        assert (len(left), told) == (len(plan_in.runs) - 1, [])
+
+
+def test_a_key_that_the_plugin_got_since_counts_only_if_it_is_set(plan_in):
+    folder = made_up_result(plan_in, plan_in.runs[0])
+    before = json.loads((folder / records.CONDITIONS).read_text())
+    del before["TEST.FLIP.ENABLED"]
+    (folder / records.CONDITIONS).write_text(json.dumps(before))
+    assert launch.prepare(plan_in)[1] == []
+    (folder / records.CONDITIONS).write_text(json.dumps(before))
+    assert "TEST.FLIP.ENABLED False -> True" in launch.prepare(with_setting(plan_in, "TEST.FLIP.ENABLED", True))[1][0]
+
+
+def test_jobs_run_at_the_same_time_and_no_more_of_them(plan_in):
+    watch = "import time, pathlib, sys; folder = pathlib.Path(sys.argv[1]); mark = folder.parents[2] / 'at-work'\n"
+    watch += "mark.mkdir(exist_ok=True); (mark / f'{folder.parent.name}{folder.name}').touch(); time.sleep(0.7)\n"
+    watch += "(folder / 'seen').write_text(str(len(list(mark.iterdir()))))\n"
+    watch += "(mark / f'{folder.parent.name}{folder.name}').unlink()\n" + FINISH
+    run_all(plan_in, scripts(mdpr=watch, bot=watch), jobs=2)
+    seen = [int((plan_in.folder(run) / "seen").read_text()) for run in plan_in.runs]
+    assert max(seen) == 2
+
+
+def test_what_only_evaluates_waits_for_its_weights(plan_in):
+    reading = [dataclasses.replace(run, source="mdpr") for run in plan_in.runs if run.method.name == "bot"]
+    training = [run for run in plan_in.runs if run.method.name == "mdpr"]
+    plan = dataclasses.replace(plan_in, runs=(*reading, *training))
+    run_all(plan, scripts(mdpr="import time; time.sleep(0.5)\n" + FINISH), jobs=4)
+    order = (plan.output / "order").read_text().split("\n")
+    assert order.index("mdpr seed0") < order.index("bot seed0")
+    assert order.index("mdpr seed1") < order.index("bot seed1")
+
+
+def test_an_interruption_ends_the_runs_and_leaves_no_process(plan_in):
+    script = "import os, pathlib, sys, time; (pathlib.Path(sys.argv[1]) / 'pid').write_text(str(os.getpid()))\n"
+    left, _ = launch.prepare(plan_in)
+    marker = plan_in.folder(plan_in.runs[0]) / "pid"
+
+    def interrupt():
+        while not (marker.is_file() and marker.read_text()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        launch.launch(plan_in, left, 1, scripts(mdpr=script + "time.sleep(60)"))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(marker.read_text()), 0)
+    assert any("not finished yet" in line for line in problems(plan_in, summarize(plan_in)))
+    assert not (plan_in.folder(plan_in.runs[0]) / records.FAILURE).exists()
+
+
+def test_two_comparisons_cannot_share_a_folder(tmp_path):
+    second = launch.sole_user(tmp_path)
+    with launch.sole_user(tmp_path), pytest.raises(UsageError, match="another mdpr compare is at work"):
+        second.__enter__()
+    with launch.sole_user(tmp_path):
+        assert tmp_path.is_dir()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UsageError, match="cannot be written: .*; choose another --output"),
+        launch.sole_user(tmp_path / "file" / "comparison"),
+    ):
+        pass

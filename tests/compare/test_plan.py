@@ -1,0 +1,224 @@
+"""What runs, under which conditions."""
+
+import dataclasses
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from fastreid.config import get_cfg
+from fastreid.solver import build_lr_scheduler
+from support.comparisons import OVERRIDES, REQUEST
+
+from mdpr_fastreid.cli import main
+from mdpr_fastreid.compare import ablations
+from mdpr_fastreid.compare.methods import BUILT_IN, find_methods, method_config
+from mdpr_fastreid.compare.plan import describe, make_plan
+from mdpr_fastreid.compare.shared import (
+    _scale_schedule,
+    data_digest,
+    flat,
+    iterations,
+    read_config,
+    shared_config,
+)
+from mdpr_fastreid.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+
+
+def differences(first, second):
+    one, other = flat(first), flat(second)
+    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+
+
+@pytest.fixture(scope="module")
+def shared():
+    cfg, _ = shared_config(data="SynthReIDTiny", size=(64, 32), epochs=2, batch=64, overrides=OVERRIDES)
+    return cfg
+
+
+def test_runs_of_two_methods_differ_in_model_and_losses_only(small_plan):
+    by_seed = [[run for run in small_plan.runs if run.seed == seed] for seed in small_plan.seeds]
+    for runs in by_seed:
+        for one, other in itertools.combinations(runs, 2):
+            keys = differences(one.cfg, other.cfg)
+            assert keys - {"OUTPUT_DIR"}
+            assert all(key.startswith("MODEL.") for key in keys - {"OUTPUT_DIR"})
+            assert not keys & {f"MODEL.{key}" for key in ("DEVICE", "PIXEL_MEAN", "PIXEL_STD", "WEIGHTS")}
+            of_backbone = {key.rpartition(".")[2] for key in keys if key.startswith("MODEL.BACKBONE.")}
+            assert of_backbone <= {"WITH_NL"}
+
+
+def test_runs_of_one_method_differ_in_the_seed_only(small_plan):
+    first, second = (run.cfg for run in small_plan.runs if run.method.name == "bot")
+    assert differences(first, second) == {"SEED", "OUTPUT_DIR"}
+
+
+def test_every_seed_has_every_method_before_the_next_seed_starts(small_plan):
+    assert [run.name for run in small_plan.runs] == ["mdpr/seed0", "bot/seed0", "mdpr/seed1", "bot/seed1"]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_method_keeps_the_model_and_losses_of_its_config(name, shared):
+    (method,) = find_methods([name])
+    cfg = method_config(method, shared, 16, "r50")
+    published = read_config(method.config)
+    same = ("META_ARCHITECTURE", "LOSSES", "FREEZE_LAYERS")
+    assert all(cfg.MODEL[key] == published.MODEL[key] for key in same)
+    heads = {key: value for key, value in cfg.MODEL.HEADS.items() if key != "NUM_CLASSES"}
+    assert heads == {key: value for key, value in published.MODEL.HEADS.items() if key != "NUM_CLASSES"}
+    assert cfg.MODEL.BACKBONE.WITH_NL == published.MODEL.BACKBONE.WITH_NL
+    assert (cfg.MODEL.BACKBONE.FEAT_DIM, cfg.MODEL.MDPR.EMBEDDING_DIM) == (2048, 512)
+
+
+def test_embeddings_keep_their_share_of_a_smaller_backbone(shared):
+    (method,) = find_methods(["mdpr"])
+    assert method_config(method, shared, 16, "r18").MODEL.MDPR.EMBEDDING_DIM == 128
+    given = ("MODEL.MDPR.EMBEDDING_DIM", "96")
+    assert method_config(method, shared, 16, "r18", given).MODEL.MDPR.EMBEDDING_DIM == 96
+
+
+def test_a_config_file_of_the_toolbox_is_a_method_with_its_own_backbone(shared, tmp_path):
+    base = tmp_path / "Base-SBS.yml"
+    base.write_text("MODEL: {HEADS: {POOL_LAYER: GeneralizedMeanPoolingP}}\nSOLVER: {BASE_LR: 0.5}\n")
+    path = tmp_path / "sbs_osnet.yml"
+    backbone = "{NAME: build_osnet_backbone, DEPTH: x0_25, PRETRAIN: True}"
+    path.write_text(
+        f"_BASE_: Base-SBS.yml\nMODEL: {{WEIGHTS: a.pth, BACKBONE: {backbone}}}\n"
+        "DATASETS: {NAMES: \"('Market1501',)\"}\nINPUT: {SIZE_TRAIN: [384, 128]}\nOUTPUT_DIR: logs/market\n"
+    )
+    (method,) = find_methods([str(path)])
+    cfg = method_config(method, shared, 16)
+    assert method.name == "sbs_osnet"
+    assert cfg.MODEL.BACKBONE.NAME == "build_osnet_backbone" and cfg.MODEL.BACKBONE.FEAT_DIM == 128
+    assert cfg.MODEL.HEADS.POOL_LAYER == "GeneralizedMeanPoolingP"
+    assert (cfg.MODEL.BACKBONE.PRETRAIN, cfg.MODEL.WEIGHTS) == (shared.MODEL.BACKBONE.PRETRAIN, "")
+    assert not {key for key in differences(cfg, shared) if not key.startswith("MODEL.")}
+    assert method_config(method, shared, 16, "r18").MODEL.BACKBONE.DEPTH == "18x"
+
+
+def test_what_a_backbone_cannot_carry_is_left_out_with_the_reason():
+    plan = make_plan(dataclasses.replace(REQUEST, methods=("bot", "mgn")))
+    assert [method.name for method in plan.methods] == ["bot"]
+    assert "MGN needs a ResNet of bottleneck blocks" in plan.left_out["MGN"]
+    assert "left out: MGN" in describe(plan)
+    with pytest.raises(UsageError, match="no method is left: MGN: MGN needs"):
+        make_plan(dataclasses.replace(REQUEST, methods=("mgn",)))
+
+
+def test_missing_non_local_blocks_are_told():
+    plan = make_plan(dataclasses.replace(REQUEST, methods=("agw",), seeds=(0,)))
+    assert any("no non-local blocks" in line for line in plan.notes["agw"])
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5, 30, 60])
+@pytest.mark.parametrize("images", [64, 256, 12_936])
+def test_the_schedule_follows_the_length_of_the_run(epochs, images):
+    cfg = read_config("Baselines/Base-SBS.yml")
+    cfg.SOLVER.MAX_EPOCH, published = epochs, cfg.SOLVER.MAX_EPOCH
+    _scale_schedule(cfg, (), published, images)
+    total = epochs * (images // cfg.SOLVER.IMS_PER_BATCH)
+    assert min(2000, total / 6 + 1) >= cfg.SOLVER.WARMUP_ITERS
+    assert epochs // 2 == cfg.SOLVER.DELAY_EPOCHS
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    build_lr_scheduler(cfg, optimizer, images // cfg.SOLVER.IMS_PER_BATCH)
+    if (epochs, images) == (60, 12_936):
+        assert (cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.FREEZE_ITERS, cfg.SOLVER.DELAY_EPOCHS) == (2000, 1000, 30)
+
+
+def test_a_schedule_that_is_set_by_hand_stays(shared):
+    words = ("SOLVER.WARMUP_ITERS", "3", "TEST.EVAL_PERIOD", "2")
+    cfg, data = shared_config(data="SynthReIDTiny", epochs=4, batch=64, overrides=(*OVERRIDES, *words))
+    assert (cfg.SOLVER.WARMUP_ITERS, cfg.TEST.EVAL_PERIOD) == (3, 2)
+    assert iterations(cfg, data) == 16
+
+
+MISTAKES = {
+    "an unknown method": ({"methods": ("mdrp",)}, "--methods mdrp: did you mean mdpr?"),
+    "a method twice": ({"methods": ("bot", "bot")}, "names bot twice"),
+    "an unknown data set": ({"data": "SynthReIDTini"}, "SynthReIDTiny"),
+    "an unknown ablation": (
+        {"methods": ("mdpr",), "ablations": ("mops",)},
+        "--ablation mops: there are maps",
+    ),
+    "an ablation of two methods": ({"ablations": ("maps",)}, "--ablation takes one method"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_one_line_for(mistake):
+    asked, message = MISTAKES[mistake]
+    with pytest.raises(UsageError, match=re.escape(message)):
+        make_plan(dataclasses.replace(REQUEST, **asked))
+
+
+def test_the_digest_of_data_follows_names_labels_and_sizes_and_not_the_place(tmp_path):
+    digests = []
+    for folder, content in (("a", b"12"), ("b", b"12"), ("c", b"123")):
+        path = tmp_path / folder / "train" / "1.jpg"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+        (path.parent.parent / "2.jpg").write_bytes(b"")
+        items = [("train", str(path), 1, 2), ("query", str(path.parent.parent / "2.jpg"), 1, 3)]
+        digests.append(data_digest(items))
+    assert digests[0] == digests[1] != digests[2]
+    assert data_digest([("train", str(path), 1, 3), items[1]]) != digests[2]
+
+
+DOCUMENTED = dict(re.findall(r"^\| (.+?) \| `(.+)` \|$", (ROOT / "docs" / "ablations.md").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("overrides", DOCUMENTED.values(), ids=DOCUMENTED)
+def test_every_documented_ablation_is_in_the_plan(overrides):
+    def model(words):
+        cfg = get_cfg()
+        cfg.merge_from_list(list(words))
+        return flat(cfg.MODEL)
+
+    planned = [ablations.FULL, *(row for group in ablations.GROUPS.values() for row in group)]
+    matches = [row for row in planned if model(row.overrides) == model(shlex.split(overrides))]
+    assert len(matches) == 1
+    only_reads = shlex.split(overrides)[0].endswith("INFERENCE_FEATURES")
+    assert matches[0].trained != (only_reads and matches[0] != ablations.FULL)
+
+
+def test_features_are_evaluated_from_the_one_trained_model_of_their_seed():
+    asked = dataclasses.replace(REQUEST, methods=("mdpr",), ablations=("features", "guidance"), seeds=(3,))
+    plan = make_plan(asked)
+    assert [run.method.name for run in plan.runs if run.trained] == ["mdpr", "unguided"]
+    reading = [run for run in plan.runs if not run.trained]
+    assert len(reading) == len(ablations.GROUPS["features"])
+    weights = {run.cfg.MODEL.WEIGHTS for run in reading}
+    assert weights == {str(plan.output / "runs" / "mdpr" / "seed3" / "model_final.pth")}
+    assert all(run.source == "mdpr" for run in reading)
+
+
+def test_the_baselines_have_the_published_settings():
+    bot, agw, sbs, mgn = (read_config(f"Baselines/{name}_market1501_r50.yml") for name in ("bot", "agw", "sbs", "mgn"))
+    assert (bot.SOLVER.MAX_EPOCH, bot.SOLVER.STEPS, bot.SOLVER.SCHED) == (120, [40, 90], "MultiStepLR")
+    assert (bot.MODEL.LOSSES.TRI.MARGIN, bot.MODEL.HEADS.NECK_FEAT, bot.DATALOADER.NUM_INSTANCE) == (0.3, "before", 4)
+    assert (agw.MODEL.HEADS.POOL_LAYER, agw.MODEL.LOSSES.TRI.HARD_MINING) == ("GeneralizedMeanPooling", False)
+    assert agw.MODEL.BACKBONE.WITH_NL and sbs.MODEL.BACKBONE.WITH_NL and not mgn.MODEL.BACKBONE.WITH_NL
+    assert (sbs.INPUT.SIZE_TRAIN, sbs.SOLVER.MAX_EPOCH, sbs.SOLVER.DELAY_EPOCHS) == ([384, 128], 60, 30)
+    assert (sbs.MODEL.HEADS.CLS_LAYER, sbs.MODEL.HEADS.SCALE, sbs.MODEL.HEADS.MARGIN) == ("CircleSoftmax", 64, 0.35)
+    assert (sbs.SOLVER.FREEZE_ITERS, sbs.SOLVER.ETA_MIN_LR, sbs.DATALOADER.NUM_INSTANCE) == (1000, 7e-7, 16)
+    assert (mgn.MODEL.META_ARCHITECTURE, mgn.MODEL.HEADS.EMBEDDING_DIM) == ("MGN", 256)
+
+
+def test_a_dry_run_prints_the_plan_and_makes_nothing(tmp_path, capsys):
+    words = ["--data", "SynthReIDTiny", "--methods", "bot", "--backbone", "r18", "--size", "64x32", "--dry-run"]
+    assert main(["compare", *words, "--output", str(tmp_path / "out"), *OVERRIDES]) == 0
+    told = capsys.readouterr().out
+    assert "shared by all runs" in told and "64x32 (height x width)" in told and "1 runs" in told
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [["--size", "big"], ["--seeds", "0,0"], ["--epochs", "0"]])
+def test_options_that_make_no_sense_are_refused(words, capsys):
+    with pytest.raises(SystemExit) as refused:
+        main(["compare", *words])
+    assert refused.value.code == 2
+    assert words[1] in capsys.readouterr().err
