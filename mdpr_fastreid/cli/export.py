@@ -1,0 +1,51 @@
+"""``mdpr export``: a trained model as a file for ONNX Runtime, TorchScript or torch.export."""
+
+import argparse
+from pathlib import Path
+
+from mdpr_fastreid.errors import UsageError
+
+HELP = "write a trained model's folded network as an ONNX, TorchScript or torch.export file"
+
+_HOW_TO_LOAD = {
+    "onnx": "onnxruntime.InferenceSession({path!r}).run(['features'], {{'images': images}})",
+    "torchscript": "torch.jit.load({path!r})(images)",
+    "torch-export": "torch.export.load({path!r}).module()(images)",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config-file", required=True, metavar="C", help="the config that was trained with")
+    parser.add_argument("--weights", required=True, metavar="W", help="its checkpoint: .pth, or .safetensors")
+    parser.add_argument("--format", required=True, metavar="F", help="onnx, torchscript or torch-export")
+    parser.add_argument("--output", required=True, metavar="FILE", help="the file to write")
+    parser.add_argument("--force", action="store_true", help="replace FILE if it is there")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings on top of the config's")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build, load, fold, write, and run what was written against what was meant."""
+    from mdpr_fastreid.inference.export import check_export, export, image_size, metadata
+
+    path = Path(args.output)
+    check_export(path, args.format)
+    if path.exists() and not args.force:
+        raise UsageError(f"{path} is there already; --force replaces it")
+
+    from mdpr_fastreid.engine import config_from
+    from mdpr_fastreid.inference import load
+
+    cfg = config_from(argparse.Namespace(config_file=args.config_file, opts=args.overrides))
+    size = image_size(cfg)
+    print(f"folding {cfg.MODEL.META_ARCHITECTURE} of {args.config_file} with the weights of {args.weights}", flush=True)
+    network = load(cfg, args.weights, device="cpu", winograd=False)
+    about = metadata(cfg, network, args.weights)
+    print(f"writing {path}, then running it to compare (a minute for a large network)", flush=True)
+    difference = export(network, path, args.format, size, about)
+    print(f"features: {', '.join(f'{name} {length}' for name, length in network.features.items())}")
+    print(f"input: {about['input']}")
+    print(
+        f"wrote {path}, {path.stat().st_size / 2**20:.1f} MiB; its features differ by {difference:.0e} at most. "
+        f"Load it: {_HOW_TO_LOAD[args.format].format(path=str(path))}"
+    )
+    return 0

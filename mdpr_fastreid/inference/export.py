@@ -1,0 +1,204 @@
+"""Writes a folded network into a file that runs without this package."""
+
+import hashlib
+import importlib.util
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from fastreid.config import CfgNode
+from torch import nn
+
+from mdpr_fastreid.errors import SettingsError, UsageError
+from mdpr_fastreid.inference.network import FoldedNetwork
+from mdpr_fastreid.weights import write_whole
+
+METADATA_FILE = "metadata.json"
+"""What TorchScript's and torch.export's files call the metadata inside; ONNX has a place of its own for it."""
+
+
+class _Embedder(nn.Module):
+    """Images to features, and nothing else in the signature: what a file's reader sees."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network(images)
+
+
+def metadata(cfg: CfgNode, network: FoldedNetwork, weights: Path | str) -> dict[str, str]:
+    """What a user of the exported file has to know; values that are no words are JSON.
+
+    Args:
+        cfg: the config that the network was built with.
+        network: what is exported.
+        weights: the file its weights came from.
+
+    Raises:
+        SettingsError: ``INPUT.SIZE_TEST`` does not say a height and a width.
+    """
+    from mdpr_fastreid import __version__
+
+    height, width = image_size(cfg)
+    return {
+        "plugin_version": __version__,
+        "architecture": cfg.MODEL.META_ARCHITECTURE,
+        "input": f"float32 [batch, 3, {height}, {width}], RGB, 0 to 255; mean and std are applied inside",
+        "input_size": json.dumps([height, width]),
+        "pixel_mean": json.dumps(list(cfg.MODEL.PIXEL_MEAN)),
+        "pixel_std": json.dumps(list(cfg.MODEL.PIXEL_STD)),
+        "output": f"float32 [batch, {sum(network.features.values())}], to be compared by cosine",
+        "features": json.dumps(network.features),
+        "weights": Path(weights).name,
+        "weights_sha256": _sha256(Path(weights)),
+    }
+
+
+def image_size(cfg: CfgNode) -> tuple[int, int]:
+    """Height and width of what a network is exported for: ``INPUT.SIZE_TEST``.
+
+    Raises:
+        SettingsError: it leaves the size open, as it may in FastReID.
+    """
+    size = cfg.INPUT.SIZE_TEST
+    if len(size) != 2 or min(size) < 1:
+        raise SettingsError(
+            f"an exported network has one image size, and INPUT.SIZE_TEST is {list(size)}: "
+            "give INPUT.SIZE_TEST '[height, width]' after the options"
+        )
+    return tuple(size)
+
+
+def export(
+    network: FoldedNetwork, path: Path | str, file_format: str, size: tuple[int, int], about: Mapping[str, str]
+) -> float:
+    """Write a folded network, with a free batch size, and make sure that what was written computes the same.
+
+    Args:
+        network: float32, without Winograd convolutions, which are for PyTorch on a CPU only.
+        path: the file; it appears under its name when it is complete.
+        file_format: ``onnx``, ``torchscript`` or ``torch-export``.
+        size: height and width, which are fixed in the file.
+        about: the :func:`metadata`.
+
+    Returns:
+        The largest difference of a feature from the network's own, relative to the largest feature, over batches of 1
+        and 7 random images run from the file.
+
+    Raises:
+        UsageError: the format is unknown, needs a package that is not there, or the path cannot be written; or the
+            file computes something else.
+    """
+    check_export(path, file_format)
+    write, read = FORMATS[file_format]
+    with warnings.catch_warnings():
+        # TorchScript's own deprecation, and its remark that image size and number of stripes are fixed: they are.
+        warnings.simplefilter("ignore")
+        # Example of two images: PyTorch takes a batch of one for a constant
+        write_whole(path, lambda file: write(_Embedder(network).eval(), _images(2, size), dict(about), file))
+        run = read(path)
+    difference = 0.0
+    for batch in (1, 7):
+        images = _images(batch, size)
+        expected = network(images)
+        difference = max(difference, float((run(images) - expected).abs().max() / expected.abs().max()))
+    if not difference < 1e-3:
+        raise UsageError(f"{path}: features from the file differ from the network's by {difference:.1e} of the largest")
+    return difference
+
+
+def check_export(path: Path | str, file_format: str) -> None:
+    """Refuse what :func:`export` could not do, before long work.
+
+    Raises:
+        UsageError: as there.
+    """
+    if file_format not in FORMATS:
+        raise UsageError(f"unknown format {file_format!r}: give one of {', '.join(FORMATS)}")
+    needed = ("onnx", "onnxscript", "onnxruntime") if file_format == "onnx" else ()
+    missing = [package for package in needed if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UsageError(f"the format onnx needs {', '.join(missing)}: pip install {' '.join(needed)}")
+    path = Path(path)
+    if file_format == "torch-export" and path.suffix != ".pt2":
+        raise UsageError(f"{path}: torch.export.load wants a name that ends in .pt2")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: give the path of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _images(batch: int, size: tuple[int, int]) -> torch.Tensor:
+    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(batch)) * 255
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _write_torchscript(network: nn.Module, images: torch.Tensor, about: dict[str, str], file: BinaryIO) -> None:
+    torch.jit.save(torch.jit.trace(network, images), file, _extra_files={METADATA_FILE: json.dumps(about)})
+
+
+def _read_torchscript(path: Path | str) -> Callable[[torch.Tensor], torch.Tensor]:
+    return torch.jit.load(path, map_location="cpu")
+
+
+def _write_torch_export(network: nn.Module, images: torch.Tensor, about: dict[str, str], file: BinaryIO) -> None:
+    program = torch.export.export(network, (images,), dynamic_shapes={"images": {0: torch.export.Dim("batch")}})
+    torch.export.save(program, file, extra_files={METADATA_FILE: json.dumps(about)})
+
+
+def _read_torch_export(path: Path | str) -> Callable[[torch.Tensor], torch.Tensor]:
+    return torch.export.load(path).module()
+
+
+def _write_onnx(network: nn.Module, images: torch.Tensor, about: dict[str, str], file: BinaryIO) -> None:
+    logging.getLogger("onnxscript").setLevel(logging.WARNING)
+    program = torch.onnx.export(
+        network,
+        (images,),
+        dynamo=True,
+        dynamic_shapes={"images": {0: "batch"}},
+        input_names=["images"],
+        output_names=["features"],
+        verbose=False,
+    )
+    program.model.metadata_props.update(about)
+    file.write(program.model_proto.SerializeToString())
+
+
+def _read_onnx(path: Path | str) -> Callable[[torch.Tensor], torch.Tensor]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def run(images: torch.Tensor) -> torch.Tensor:
+        (features,) = session.run(["features"], {"images": np.ascontiguousarray(images.numpy())})
+        return torch.from_numpy(features)
+
+    return run
+
+
+FORMATS = {
+    "onnx": (_write_onnx, _read_onnx),
+    "torchscript": (_write_torchscript, _read_torchscript),
+    "torch-export": (_write_torch_export, _read_torch_export),
+}
+"""What writes and what reads each format."""
