@@ -12,6 +12,8 @@ from unittest import mock
 
 import numpy as np
 import torch
+from fastreid.config import get_cfg
+from fastreid.evaluation import ReidEvaluator
 from fastreid.utils import compute_dist
 
 from mdpr_fastreid.bench import report
@@ -21,6 +23,7 @@ from mdpr_fastreid.evaluation import reranking
 HELP = "re-ranking against stock FastReID's, on clustered features"
 
 STOCK, SAME, BLOCK = "FastReID, all pairs", "MDPR, all pairs", "MDPR, query x gallery"
+EVALUATION = "MDPR, whole evaluation"
 # Queries of a data set with that many test images; others get Market-1501's share
 _QUERIES = {23_100: 3_368, 93_820: 11_659}
 
@@ -33,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dim", type=int, nargs="+", default=[2048, 4608], help="width of the features")
     parser.add_argument(
         "--max-stock", type=int, default=25_000, help="stock FastReID, and all pairs, up to that many images"
+    )
+    parser.add_argument(
+        "--evaluation",
+        action="store_true",
+        help="instead: FastReID's evaluator with TEST.RERANK and TEST.ROC, from features to metrics",
     )
     parser.add_argument("--device", default="cpu", help="device of our features; stock FastReID runs on the CPU")
     parser.add_argument("--k1", type=int, default=20)
@@ -59,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _compare(count: int, width: int, args: argparse.Namespace) -> list[dict]:
     implementations = [STOCK, SAME, BLOCK] if count <= args.max_stock else [BLOCK]
+    if args.evaluation:
+        implementations = [EVALUATION]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for implementation in implementations:
@@ -75,7 +85,7 @@ def _set_beside_stock(row: dict, stock: dict, distances: Path, stock_distances: 
     row["largest_difference"] = max(float(np.abs(mine - other).max()) for mine, other in zip(ours, theirs, strict=True))
     for part in ("search_s", "rest_s", "total_s"):
         row[f"{part}_ratio"] = stock[part] / row[part]
-    row["memory_ratio"] = row["peak_gib"] / stock["peak_gib"]
+    row["memory_ratio"] = row["grown_gib"] / stock["grown_gib"]
 
 
 def _in_new_process(*measurement) -> dict:
@@ -109,12 +119,15 @@ def _measure(implementation: str, count: int, width: int, args: argparse.Namespa
         if implementation == STOCK:
             function = compute_dist.compute_jaccard_distance.__wrapped__
             return function(features, **settings, search_option=3)
+        if implementation == EVALUATION:
+            return _evaluate(features, queries, args)
         if implementation == SAME:
             return reranking.k_reciprocal_jaccard(features, **settings)
         return reranking.k_reciprocal_jaccard(features[:queries], features[queries:], **settings)
 
     with _timed_search(search):
-        compute(features[:50], 10)
+        compute(features[: min(count, 1_000)], min(queries, 100))
+        before = _memory("VmRSS")
         runs = []
         for _ in range(args.repeats):
             distances = None
@@ -131,14 +144,30 @@ def _measure(implementation: str, count: int, width: int, args: argparse.Namespa
         "search_s": searching,
         "rest_s": total - searching,
         "total_s": total,
-        "peak_gib": _peak_memory() / 2**30,
+        "peak_gib": _memory("VmHWM"),
+        "grown_gib": _memory("VmHWM") - before,
     }
     if features.is_cuda:
         row["peak_gpu_gib"] = torch.cuda.max_memory_allocated() / 2**30
-    if count <= args.max_stock:
+    if implementation == EVALUATION:
+        row["metrics"] = {name: float(value) for name, value in distances.items()}
+    elif count <= args.max_stock:
         block = distances if implementation == BLOCK else distances[:queries, queries:]
         np.save(path, torch.as_tensor(block).cpu().numpy())
     return row
+
+
+def _evaluate(features: torch.Tensor, queries: int, args: argparse.Namespace) -> dict:
+    """FastReID's evaluation of the features, which it always has on the CPU: a batch at a time, then all of them."""
+    cfg = get_cfg()
+    cfg.TEST.ROC.ENABLED = cfg.TEST.RERANK.ENABLED = True
+    cfg.TEST.RERANK.K1, cfg.TEST.RERANK.K2 = args.k1, args.k2
+    evaluator = ReidEvaluator(cfg, queries)
+    identities = torch.from_numpy(_identities(np.random.default_rng(args.seed), len(features)))
+    cameras = torch.arange(len(features)) % 15
+    for rows in torch.arange(len(features)).split(64):
+        evaluator.process({"targets": identities[rows], "camids": cameras[rows]}, features[rows[0] : rows[-1] + 1])
+    return evaluator.evaluate()
 
 
 class Stopwatch:
@@ -190,7 +219,7 @@ def clustered_features(count: int, width: int, seed: int = 0, per_identity: int 
     ``noise`` is the size of what sets an image apart from its centre, beside that of the centre.
     """
     rng = np.random.default_rng(seed)
-    identities = rng.integers(0, max(1, count // per_identity), count)
+    identities = _identities(rng, count, per_identity)
     centres = rng.standard_normal((identities.max() + 1, width), dtype=np.float32)
     features = rng.standard_normal((count, width), dtype=np.float32)
     for rows in np.array_split(np.arange(count), max(1, count // 1_000)):
@@ -199,11 +228,15 @@ def clustered_features(count: int, width: int, seed: int = 0, per_identity: int 
     return features
 
 
-def _peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
+def _identities(rng: np.random.Generator, count: int, per_identity: int = 20) -> np.ndarray:
+    return rng.integers(0, max(1, count // per_identity), count)
+
+
+def _memory(name: str) -> float:
+    """GiB of this process in memory: now (``VmRSS``), or the most so far (``VmHWM``)."""
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) / 2**20
     raise RuntimeError("the peak memory of a process is read from /proc, which is not here: run it on Linux")
 
 
@@ -223,5 +256,6 @@ _COLUMNS = {
     "rest, times faster": _ratio("rest_s_ratio"),
     "whole, times faster": _ratio("total_s_ratio"),
     "peak, GiB": lambda row: f"{row['peak_gib']:.2f}",
+    "of it by the call": lambda row: f"{row['grown_gib']:.2f}" if "grown_gib" in row else "",
     "largest difference": lambda row: f"{row['largest_difference']:.1e}" if "largest_difference" in row else "",
 }

@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 Features = np.ndarray | torch.Tensor
 
-# Elements of a block of rows: 16 MiB of float32
-BLOCK_ELEMENTS = 2**22
+# Elements of a block of rows: 64 MiB of float32
+BLOCK_ELEMENTS = 2**24
 
 
 def as_features(features: Features, name: str, width: int | None = None, directed: bool = False) -> torch.Tensor:
@@ -82,10 +82,22 @@ def shown(blocks: Iterable[slice], what: str) -> Iterable[slice]:
 
 @contextlib.contextmanager
 def full_precision() -> Iterator[None]:
-    """Products in true float32 on a GPU: TF32 would swap neighbours that lie close together."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+    """Products in true float32, whatever the caller has set: TF32 or autocast would swap neighbours that lie close."""
+    with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+        try:
+            before = torch.get_float32_matmul_precision()
+        except RuntimeError:
+            # The caller has set PyTorch 2.9's fp32_precision, beside which the older switch must not be used
+            before = [torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision]
+            set_all, highest = _set_fp32_precision, ["ieee", "ieee"]
+        else:
+            set_all, highest = torch.set_float32_matmul_precision, "highest"
+        set_all(highest)
+        try:
+            yield
+        finally:
+            set_all(before)
+
+
+def _set_fp32_precision(values: list[str]) -> None:
+    torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision = values

@@ -16,7 +16,7 @@ from mdpr_fastreid.evaluation.features import row_slices
 PairDistances = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 # Elements of an intermediate: it should stay in the processor's cache, or busy a GPU
-_BLOCK_ELEMENTS = {"cpu": 2**18, "cuda": 2**27}
+_BLOCK_ELEMENTS = {"cpu": 2**18, "cuda": 2**25}
 
 
 class SparseRows(NamedTuple):

@@ -175,9 +175,9 @@ def rerank_distances(
     given = query_gallery
     query_gallery = as_features(query_gallery, "query x gallery")
     num_query, num_gallery = query_gallery.shape
-    query_query = as_features(query_query, "query x query", width=num_query).to(query_gallery.device)
-    gallery_gallery = as_features(gallery_gallery, "gallery x gallery", width=num_gallery).to(query_gallery.device)
-    if len(query_query) != num_query or len(gallery_gallery) != num_gallery:
+    query_query = as_features(query_query, "query x query").to(query_gallery.device)
+    gallery_gallery = as_features(gallery_gallery, "gallery x gallery").to(query_gallery.device)
+    if query_query.shape != (num_query, num_query) or gallery_gallery.shape != (num_gallery, num_gallery):
         raise ValueError(
             f"distances [Q, G] = {tuple(query_gallery.shape)} need query x query {(num_query, num_query)} and gallery "
             f"x gallery {(num_gallery, num_gallery)}, got {tuple(query_query.shape)}, {tuple(gallery_gallery.shape)}"

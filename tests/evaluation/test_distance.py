@@ -1,5 +1,8 @@
 """Distances against stock FastReID and SciPy, query expansion against stock FastReID."""
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -46,6 +49,49 @@ def test_cosine_distances_equal_stock_and_scipy(blocks, device, scale):
     assert ours.device.type == device.type
     np.testing.assert_allclose(ours.cpu(), _STOCK_COSINE(query, gallery), atol=1e-6)
     np.testing.assert_allclose(ours.cpu(), cdist(query, gallery, "cosine"), atol=1e-6)
+
+
+_PRECISIONS = {
+    "default": lambda: None,
+    "TF32 by the old switch": lambda: setattr(torch.backends.cuda.matmul, "allow_tf32", True),
+    "high": lambda: torch.set_float32_matmul_precision("high"),
+    "medium": lambda: torch.set_float32_matmul_precision("medium"),
+    "TF32 by the new switch": lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+    "TF32 of products": lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
+}
+
+
+def _precision():
+    try:
+        return torch.get_float32_matmul_precision(), torch.backends.cuda.matmul.allow_tf32
+    except RuntimeError:
+        return torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="PyTorch before 2.9 has the old switch only")
+@pytest.mark.parametrize("name", _PRECISIONS)
+def test_products_are_in_full_precision_whatever_is_set_and_the_setting_stays(name):
+    # In a process of its own: PyTorch's two kinds of switches cannot be mixed, so they cannot all be set back here
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+        before, inside, after = pool.submit(_precisions_around_a_product, name).result()
+    assert inside in (("highest", False), ("ieee", "ieee"))
+    assert after == before
+
+
+def _precisions_around_a_product(name):
+    _PRECISIONS[name]()
+    before = _precision()
+    with feature_checks.full_precision():
+        inside = _precision()
+    return before, inside, _precision()
+
+
+def test_autocast_around_it_changes_no_distance(device):
+    query, gallery = (torch.from_numpy(part).to(device) for part in _query_and_gallery())
+    for function in (squared_euclidean_distances, cosine_distances):
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            inside = function(query, gallery)
+        np.testing.assert_array_equal(inside.cpu(), function(query, gallery).cpu())
 
 
 def test_numpy_features_give_numpy_distances():
