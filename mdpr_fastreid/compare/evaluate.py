@@ -19,7 +19,8 @@ MAX_RANK = 50
 """Length of the CMC curves."""
 LISTED = 10
 """Gallery images that are kept of each query's ranking."""
-_SECONDS_TO_MEASURE = 3.0
+SECONDS_TO_MEASURE = 3.0
+"""How long the speed of a network is measured."""
 
 
 class TestSet(NamedTuple):
@@ -128,14 +129,15 @@ def rank_lists(distances: np.ndarray, test: TestSet) -> RankLists:
     return RankLists(np.flatnonzero(valid), ranking.average_precision, gallery, distance.astype(np.float32), correct)
 
 
-def images_per_second(model: nn.Module, images: torch.Tensor, seconds: float = _SECONDS_TO_MEASURE) -> float:
+def images_per_second(model: nn.Module, images: torch.Tensor, seconds: float | None = None) -> float:
     """Speed of the forward pass in evaluation, of the median batch; loading is not in it.
 
     Args:
         model: on the images' device.
         images: ``[B, 3, H, W]``.
-        seconds: how long to measure, after two batches to warm up and for three at least.
+        seconds: how long to measure (``SECONDS_TO_MEASURE``), after two batches to warm up, and for three at least.
     """
+    seconds = SECONDS_TO_MEASURE if seconds is None else seconds
     was_training = model.training
     model.eval()
     times: list[float] = []

@@ -1,0 +1,144 @@
+"""The page and the pictures."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.comparisons import made_up_result
+
+from mdpr_fastreid.cli import main
+from mdpr_fastreid.compare import evaluate, launch, records
+from mdpr_fastreid.compare.curves import read_curves
+from mdpr_fastreid.compare.pictures import overlay
+from mdpr_fastreid.compare.rank_lists import choose_queries
+from mdpr_fastreid.compare.report import write_all
+from mdpr_fastreid.compare.summary import summarize
+
+
+def made_up_ranking(folder, images, attention=False):
+    """Four queries (images 0 to 3) and what is nearest to them."""
+    rng = np.random.default_rng(len(folder.parts))
+    gallery = np.array([rng.permutation(np.arange(4, 4 + evaluate.LISTED)) for _ in range(4)])
+    gallery[3, -1] = -1
+    records.write_arrays(
+        folder / records.RANKING,
+        query=np.arange(4),
+        average_precision=rng.random(4),
+        gallery=gallery,
+        distance=np.sort(rng.random(gallery.shape), axis=1),
+        correct=rng.random(gallery.shape) < 0.5,
+        used=np.arange(len(images)),
+        paths=np.array([str(path) for path in images]),
+        identities=np.arange(len(images)),
+        cameras=np.zeros(len(images), dtype=int),
+        **({"attention": rng.integers(0, 255, (4, 4, 4, 2)).astype(np.uint8)} if attention else {}),
+    )
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Paths of fourteen images, the last of which is gone."""
+    paths = [tmp_path / f"{k}.jpg" for k in range(4 + evaluate.LISTED)]
+    for k, path in enumerate(paths[:-1]):
+        Image.new("RGB", (32, 64), (10 * k, 100, 200)).save(path)
+    return paths
+
+
+@pytest.fixture
+def reported(plan_in, images):
+    """A plan with three runs finished and one failed, and its page."""
+    for run in plan_in.runs[:3]:
+        made_up_ranking(made_up_result(plan_in, run), images, attention=run.method.name == "mdpr")
+    failed = plan_in.folder(plan_in.runs[3])
+    failed.mkdir(parents=True)
+    records.write_json(failed / records.FAILURE, {"error": "ValueError: <nothing> & more", "log": "log.txt"})
+    return plan_in, write_all(plan_in)
+
+
+def test_everything_is_written_and_a_failure_is_told(reported):
+    plan, outcome = reported
+    names = {path.relative_to(plan.output).as_posix() for path in outcome.files}
+    plots = {f"plots/{name}.svg" for name in ("accuracy", "cmc", "speed", "training")}
+    assert names == {"results.json", "results.csv", "table.md", "report.html", *plots}
+    assert all(path.stat().st_size for path in outcome.files)
+    assert outcome.failed and "ValueError" in outcome.text
+
+
+def test_the_page_needs_no_other_file_and_no_network(reported):
+    plan, _ = reported
+    page = (plan.output / "report.html").read_text()
+    assert not re.search(r"https?://|<script|<link|@import|src=\"(?!data:)|url\((?!data:)", page)
+    assert page.count("data:image/svg+xml") == 4
+
+
+def test_the_page_has_all_sections_and_escapes_what_others_wrote(reported):
+    plan, _ = reported
+    page = (plan.output / "report.html").read_text()
+    for section in ("Results", "Pictures", "Rank lists", "Attention", "Conditions", "Provenance"):
+        assert f">{section}</h2>" in page
+    assert "ValueError: &lt;nothing&gt; &amp; more" in page and "<nothing>" not in page
+    assert plan.data.digest in page and plan.command in page and "abc1234" in page
+    assert 'class="hit right"' in page and 'class="hit wrong"' in page and "stage 3, map 2" in page
+
+
+def test_every_image_is_in_the_page_once(reported, images):
+    plan, _ = reported
+    page = (plan.output / "report.html").read_text()
+    assert page.count("background-image:url(data:image/jpeg") == len(images) - 1
+    assert 'class="photo gone"' in page
+
+
+def test_nothing_finished_is_a_page_too(plan_in):
+    launch.prepare(plan_in)
+    outcome = write_all(plan_in)
+    page = (plan_in.output / "report.html").read_text()
+    assert "nothing to compare yet" in page and ">Rank lists</h2>" not in page
+    assert not outcome.failed
+
+
+def test_the_same_results_give_the_same_pictures(reported):
+    plan, _ = reported
+    first = {path.name: path.read_bytes() for path in (plan.output / "plots").iterdir()}
+    write_all(plan)
+    assert first == {path.name: path.read_bytes() for path in (plan.output / "plots").iterdir()}
+
+
+def test_report_only_trains_nothing(tmp_path, capsys):
+    words = ["--data", "SynthReIDTiny", "--methods", "bot", "--backbone", "r18", "--size", "64x32", "--report-only"]
+    assert main(["compare", *words, "--output", str(tmp_path), "MODEL.BACKBONE.PRETRAIN", "False"]) == 0
+    assert "BoT, seed 0: not finished yet" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_queries_are_the_hardest_the_easiest_and_where_each_falls_behind():
+    first = np.array([0.1, 0.9, 0.5, 0.8, 0.3, 0.95, 0.7, 0.2])
+    second = np.array([0.1, 0.9, 0.9, 0.2, 0.4, 0.95, 0.7, 0.2])
+    chosen = choose_queries({"a": first, "b": second}, {"a": "A", "b": "B"})
+    assert [row for heading, row in chosen if heading == "hardest on average"] == [0, 7, 4]
+    assert [row for heading, row in chosen if "for A" in heading] == [2]
+    assert [row for heading, row in chosen if "for B" in heading] == [3]
+    assert sorted(row for heading, row in chosen if heading == "easiest on average") == [1, 5]
+    assert [row for _, row in choose_queries({"a": first[:2]}, {"a": "A"})] == [0, 1]
+
+
+def test_attention_is_bright_where_it_is_high():
+    image = np.full((128, 64, 3), 100, dtype=np.uint8)
+    attention = np.zeros((8, 4), dtype=np.uint8)
+    attention[:4] = 200
+    shown = overlay(image, attention).mean(axis=2)
+    assert shown[:40].min() > shown[-40:].max() + 50
+    assert overlay(image, np.full((8, 4), 7, dtype=np.uint8)).std() < 60
+
+
+def test_of_an_iteration_that_was_repeated_the_last_point_counts(tmp_path):
+    rows = '{"iteration": 1, "lr": 1.0}\n{"iteration": 0, "lr": 5.0}\n{"iteration": 1, "lr": 2.0, "mAP": 3.0}\n{"itera'
+    (tmp_path / "metrics.json").write_text(rows)
+    assert read_curves(tmp_path) == {"total_loss": [], "lr": [(0, 5.0), (1, 2.0)], "mAP": [(1, 3.0)]}
+
+
+def test_results_of_other_conditions_are_not_reported(plan_in):
+    folder = made_up_result(plan_in, plan_in.runs[0])
+    conditions = records.read_json(folder / records.CONDITIONS)
+    records.write_json(folder / records.CONDITIONS, {**conditions, "SOLVER.BASE_LR": 9.0})
+    assert not summarize(plan_in)[0].results

@@ -1,0 +1,95 @@
+"""What the numbers of several seeds amount to."""
+
+import csv
+import json
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.comparisons import made_up_result
+
+from mdpr_fastreid.compare.summary import ACCURACY, Spread, clear_best, spread, summarize, write_results
+
+SEEDS = st.lists(st.floats(0, 100), min_size=1, max_size=5)
+
+
+@given(SEEDS)
+def test_a_spread_is_mean_and_sample_deviation(values):
+    got = spread(values)
+    assert got.mean == pytest.approx(sum(values) / len(values))
+    if len(values) == 1:
+        assert got.deviation is None
+    else:
+        squares = sum((value - got.mean) ** 2 for value in values)
+        assert got.deviation == pytest.approx((squares / (len(values) - 1)) ** 0.5, abs=1e-6)
+
+
+def test_nothing_has_no_spread():
+    assert spread([]) is None
+
+
+@given(st.dictionaries(st.sampled_from("abcde"), st.lists(st.floats(0, 100), min_size=2, max_size=4), min_size=2))
+def test_only_what_leads_every_other_by_more_than_a_deviation_is_best(values):
+    best = clear_best({name: spread(seeds) for name, seeds in values.items()})
+    margin = 1e-6
+    for name, seeds in values.items():
+        others = [other for key, other in values.items() if key != name]
+        gaps = [
+            statistics.fmean(seeds) - statistics.fmean(other) - max(statistics.stdev(seeds), statistics.stdev(other))
+            for other in others
+        ]
+        if min(gaps) > margin:
+            assert best == name
+        if min(gaps) < -margin:
+            assert best != name
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.floats(0, 100), min_size=1))
+def test_with_one_seed_nothing_is_best(values):
+    assert clear_best({name: Spread(value, None, 1) for name, value in values.items()}) is None
+
+
+@given(SEEDS, SEEDS)
+def test_a_method_without_a_deviation_keeps_all_others_from_being_best(several, more):
+    spreads = {"one": spread(several[:1]), "many": spread([*more, 200.0, 200.0])}
+    assert clear_best(spreads) is None
+
+
+def test_what_is_not_there_neither_wins_nor_counts():
+    high, low = spread([50.0, 51.0]), spread([10.0, 11.0])
+    assert clear_best({"a": high, "b": None}) is None
+    assert clear_best({"a": high, "b": None, "c": low}) == "a"
+
+
+@pytest.fixture
+def partial(plan_in):
+    """Three of four runs."""
+    for run, value in zip(plan_in.runs, (41.0, 30.0, 43.0), strict=False):
+        made_up_result(plan_in, run, mAP=value)
+    return plan_in
+
+
+def test_a_summary_has_what_is_there(partial):
+    mdpr, bot = summarize(partial)
+    assert mdpr.spread("mAP") == Spread(42.0, pytest.approx(2**0.5), 2)
+    assert mdpr.spread("mAP", reranked=True).mean == 47.0
+    assert (bot.spread("mAP").deviation, list(bot.results)) == (None, [0])
+    assert mdpr.parameters > bot.parameters > 11e6
+    assert mdpr.multiply_adds > bot.multiply_adds > 1e7
+
+
+def test_the_files_hold_every_run_and_their_means(partial):
+    write_results(partial, summarize(partial), {"torch": "2"})
+    content = json.loads((partial.output / "results.json").read_text())
+    mdpr, bot = content["methods"]
+    assert (mdpr["mean"]["mAP"], mdpr["standard_deviation"]["reranked mAP"]) == (42.0, 1.4142)
+    assert [run["seed"] for run in mdpr["runs"]] == [0, 1] and bot["standard_deviation"]["mAP"] is None
+    assert content["data"]["digest"] == partial.data.digest
+    assert content["shared"]["SOLVER.IMS_PER_BATCH"] == 64 and not any("MODEL" in key for key in content["shared"])
+    rows = list(csv.DictReader((partial.output / "results.csv").open()))
+    assert [(row["method"], row["seed"], row["mAP"]) for row in rows] == [
+        ("mdpr", "0", "41.0"), ("mdpr", "1", "43.0"), ("bot", "0", "30.0"), ("bot", "1", ""),
+    ]  # fmt: skip
+    assert rows[-1]["error"] == "not run yet" and rows[0]["error"] == ""
+    assert all(row[name] for row in rows[:3] for name in ACCURACY)

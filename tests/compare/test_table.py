@@ -1,0 +1,98 @@
+"""The tables, from fixed numbers."""
+
+from pathlib import Path
+
+import pytest
+from support.comparisons import made_up_result
+
+from mdpr_fastreid.compare import records
+from mdpr_fastreid.compare.methods import Method
+from mdpr_fastreid.compare.provenance import commit, machine_of
+from mdpr_fastreid.compare.summary import ACCURACY, Summary, summarize
+from mdpr_fastreid.compare.table import accuracy_rows, caption, cost_rows, markdown, table, verdict, with_deviation
+
+
+def summary(name, *maps):
+    results = {
+        seed: {
+            "metrics": dict.fromkeys(ACCURACY, value),
+            "reranked": dict.fromkeys(ACCURACY, value + 10),
+            "training_images_per_second": 20.0 + seed,
+            "inference_images_per_second": 100.0,
+            "feature_length": 512,
+        }
+        for seed, value in enumerate(maps)
+    }
+    folders = {seed: Path("runs") / name / f"seed{seed}" for seed in range(len(maps))}
+    return Summary(Method(name, name.upper(), "a.yml"), results, {}, folders, Path("s.yml"), 11_190_000, 2_340_000_000)
+
+
+def test_what_leads_by_more_than_a_deviation_is_bold():
+    rows = accuracy_rows([summary("a", 50.0, 52.0), summary("b", 40.0, 41.0)])
+    assert rows[0] == ["A", *["**51.0 ± 1.4**"] * 5]
+    assert rows[1] == ["B", *["40.5 ± 0.7"] * 5]
+    assert accuracy_rows([summary("a", 50.0, 52.0), summary("b", 40.0, 41.0)], reranked=True)[0][1] == "**61.0 ± 1.4**"
+
+
+@pytest.mark.parametrize("other", [(49.7, 50.3), (40.0, 61.9)])
+def test_what_leads_by_less_is_not(other):
+    rows = accuracy_rows([summary("a", 50.0, 52.0), summary("b", *other)])
+    assert not any("**" in cell for row in rows for cell in row)
+
+
+def test_one_seed_has_neither_deviation_nor_bold():
+    assert accuracy_rows([summary("a", 90.0), summary("b", 10.0)])[0] == ["A", *["90.0"] * 5]
+
+
+def test_the_costs_are_in_millions_and_billions():
+    assert cost_rows([summary("a", 50.0, 52.0)]) == [["A", "11.19", "2.34", "20 ± 1", "100 ± 0", "512"]]
+
+
+def test_a_table_is_markdown():
+    assert table(("a", "b"), [["1", "x|y"]]) == "| a | b |\n| --- | --- |\n| 1 | x\\|y |"
+    assert with_deviation(None) == ""
+
+
+def test_the_caption_tells_seeds_and_what_bold_means(plan_in):
+    both = [summary("a", 1.0, 2.0), summary("b", 1.0, 2.0)]
+    assert "2 seeds: mean ± sample standard deviation" in caption(plan_in, both)
+    assert "SynthReIDTiny, 64x32, 2 epochs in batches of 64" in caption(plan_in, both)
+    partial = caption(plan_in, [summary("a", 1.0, 2.0), summary("b", 1.0)])
+    assert "finished seeds of 2: A 2, B 1" in partial and "nothing is bold" in partial
+
+
+VERDICTS = {
+    "more than one standard deviation": [(50.0, 52.0), (40.0, 41.0)],
+    "shows no winner": [(50.0, 52.0), (49.0, 52.0)],
+    "can be noise": [(50.0,), (40.0,)],
+    "nothing to compare": [(50.0,)],
+}
+
+
+@pytest.mark.parametrize("words", VERDICTS)
+def test_the_verdict_claims_no_more_than_the_numbers_do(plan_in, words):
+    summaries = [summary(name, *maps) for name, maps in zip("ab", VERDICTS[words], strict=False)]
+    assert words in verdict(plan_in, summaries)
+
+
+def test_the_whole_text_names_commands_data_machine_and_what_is_missing(plan_in):
+    made_up_result(plan_in, plan_in.runs[0])
+    failed = plan_in.folder(plan_in.runs[1])
+    failed.mkdir(parents=True)
+    records.write_json(failed / records.FAILURE, {"error": "no memory", "log": "log.txt"})
+    text = markdown(plan_in, summarize(plan_in))
+    assert plan_in.command in text and plan_in.data.digest in text and "abc1234" in text
+    assert f"train_net.py --config-file {plan_in.folder(plan_in.runs[0]) / records.SETTINGS}" in text
+    assert "BoT, seed 0, failed: no memory" in text and "MDPR, seed 1: not finished yet" in text
+
+
+def test_runs_of_several_commits_and_days_show_all_of_them():
+    results = [
+        {"environment": {"gpu": None, "torch": "2", "commit": name, "date": f"2026-11-{day}T10:00"}}
+        for name, day in (("a", 20), ("b", 22), ("a", 21))
+    ]
+    assert machine_of(results) == "torch 2, commit a / b, date 2026-11-20 / to 2026-11-22"
+
+
+def test_outside_a_checkout_the_commit_is_unknown(tmp_path):
+    assert commit(tmp_path / "package") == "unknown"

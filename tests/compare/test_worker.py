@@ -1,0 +1,181 @@
+"""One run, as its process does it: trained, killed, resumed, measured."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import time
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from small_runs import small_config
+from support.comparisons import OVERRIDES, REQUEST
+
+from mdpr_fastreid.compare import evaluate, launch, records, worker
+from mdpr_fastreid.compare.curves import read_curves
+from mdpr_fastreid.compare.plan import make_plan
+from mdpr_fastreid.engine import Trainer
+
+SMALL = """
+MODEL:
+  BACKBONE: {NAME: build_osnet_backbone, DEPTH: x0_25}
+  HEADS: {WITH_BNNECK: True}
+TEST: {IMS_PER_BATCH: 128}
+"""
+
+
+@pytest.fixture(scope="module")
+def request_(tmp_path_factory):
+    """A method of seconds, from a config file of the user's, at 32x16."""
+    path = tmp_path_factory.mktemp("config") / "small.yml"
+    path.write_text(SMALL)
+    overrides = (*OVERRIDES, "MODEL.DEVICE", "cpu", "TEST.IMS_PER_BATCH", "64", "TEST.EVAL_PERIOD", "2")
+    return dataclasses.replace(
+        REQUEST, methods=(str(path),), backbone=None, size=(32, 16), epochs=2, seeds=(5,), overrides=overrides
+    )
+
+
+@pytest.fixture(scope="module")
+def whole_run(request_, tmp_path_factory):
+    """An uninterrupted run, in this process."""
+    plan = make_plan(dataclasses.replace(request_, output=tmp_path_factory.mktemp("whole")))
+    launch.prepare(plan)
+    folder = plan.folder(plan.runs[0])
+    with mock.patch.object(evaluate, "SECONDS_TO_MEASURE", 0.1):
+        assert worker.main(folder) == 0
+    return plan, folder
+
+
+def test_a_finished_run_leaves_its_result_and_one_checkpoint(whole_run):
+    plan, folder = whole_run
+    result = json.loads((folder / records.RESULT).read_text())
+    assert all(0 < value <= 100 for value in result["metrics"].values())
+    assert result["metrics"] != result["reranked"]
+    assert result["config_hash"] == records.config_digest(records.conditions(plan.runs[0].cfg, plan.data.digest))
+    assert result["feature_length"] == 128
+    assert result["training_images_per_second"] > 0 and result["inference_images_per_second"] > 0
+    assert result["cmc"][0] == result["metrics"]["Rank-1"]
+    assert [path.name for path in folder.glob("*.pth")] == ["model_final.pth"]
+
+
+def test_its_metrics_are_those_the_toolbox_reports(whole_run):
+    plan, folder = whole_run
+    cfg = plan.runs[0].cfg.clone()
+    cfg.MODEL.WEIGHTS = str(folder / "model_final.pth")
+    cfg.OUTPUT_DIR = str(folder)
+    model = worker._evaluated(cfg)
+    result = json.loads((folder / records.RESULT).read_text())
+    for reranked, name in ((False, "metrics"), (True, "reranked")):
+        cfg.TEST.RERANK.ENABLED = reranked
+        toolbox = Trainer.test(cfg, model)
+        assert result[name] == pytest.approx({key: float(toolbox[key]) for key in result[name]}, abs=1e-4)
+
+
+def test_its_curves_end_with_what_was_evaluated(whole_run):
+    _, folder = whole_run
+    curves = read_curves(folder)
+    assert [iteration for iteration, _ in curves["total_loss"]] == list(range(8))
+    assert curves["lr"][0][1] < curves["lr"][1][1]
+    ((iteration, value),) = curves["mAP"]
+    result = json.loads((folder / records.RESULT).read_text())
+    assert (iteration, value) == (7, pytest.approx(result["metrics"]["mAP"]))
+
+
+def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(request_, whole_run, tmp_path):
+    plan = make_plan(dataclasses.replace(request_, output=tmp_path))
+    left, _ = launch.prepare(plan)
+    (run,) = left
+    folder = plan.folder(run)
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(launch.worker_command(folder), stdout=output, stderr=output, start_new_session=True)
+        deadline = time.monotonic() + 120
+        while not (folder / "last_checkpoint").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert (folder / "last_checkpoint").exists(), (tmp_path / "output").read_text()[-2000:]
+    assert not (folder / records.RESULT).exists()
+    left, told = launch.prepare(plan)
+    assert (left, told) == ([run], [])
+    with mock.patch.object(evaluate, "SECONDS_TO_MEASURE", 0.1):
+        assert worker.main(folder) == 0
+    assert "Starting training from epoch" in (folder / "log.txt").read_text().rpartition("Loading checkpoint")[2]
+    expected = json.loads((whole_run[1] / records.RESULT).read_text())["metrics"]
+    assert json.loads((folder / records.RESULT).read_text())["metrics"] == pytest.approx(expected)
+
+
+def test_a_run_without_training_evaluates_the_weights_it_is_given(whole_run, tmp_path):
+    plan, folder = whole_run
+    cfg = plan.runs[0].cfg.clone()
+    cfg.MODEL.WEIGHTS = str(folder / "model_final.pth")
+    run = dataclasses.replace(plan.runs[0], cfg=cfg, source="another")
+    plan = dataclasses.replace(plan, runs=(run,), output=tmp_path)
+    launch.prepare(plan)
+    with mock.patch.object(evaluate, "SECONDS_TO_MEASURE", 0.1):
+        assert worker.main(plan.folder(run)) == 0
+    first, again = (json.loads((where / records.RESULT).read_text()) for where in (folder, plan.folder(run)))
+    assert again["metrics"] == pytest.approx(first["metrics"])
+    assert again["training_images_per_second"] is None
+
+
+def test_a_run_that_cannot_be_says_why(request_, tmp_path):
+    plan = make_plan(dataclasses.replace(request_, output=tmp_path))
+    plan.runs[0].cfg.MODEL.WEIGHTS = str(tmp_path / "none.pth")
+    launch.prepare(plan)
+    folder = plan.folder(plan.runs[0])
+    assert worker.main(folder) == 1
+    assert "none.pth: no such weight file" in json.loads((folder / records.FAILURE).read_text())["error"]
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    """Random features of 12 queries and 40 gallery images, of 6 identities before 3 cameras."""
+    generator = torch.Generator().manual_seed(0)
+    identities, cameras = (torch.randint(high, (52,), generator=generator).numpy() for high in (6, 3))
+    identities[0] = 99  # a query without a match
+    return evaluate.TestSet(torch.randn(52, 8, generator=generator), identities, cameras, 12)
+
+
+def test_rank_lists_are_what_a_loop_over_queries_finds(labelled):
+    cfg = small_config("unused")
+    plain, _ = evaluate.distances(cfg, labelled)
+    lists = evaluate.rank_lists(plain, labelled)
+    ids, cams = labelled.identities, labelled.cameras
+    rows = []
+    for query in range(12):
+        ranked = sorted(range(12, 52), key=lambda g: plain[query, g - 12])
+        counted = [g for g in ranked if not (ids[g] == ids[query] and cams[g] == cams[query])]
+        if any(ids[g] == ids[query] for g in counted):
+            rows.append((query, counted[: evaluate.LISTED]))
+    assert lists.query.tolist() == [query for query, _ in rows]
+    assert lists.gallery.tolist() == [counted for _, counted in rows]
+    for row, (query, counted) in enumerate(rows):
+        assert lists.correct[row].tolist() == [bool(ids[g] == ids[query]) for g in counted]
+        assert lists.distance[row] == pytest.approx([plain[query, g - 12] for g in counted])
+
+
+def test_attention_is_kept_of_the_queries_of_a_model_that_has_it():
+    class Attentive(torch.nn.Module):
+        soft = torch.nn.Identity()
+
+        def attention_maps(self, batch):
+            return batch["images"][:, :1], batch["images"][:, :1] / 2
+
+    batches = [{"images": torch.full((4, 3, 2, 2), value)} for value in (0.2, 1.0)]
+    maps = evaluate.query_attention(Attentive(), batches, 6)
+    assert maps.shape == (6, 2, 2, 2) and maps.dtype == np.uint8
+    assert maps[0, 0, 0, 0] == 51 and maps[5, 0, 0, 0] == 255 and maps[5, 1, 0, 0] == 128
+    assert evaluate.query_attention(torch.nn.Identity(), batches, 6) is None
+
+
+def test_speed_is_of_the_images_it_is_given():
+    class Slow(torch.nn.Module):
+        def forward(self, images):
+            time.sleep(0.01)
+            return images
+
+    speed = evaluate.images_per_second(Slow(), torch.zeros(5, 1), seconds=0.03)
+    assert 0 < speed <= 5 / 0.01
