@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import os
 import signal
 import subprocess
@@ -27,9 +28,9 @@ Command = Callable[[Path], list[str]]
 """The words that start a run in its folder."""
 
 
-def worker_command(folder: Path) -> list[str]:
+def worker_command(folder: Path, imports: Sequence[str] = ()) -> list[str]:
     """Run :mod:`mdpr_fastreid.compare.worker` with the interpreter of this process."""
-    return [sys.executable, "-m", "mdpr_fastreid.compare.worker", str(folder)]
+    return [sys.executable, "-m", "mdpr_fastreid.compare.worker", str(folder), *imports]
 
 
 @dataclass
@@ -75,7 +76,7 @@ def prepare(plan: Plan) -> tuple[list[Run], list[str]]:
     return left, told
 
 
-def launch(plan: Plan, left: Sequence[Run], jobs: int = 1, command: Command = worker_command) -> None:
+def launch(plan: Plan, left: Sequence[Run], jobs: int = 1, command: Command | None = None) -> None:
     """Do the runs that are left, up to ``jobs`` at a time, and show how far they are.
 
     A run that fails leaves ``failure.json`` in its folder; the others go on. On an interruption the running ones
@@ -85,8 +86,9 @@ def launch(plan: Plan, left: Sequence[Run], jobs: int = 1, command: Command = wo
         plan: what the runs belong to.
         left: the runs to do, as :func:`prepare` gives them.
         jobs: processes at a time, spread over the GPUs if there are several.
-        command: what starts a run.
+        command: what starts a run; :func:`worker_command` by default.
     """
+    command = command or functools.partial(worker_command, imports=plan.imports)
     waiting, running = list(left), []
     status = StatusLine(plan, list(left))
     try:

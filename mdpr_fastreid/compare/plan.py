@@ -56,6 +56,8 @@ class Plan:
     """What a reader should know about a method, by its name."""
     command: str
     ablation: bool = False
+    imports: tuple[str, ...] = ()
+    """Modules that every run imports first: they register what the configs name."""
 
     def folder(self, run: Run) -> Path:
         """Where a run lies."""
@@ -82,6 +84,8 @@ class Request:
     batch: int | None = None
     seeds: tuple[int, ...] = (0,)
     overrides: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    """Modules that register what the configs name, imported by whoever makes the request."""
     output: Path = Path("logs/compare")
     command: str = "mdpr compare"
 
@@ -128,6 +132,7 @@ def make_plan(request: Request) -> Plan:
         notes={name: lines for name, lines in told.items() if lines},
         command=request.command,
         ablation=bool(request.ablations),
+        imports=request.imports,
     )
     for run in plan.runs:
         run.cfg.OUTPUT_DIR = str(plan.folder(run))

@@ -1,10 +1,11 @@
-"""One run of a comparison in a process of its own: ``python -m mdpr_fastreid.compare.worker FOLDER``.
+"""One run of a comparison in a process of its own: ``python -m mdpr_fastreid.compare.worker FOLDER [MODULE ...]``.
 
-The folder holds ``settings.yml``, the whole config. A run that was killed goes on from its last checkpoint, as
+The modules are imported first, as they register what the config names. The folder holds ``settings.yml``, the whole config. A run that was killed goes on from its last checkpoint, as
 ``train_net.py --resume`` does; a run without training evaluates ``MODEL.WEIGHTS``.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -208,5 +209,7 @@ def _end_with(parent: int) -> None:
 if __name__ == "__main__":
     _end_with(os.getppid())
     with contextlib.suppress(KeyboardInterrupt):
+        for module in sys.argv[2:]:
+            importlib.import_module(module)
         sys.exit(main(Path(sys.argv[1])))
     sys.exit(130)

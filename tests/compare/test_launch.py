@@ -4,13 +4,16 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from unittest import mock
 
 import pytest
 from support.comparisons import made_up_result
 
+from mdpr_fastreid.cli import main
 from mdpr_fastreid.compare import launch, records
 from mdpr_fastreid.compare.summary import summarize
 from mdpr_fastreid.compare.table import markdown, problems
@@ -178,3 +181,23 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
         launch.sole_user(tmp_path / "file" / "comparison"),
     ):
         pass
+
+
+def test_a_run_imports_what_registers_its_parts_first(plan_in):
+    plan = dataclasses.replace(plan_in, imports=("my_project.heads",))
+    started = []
+
+    class NoProcess(subprocess.Popen):
+        def __init__(self, words, **options):
+            started.append(words)
+            super().__init__([sys.executable, "-c", ""], **options)
+
+    left, _ = launch.prepare(plan)
+    with mock.patch.object(subprocess, "Popen", NoProcess):
+        launch.launch(plan, left[:1])
+    assert started[0][1:] == ["-m", "mdpr_fastreid.compare.worker", str(plan.folder(left[0])), "my_project.heads"]
+
+
+def test_a_module_that_is_not_there_is_one_line(capsys):
+    assert main(["compare", "--import", "no_such_project", "--dry-run"]) == 2
+    assert "--import no_such_project: No module named" in capsys.readouterr().err
