@@ -53,6 +53,11 @@ def _defaults() -> CfgNode:
     C.TEST.AMP = ""
 
     C.MODEL = CfgNode()
+    # SHA-256 that the file of MODEL.WEIGHTS has to have, or its first 8 digits or more; "" takes any file
+    C.MODEL.WEIGHTS_SHA256 = ""
+    C.MODEL.BACKBONE = CfgNode()
+    # The same for the file of MODEL.BACKBONE.PRETRAIN_PATH, or the one that the toolbox downloads
+    C.MODEL.BACKBONE.PRETRAIN_SHA256 = ""
     C.MODEL.MDPR = CfgNode()
     # Channels E of every embedded map and of each head but the attention and fusion ones
     C.MODEL.MDPR.EMBEDDING_DIM = 512

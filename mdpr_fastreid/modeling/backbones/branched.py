@@ -51,10 +51,20 @@ class BranchedBackbone(nn.Module):
 
     def __init__(self, backbone: nn.Module, branches: tuple[str, ...]):
         super().__init__()
+        # The pieces are the backbone's own modules, so that an entry is known by its identity
+        whole_names = {id(entry): name for name, entry in backbone.state_dict(keep_vars=True).items()}
         self.trunk, stage3, stage4 = split_stages(backbone)
+        pieces = {"trunk": self.trunk}
         for branch in branches:
             self.add_module(branch, Stages(copy.deepcopy(stage3), copy.deepcopy(stage4)))
+            pieces |= {f"{branch}.stage3": stage3, f"{branch}.stage4": stage4}
         self._first = branches[0]
+        self.names_in_whole: dict[str, str] = {
+            f"{piece}.{name}": whole_names[id(entry)]
+            for piece, module in pieces.items()
+            for name, entry in module.state_dict(keep_vars=True).items()
+        }
+        """What each entry of the state dict is called in the backbone that was cut; weights of that one fit so."""
 
     def shapes(self, image_size: tuple[int, int]) -> StageShapes:
         """Channels and map size for images of ``(height, width)``, found without computing anything.

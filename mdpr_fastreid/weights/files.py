@@ -1,6 +1,10 @@
 """Weight files: read without running code, written whole or not at all."""
 
+import argparse
+import collections
+import hashlib
 import os
+import pathlib
 import pickle
 import re
 from collections.abc import Callable
@@ -16,6 +20,13 @@ from mdpr_fastreid.errors import UsageError
 
 # What PyTorch says of a pickle that names more than the types it allows, unlike of one that is damaged
 _SAYS_CODE = re.compile("unsupported (global|class)|trying to (call reduce|instantiate)", re.IGNORECASE)
+_SAYS_WHAT = re.compile(r"(?:GLOBAL|class|reduce for|instantiate) `?([\w.]+)")
+
+_HOLDERS = ("model", "state_dict", "model_state", "model_state_dict")
+"""What files call their weights, beside which they may hold anything."""
+
+_NETWORKS = ("teacher", "student", "online_network", "target_network", "encoder_q", "encoder_k", "encoder", "backbone")
+"""What self-supervised methods call the state dict of one of several networks; its names get this before them."""
 
 
 def read_weights(path: Path | str) -> tuple[dict[str, torch.Tensor], list[str]]:
@@ -38,8 +49,9 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     """Read a checkpoint, on the CPU, with its weights under ``model`` whatever the file calls them.
 
     Args:
-        path: a ``.safetensors`` file, or one of ``torch.save`` with a bare state dict or with one under ``model`` or
-            ``state_dict`` and anything beside it.
+        path: a ``.safetensors`` file, or one of ``torch.save`` with a bare state dict, with one under ``model`` or
+            ``state_dict`` and anything beside it, or with one for each of several networks (``teacher``, ``student``):
+            then their names begin with the network's.
 
     Raises:
         UsageError: the file is missing, truncated, needs code to be run, or holds no weights.
@@ -48,67 +60,111 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     content = _load_safetensors(path) if path.suffix == ".safetensors" else load_weight_file(path)
     if not isinstance(content, dict) or not content:
         raise UsageError(f"{path}: holds no state dict")
-    key = next((key for key in ("model", "state_dict") if isinstance(content.get(key), dict)), None)
-    state_dict = content.pop(key) if key else content
+    key = next((key for key in _HOLDERS if isinstance(content.get(key), dict)), None)
+    networks = [name for name in _NETWORKS if isinstance(content.get(name), dict)]
+    if key:
+        state_dict = content.pop(key)
+    elif networks:
+        key = networks[0]
+        state_dict = {f"{name}.{entry}": value for name in networks for entry, value in content.pop(name).items()}
+    else:
+        state_dict = content
     wrong = [str(name) for name, value in state_dict.items() if not isinstance(value, (torch.Tensor, np.ndarray))]
     if wrong or not state_dict:
         raise UsageError(f"{path}: holds no state dict; {', '.join(wrong[:5]) or 'it'} has no tensors")
     return {"model": state_dict, **(content if key else {})}
 
 
-def load_weight_file(path: str | os.PathLike, torch_load: Any = torch.load) -> Any:
+def load_weight_file(path: str | os.PathLike) -> Any:
     """The contents of a file written by ``torch.save``, on the CPU, without running any code in it.
 
     Args:
         path: the file.
-        torch_load: the function that reads it, for callers that have replaced ``torch.load``.
 
     Raises:
         UsageError: there is no such file, it is truncated or no weight file, or reading it would run code.
     """
     try:
         with torch.serialization.safe_globals(_harmless_types()):
-            return torch_load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such weight file") from None
     except pickle.UnpicklingError as error:
         if _SAYS_CODE.search(str(error)):
+            named = _SAYS_WHAT.search(str(error))
             raise UsageError(
-                f"{path}: holds more than weights (pickled code), which is refused; "
-                "save it anew as a state_dict of tensors"
+                f"{path}: holds more than weights (pickled code), which is refused{f', {named[1]}' if named else ''}: "
+                "reading it could run anything. If you trust its author, save the weights alone on a machine that you "
+                "can afford to lose: torch.save(torch.load(OLD, map_location='cpu', weights_only=False)['state_dict'], "
+                "NEW); see docs/weights.md"
             ) from error
         raise UsageError(f"{path}: is truncated or not a file of torch.save") from error
+    except IsADirectoryError:
+        raise UsageError(f"{path}: is a folder, not a weight file") from None
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        if "TorchScript" in str(error):
+            raise UsageError(f"{path}: is a TorchScript program; save its state_dict() instead") from error
         raise UsageError(f"{path}: is truncated or not a file of torch.save ({type(error).__name__})") from error
 
 
-def _harmless_types() -> list:
-    """What NumPy arrays and scalars are made of, under the module names of NumPy 1 and 2."""
-    dtypes = {
-        type(np.dtype(code))
-        for code in (
-            "f2",
-            "f4",
-            "f8",
-            "i1",
-            "i2",
-            "i4",
-            "i8",
-            "u1",
-            "u2",
-            "u4",
-            "u8",
-            "?",
+def sha256_of(path: Path | str) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    return digest.hexdigest()
+
+
+def check_sha256(path: Path | str, pinned: str, key: str) -> str:
+    """Make sure that a file is the one that was meant, before anything in it is read.
+
+    Args:
+        path: the file.
+        pinned: the SHA-256 it has to have, or its first 8 digits or more; "" takes any file.
+        key: the setting that ``pinned`` comes from, for the message.
+
+    Returns:
+        The file's SHA-256.
+
+    Raises:
+        UsageError: it is another file, or ``pinned`` is no SHA-256; both are in the message.
+    """
+    if pinned and not re.fullmatch("[0-9a-f]{8,64}", pinned.lower()):
+        raise UsageError(f"{key} {pinned!r} is no SHA-256: give its 64 hexadecimal digits, or at least the first 8")
+    actual = sha256_of(path)
+    if not actual.startswith(pinned.lower()):
+        raise UsageError(
+            f"{path}: is another file than {key} says: its SHA-256 is {actual}, pinned is {pinned.lower()}"
         )
-    }
-    rebuild = np.ndarray([]).__reduce__()[0]
-    scalar = np.float64(0).__reduce__()[0]
-    named = [
-        (function, f"{module}.multiarray.{function.__name__}")
-        for function in (rebuild, scalar)
-        for module in ("numpy.core", "numpy._core")
+    return actual
+
+
+def _harmless_types() -> list:
+    """What files of weights hold beside tensors, and what cannot do anything when it is read.
+
+    Settings (``argparse.Namespace``), paths, dictionaries with a default, and what NumPy arrays and scalars are made
+    of, under the module names of NumPy 1 and 2.
+    """
+    codes = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")
+    functions = (np.ndarray([]).__reduce__()[0], np.float64(0).__reduce__()[0])
+    return [
+        *(argparse.Namespace, collections.defaultdict, list, dict, set, int, float),
+        *(pathlib.PosixPath, pathlib.PurePosixPath),
+        *(np.ndarray, np.dtype, *{type(np.dtype(code)) for code in codes}),
+        *(
+            (function, f"{module}.multiarray.{function.__name__}")
+            for function in functions
+            for module in ("numpy.core", "numpy._core")
+        ),
     ]
-    return [np.ndarray, np.dtype, *dtypes, *named]
 
 
 def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -1,0 +1,26 @@
+"""Weight files: read without running code, recognised by their names, fitted to a model, written whole."""
+
+from mdpr_fastreid.weights.files import (
+    check_sha256,
+    load_weight_file,
+    read_checkpoint,
+    read_weights,
+    sha256_of,
+    write_weights,
+    write_whole,
+)
+from mdpr_fastreid.weights.loading import Fit, fit_to, load_backbone, start_from
+
+__all__ = [
+    "Fit",
+    "check_sha256",
+    "fit_to",
+    "load_backbone",
+    "load_weight_file",
+    "read_checkpoint",
+    "read_weights",
+    "sha256_of",
+    "start_from",
+    "write_weights",
+    "write_whole",
+]

@@ -1,0 +1,247 @@
+"""Takes from a weight file what a model can use, and says what was taken, what was left and what stays initialised."""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tabulate import tabulate
+from torch import nn
+
+from mdpr_fastreid.errors import SettingsError, UsageError
+from mdpr_fastreid.weights.files import check_sha256, read_checkpoint
+from mdpr_fastreid.weights.kinds import Recognised, architecture_of, known_kinds, recognise, summarised
+
+logger = logging.getLogger("fastreid.weights")
+
+# First pattern that a name begins with; a model's name otherwise counts under its first part
+_PARTS = (
+    (r"backbone\.trunk\.", "trunk: stem, stages 1 and 2"),
+    (r"backbone\.(?P<branch>hard|soft)\.stage(?P<stage>\d)\.", "{branch} branch: stage {stage}"),
+    (r"backbone\.(conv1|bn1)\.", "backbone: stem"),
+    (r"backbone\.layer(?P<stage>\d)\.", "backbone: stage {stage}"),
+    (r"backbone\.", "backbone"),
+    (r"(?P<branch>hard|soft)\.", "{branch} branch: embeddings"),
+    (r"heads\.fusion\.", "fusion"),
+    (r"heads\.predictors\.", "distillation"),
+    (r"heads\.", "heads"),
+)
+
+
+Resize = Callable[[str, torch.Tensor], torch.Tensor]
+
+
+class Fit(NamedTuple):
+    """How a state dict and a model fit together; names are the model's, but in ``left``."""
+
+    recognised: Recognised
+    taken: dict[str, torch.Tensor]
+    missing: list[str]
+    other_shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    """Shapes in the file and in the model."""
+    left: list[str]
+    """The file's names that the model has no use for."""
+
+
+def load_backbone(backbone: nn.Module, path: Path | str, sha256: str = "", resized: Resize | None = None) -> Fit:
+    """Start one of FastReID's backbones from a weight file of any known kind, and log what came of it.
+
+    Args:
+        backbone: changed in place.
+        path: the file, as :func:`~mdpr_fastreid.weights.read_checkpoint` takes it.
+        sha256: what ``MODEL.BACKBONE.PRETRAIN_SHA256`` pins.
+        resized: gets the name and the value of a weight that has another shape, and may return one that fits.
+
+    Raises:
+        UsageError: the file cannot be read or is another one, has another architecture, a backbone's weights in
+            another shape, or matches under half of the backbone.
+    """
+    digest = check_sha256(path, sha256, "MODEL.BACKBONE.PRETRAIN_SHA256")
+    fit = _fitted(backbone, read_checkpoint(path)["model"], path, "backbone.", resized)
+    _load(backbone, fit, path, digest, prefix="backbone.")
+    return fit
+
+
+def start_from(model: nn.Module, path: Path | str, sha256: str = "") -> dict[str, Any]:
+    """Start training a model from a weight file of any known kind, and log what came of it.
+
+    Args:
+        model: MDPR or any of FastReID's; changed in place.
+        path: the file, as :func:`~mdpr_fastreid.weights.read_checkpoint` takes it.
+        sha256: what ``MODEL.WEIGHTS_SHA256`` pins.
+
+    Returns:
+        What else the file holds (epoch, optimizer, ...).
+
+    Raises:
+        UsageError: as :func:`load_backbone`.
+    """
+    digest = check_sha256(path, sha256, "MODEL.WEIGHTS_SHA256")
+    checkpoint = read_checkpoint(path)
+    fit = _fitted(model, checkpoint.pop("model"), path)
+    _load(model, fit, path, digest)
+    return checkpoint
+
+
+def fit_to(model: nn.Module, state_dict: Mapping[str, Any], prefix: str = "", resized: Resize | None = None) -> Fit:
+    """Find for each of a model's entries the weights that are meant for it.
+
+    Args:
+        model: its names, with ``prefix`` before them, are those of a whole FastReID model.
+        state_dict: tensors or NumPy arrays by name.
+        prefix: ``"backbone."`` for a backbone alone.
+        resized: as in :func:`load_backbone`.
+
+    Raises:
+        UsageError: the file is of a known kind, but not whole.
+    """
+    state_dict = {name: torch.as_tensor(value) for name, value in state_dict.items()}
+    recognised = recognise(state_dict)
+    taken, missing, other_shapes, used = {}, [], {}, set()
+    aliases = _aliases(model, recognised, prefix)
+    for name, needed in model.state_dict().items():
+        full = prefix + name
+        original = recognised.names.get(full) or recognised.names.get(aliases.get(full, ""))
+        if original is None and not prefix and full in state_dict:
+            original = full
+        if original is None:
+            missing.append(full)
+            continue
+        value = state_dict[original]
+        if resized is not None and value.shape != needed.shape:
+            value = resized(name, value)
+        if value.shape == needed.shape:
+            taken[full] = value
+        else:
+            other_shapes[full] = tuple(value.shape), tuple(needed.shape)
+        used.add(original)
+    left = [name for name in state_dict if name not in used]
+    return Fit(recognised, taken, [name for name in missing if not _is_counter(name)], other_shapes, left)
+
+
+def _aliases(model: nn.Module, recognised: Recognised, prefix: str) -> dict[str, str]:
+    """Other names that a model's backbone entries have in the file: MDPR's pieces of a whole backbone, or back."""
+    backbone = model if prefix else getattr(model, "backbone", None)
+    pieces = getattr(backbone, "names_in_whole", None)
+    if pieces is not None:
+        return {} if recognised.is_mdpr else {f"backbone.{own}": f"backbone.{whole}" for own, whole in pieces.items()}
+    if not recognised.is_mdpr or backbone is None:
+        return {}
+    from mdpr_fastreid.modeling.backbones import BranchedBackbone
+
+    branch = "hard" if any(name.startswith("backbone.hard.") for name in recognised.names) else "soft"
+    try:
+        pieces = BranchedBackbone(backbone, (branch,)).names_in_whole
+    except SettingsError:
+        return {}
+    return {f"backbone.{whole}": f"backbone.{own}" for own, whole in pieces.items()}
+
+
+def _fitted(
+    model: nn.Module, state_dict: Mapping[str, Any], path: Path | str, prefix: str = "", resized: Resize | None = None
+) -> Fit:
+    try:
+        fit = fit_to(model, state_dict, prefix, resized)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    wanted = [prefix + name for name in model.state_dict() if not _is_counter(name)]
+    backbone = [name for name in wanted if name.startswith("backbone.")] or wanted
+    matched = sum(name in fit.taken for name in backbone)
+    wrong = [name for name in backbone if name in fit.other_shapes]
+    mine, theirs = _architecture(backbone), fit.recognised.architecture
+    says = f"{path}: {fit.recognised.kind}{f', {theirs}' if theirs else ''}"
+    names = (
+        f"the file has {_some(list(state_dict))}; the model wants {_some([n for n in backbone if n in fit.missing])}"
+    )
+    if 2 * matched < len(backbone):
+        raise UsageError(
+            f"{says} fits {matched} of the {len(backbone)} weights of the model's backbone ({mine}): {names}. "
+            f"Known kinds: {known_kinds()}"
+        )
+    if wrong:
+        given, needed = fit.other_shapes[wrong[0]]
+        raise UsageError(
+            f"{says} has another shape than the model's backbone ({mine}): {wrong[0]} is {list(given)} in the file and "
+            f"{list(needed)} in the model{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}; "
+            "set MODEL.BACKBONE as the file is"
+        )
+    return fit
+
+
+def _load(model: nn.Module, fit: Fit, path: Path | str, digest: str, prefix: str = "") -> None:
+    incompatible = model.load_state_dict(
+        {name.removeprefix(prefix): value for name, value in fit.taken.items()}, strict=False
+    )
+    assert not incompatible.unexpected_keys
+    wanted = [prefix + name for name in model.state_dict() if not _is_counter(name)]
+    incomplete = [name for name in fit.missing if name.startswith("backbone.")]
+    logger.info(report(fit, wanted, path, digest))
+    if incomplete:
+        logger.warning(
+            f"{path} ({fit.recognised.architecture or fit.recognised.kind}) lacks {len(incomplete)} weights of the "
+            f"backbone ({_architecture(wanted)}), which stay as initialised: {_some(incomplete)}"
+        )
+
+
+def report(fit: Fit, wanted: list[str], path: Path | str, digest: str) -> str:
+    """The table of what was taken, what was left and what stays as it was initialised.
+
+    Args:
+        fit: of the file to the model.
+        wanted: the model's names, counters of batches left out.
+        path: the file.
+        digest: its SHA-256.
+    """
+    total = Counter(part_of(name) for name in wanted)
+    taken = Counter(part_of(name) for name in fit.taken if not _is_counter(name))
+    missing = Counter(part_of(name) for name in fit.missing)
+    shapes = Counter(part_of(name) for name in fit.other_shapes)
+    rows = [(part, f"{taken[part]}/{count}", missing[part] or "", shapes[part] or "") for part, count in total.items()]
+    table = tabulate(
+        rows,
+        headers=["part", "taken", "stays initialised: not in the file", "of another shape"],
+        tablefmt="pipe",
+        disable_numparse=True,
+        colalign=("left", "right", "right", "right"),
+    )
+    recognised = fit.recognised
+    lines = [
+        f"Weights from {path}",
+        f"kind: {recognised.kind}{f'; {recognised.architecture}' if recognised.architecture else ''}",
+        f"SHA-256: {digest}",
+        table,
+        f"left in the file: {summarised(fit.left) or 'nothing'}",
+    ]
+    if fit.other_shapes:
+        first = list(fit.other_shapes.items())[:3]
+        told = "; ".join(f"{name} {list(given)}, here {list(needed)}" for name, (given, needed) in first)
+        more = len(fit.other_shapes) - len(first)
+        lines.append(f"of another shape, so not taken: {told}{f' and {more} more' if more else ''}")
+    return "\n".join(lines)
+
+
+def part_of(name: str) -> str:
+    """The part of a model that an entry belongs to, in words."""
+    for pattern, part in _PARTS:
+        if match := re.match(pattern, name):
+            return part.format(**match.groupdict())
+    return name.partition(".")[0]
+
+
+def _architecture(names: list[str]) -> str:
+    """What the model's backbone is, from its names; MDPR's pieces read as stages."""
+    own = [re.sub(r"^backbone\.(trunk\.)?", "", name) for name in names]
+    own = [re.sub(r"^(hard|soft)\.stage(\d)\.", r"layer\2.", name) for name in own]
+    return architecture_of(dict.fromkeys(own)) or "of a kind of its own"
+
+
+def _is_counter(name: str) -> bool:
+    """Batch norm's counters: nothing depends on them, and old files have none."""
+    return name.endswith("num_batches_tracked")
+
+
+def _some(names: list[str], shown: int = 3) -> str:
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "") or "nothing"
