@@ -1,10 +1,13 @@
 """``mdpr compare``: train and evaluate methods under the same conditions, and show them side by side."""
 
 import argparse
+import importlib
 import re
 import shlex
 import sys
 from pathlib import Path
+
+from mdpr_fastreid.errors import UsageError
 
 HELP = "train methods under the same conditions, and show them side by side"
 
@@ -42,6 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="config whose data, input, sampler, schedule and backbone all runs share (default: Base-MDPR.yml)",
     )
     parser.add_argument(
+        "--import",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        dest="imports",
+        help="Python module that registers what your configs name (may be repeated)",
+    )
+    parser.add_argument(
         "--output", type=Path, default=Path("logs/compare"), metavar="DIR", help="where everything goes"
     )
     parser.add_argument("--jobs", type=_positive, default=1, metavar="J", help="runs at a time (default: 1)")
@@ -60,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from mdpr_fastreid.compare import launch, plan, report
     from mdpr_fastreid.compare.ablations import GROUPS
 
+    _import(args.imports)
     if args.ablation and args.methods is None:
         args.methods = ("mdpr",)
     groups = tuple(GROUPS) if args.ablation == ("all",) else args.ablation or ()
@@ -74,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         batch=args.batch,
         seeds=args.seeds,
         overrides=tuple(args.overrides),
+        imports=tuple(args.imports),
         output=args.output,
         command=_command(),
     )
@@ -93,6 +106,16 @@ def run(args: argparse.Namespace) -> int:
             print(f"interrupted; the same command goes on from the last checkpoints: {made.command}", file=sys.stderr)
             return 130
         return _reported(report.write_all(made))
+
+
+def _import(modules: list[str]) -> None:
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # where the runs, started with `python -m`, look too
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise UsageError(f"--import {name}: {error}; it is looked for in {Path.cwd()} and PYTHONPATH") from error
 
 
 def _reported(outcome) -> int:
