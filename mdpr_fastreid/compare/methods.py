@@ -98,13 +98,14 @@ def method_config(
         shared: the conditions; its backbone is that of the methods that have a name.
         identities: of the training set.
         backbone: one of ``BACKBONES``, for every method.
-        overrides: those of the command line; of them ``MODEL.`` ones hold for every method.
+        overrides: those of the command line; those of ``MODEL`` and ``KD`` hold for every method.
 
     Raises:
         CannotCarryError: the model cannot be built on this backbone.
         UsageError: the config cannot be read.
     """
-    model = read_config(method.config).MODEL
+    own = read_config(method.config)
+    model = own.MODEL
     model.WEIGHTS = ""
     model.HEADS.NUM_CLASSES = identities
     for key in _SHARED_MODEL_KEYS:
@@ -116,7 +117,7 @@ def method_config(
         _set_backbone(model.BACKBONE, backbone)
 
     cfg = shared.clone()
-    cfg.MODEL = model
+    cfg.MODEL, cfg.KD = model, own.KD  # what is distilled from is a part of the losses
     _merge_model(cfg, overrides)
     given = [*(key for key in overrides[::2]), *method.overrides[::2]]
     if "MODEL.BACKBONE.FEAT_DIM" not in given:
@@ -162,10 +163,15 @@ def input_size(cfg: CfgNode) -> tuple[int, int]:
 
 def _merge_model(cfg: CfgNode, overrides: Sequence[str]) -> None:
     pairs = zip(overrides[::2], overrides[1::2], strict=True)
-    cfg.merge_from_list([word for key, value in pairs if key.startswith("MODEL.") for word in (key, value)])
+    own = [word for key, value in pairs if key.startswith(("MODEL.", "KD.")) for word in (key, value)]
+    cfg.merge_from_list(own)
 
 
 def _set_backbone(node: CfgNode, name: str) -> None:
+    if name not in BACKBONES:
+        raise UsageError(
+            f"--backbone {name}: there are {', '.join(BACKBONES)}; any other is set by MODEL.BACKBONE.NAME and DEPTH"
+        )
     builder, depth = _BACKBONES[name.removesuffix("-ibn")]
     node.NAME, node.DEPTH = builder, depth
     node.WITH_IBN = name.endswith("-ibn")

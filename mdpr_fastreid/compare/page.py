@@ -102,7 +102,7 @@ def _results(plan: Plan, summaries: Sequence[Summary]) -> str:
 
 def _pictures(plots: Mapping[str, Path]) -> str:
     figures = {
-        name: f'<figure><img src="{data_uri(path.read_bytes(), "image/svg+xml")}" alt="{escape(_PLOTS[name])}">'
+        name: f'<figure class="{name}"><img src="{data_uri(path.read_bytes(), "image/svg+xml")}" alt="{escape(_PLOTS[name])}">'
         f"<figcaption>{escape(_PLOTS[name])}</figcaption></figure>"
         for name, path in plots.items()
     }

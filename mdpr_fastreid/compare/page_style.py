@@ -28,6 +28,8 @@ table.words td:first-child { white-space: nowrap; color: var(--soft); }
 figure { margin: 20px 0; }
 figure img { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
   border-radius: 6px; padding: 8px; }
+.speed, .training { overflow-x: auto; }
+.speed img, .training img { min-width: 640px; }
 .half { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); gap: 0 24px; }
 code { font: .86em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
   overflow-wrap: anywhere; background: var(--panel); padding: 1px 4px; border-radius: 3px; }

@@ -109,8 +109,8 @@ def problems(plan: Plan, summaries: Sequence[Summary]) -> list[str]:
 
 
 def command_of(summary: Summary) -> str:
-    """What trains the method's first run by hand."""
-    return f"python train_net.py --config-file {summary.settings}"
+    """What repeats the method's first run by hand, in a folder of its own."""
+    return f"python train_net.py --config-file {summary.settings} OUTPUT_DIR logs/{summary.method.name}-again"
 
 
 def markdown(plan: Plan, summaries: Sequence[Summary]) -> str:

@@ -1,7 +1,7 @@
 """One run of a comparison in a process of its own: ``python -m mdpr_fastreid.compare.worker FOLDER [MODULE ...]``.
 
 The modules are imported first, as they register what the config names. The folder holds ``settings.yml``, the whole
-config. A run that was killed goes on from its last checkpoint, as ``train_net.py --resume`` does; a run without training
+config. A killed run goes on from its last checkpoint, as ``train_net.py --resume`` does; a run without training
 evaluates ``MODEL.WEIGHTS``.
 """
 

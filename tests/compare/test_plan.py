@@ -139,6 +139,7 @@ def test_a_schedule_that_is_set_by_hand_stays(shared):
 MISTAKES = {
     "an unknown method": ({"methods": ("mdrp",)}, "--methods mdrp: did you mean mdpr?"),
     "a method twice": ({"methods": ("bot", "bot")}, "names bot twice"),
+    "an unknown backbone": ({"backbone": "r19"}, "--backbone r19: there are r18, r34"),
     "an unknown data set": ({"data": "SynthReIDTini"}, "SynthReIDTiny"),
     "an unknown ablation": (
         {"methods": ("mdpr",), "ablations": ("mops",)},
