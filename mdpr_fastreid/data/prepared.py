@@ -1,0 +1,113 @@
+"""Whether a data set or pretrained weights are on this machine, and whole."""
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from fastreid.data.datasets import DATASET_REGISTRY
+
+from mdpr_fastreid.data.datasets.base import Count, count_of
+from mdpr_fastreid.data.sources import DataSource, WeightSource
+from mdpr_fastreid.data.synth.presets import PRESETS
+from mdpr_fastreid.data.synth.writer import RenderError, read_manifest, set_folder
+from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.weights import read_weights, sha256_of
+
+
+class State(NamedTuple):
+    """What was found.
+
+    Args:
+        place: where the thing belongs, or lies.
+        word: ``complete``, ``missing``, ``incomplete``, ``damaged`` or, where nothing tells, ``there``.
+        details: lines with numbers.
+    """
+
+    place: Path
+    word: str
+    details: list[str]
+
+
+def data_state(source: DataSource, root: Path) -> State:
+    """Look for a data set under the data root and count its images against the published numbers.
+
+    Every image that a list names has to be there; ``mdpr data`` decodes them, too.
+    """
+    if source.preset:
+        return _rendered_state(source, root)
+    dataset = DATASET_REGISTRY.get(source.name)
+    folders = (source.folder,) if source.folder else dataset.folders
+    found = [name for name in folders if (root / name).is_dir()]
+    place = root / (found or folders)[0]
+    if not found:
+        others = f"or, in the same place, {', '.join(folders[1:])}" if len(folders) > 1 else ""
+        return State(place, "missing", [others] if others else [])
+    logging.disable(logging.WARNING)  # the counts that a set warns of are told here in full
+    try:
+        items = dataset(root=str(root))
+    except (UsageError, RuntimeError) as error:
+        return State(place, "incomplete", [str(error).splitlines()[0]])
+    finally:
+        logging.disable(logging.NOTSET)
+    published = source.published or dataset.published
+    details, whole = [], True
+    for split in ("train", "query", "gallery"):
+        paths = [item[0] for item in getattr(items, split)]
+        gone = [path for path in paths if not os.path.exists(path)]
+        counted, expected = count_of(getattr(items, split)), published.get(split, Count(0, 0))
+        if gone:
+            details.append(f"{split}: {len(gone):,} images are not there, the first one {gone[0]}")
+        if counted != expected:
+            details.append(f"{split}: {counted} here, {expected} as published")
+        elif expected.images:
+            details.append(f"{split}: {counted}, as published")
+        whole &= not gone and counted == expected
+    return State(place, "complete" if whole else "incomplete", details)
+
+
+def _rendered_state(source: DataSource, root: Path) -> State:
+    folder = set_folder(root, PRESETS[source.preset].name)
+    if not folder.is_dir():
+        return State(folder, "missing", [])
+    try:
+        splits = read_manifest(folder)["splits"]
+    except RenderError as error:
+        return State(folder, "damaged", [str(error)])
+    details, whole = [], True
+    for split, entry in splits.items():
+        images = sum(1 for _ in (folder / split).rglob("*.jpg"))
+        whole &= images == entry["images"]
+        details.append(f"{split}: {images:,} images of {entry['images']:,}")
+    return State(folder, "complete" if whole else "incomplete", details)
+
+
+def weights_folder() -> Path:
+    """Where FastReID looks for, and puts, pretrained ResNets: ``checkpoints`` under ``TORCH_HOME``."""
+    cache = os.getenv("XDG_CACHE_HOME", "~/.cache")
+    return Path(os.path.expanduser(os.getenv("TORCH_HOME", os.path.join(cache, "torch")))) / "checkpoints"
+
+
+def sha256_prefix(name: str) -> str:
+    """The beginning of the SHA-256 that a file's name carries, as PyTorch's do; "" if it carries none."""
+    found = re.search(r"-([0-9a-f]{8,})\.", name)
+    return found[1] if found else ""
+
+
+def weights_state(source: WeightSource) -> State:
+    """Look for a file of weights and compare it with the hash in its name; without one, see whether it can be read."""
+    path = weights_folder() / source.file
+    if not path.is_file():
+        return State(path, "missing", [])
+    digest, prefix = sha256_of(path), sha256_prefix(source.file)
+    details = [f"{path.stat().st_size:,} bytes", f"SHA-256 {digest}"]
+    if prefix:
+        same = digest.startswith(prefix)
+        details.append(f"its name says {prefix}...: {'the same' if same else 'another file, or a part of it'}")
+        return State(path, "complete" if same else "damaged", details)
+    try:
+        tensors, _ = read_weights(path)
+    except UsageError as error:
+        return State(path, "damaged", [*details, str(error)])
+    return State(path, "there", [*details, f"{len(tensors)} tensors; no hash is published to compare with"])
