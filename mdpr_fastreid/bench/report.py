@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from mdpr_fastreid.compat.mixed_precision import cpu_has_bfloat16
+
 _PACKAGES = ("torch", "numpy", "faiss-cpu", "fastreid")
 
 
@@ -24,6 +26,8 @@ def describe_machine() -> dict[str, str | int | None]:
             continue
     return {
         "processor": _processor(),
+        "instructions": f"{torch.backends.cpu.get_cpu_capability()}, bfloat16 "
+        + ("native" if cpu_has_bfloat16() else "emulated"),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -31,7 +35,9 @@ def describe_machine() -> dict[str, str | int | None]:
     }
 
 
-def add_run(name: str, rows: Sequence[Mapping], columns: Mapping[str, Callable], folder: Path) -> str:
+def add_run(
+    name: str, rows: Sequence[Mapping], columns: Mapping[str, Callable], folder: Path, about: Mapping | None = None
+) -> str:
     """Add a run to ``<name>.json`` and ``<name>.md`` in ``folder``, beside those that are there, and return its table.
 
     Args:
@@ -39,6 +45,7 @@ def add_run(name: str, rows: Sequence[Mapping], columns: Mapping[str, Callable],
         rows: measurements of this run, one mapping each.
         columns: heading of each column of the table, and what makes its cell of a row.
         folder: made if missing.
+        about: what the rows have in common, by name; it is told before the machine.
 
     Raises:
         ValueError: the file that is there is none of ours.
@@ -54,6 +61,7 @@ def add_run(name: str, rows: Sequence[Mapping], columns: Mapping[str, Callable],
         {
             "date": datetime.date.today().isoformat(),
             "command": command,
+            "about": dict(about or {}),
             "machine": describe_machine(),
             "rows": list(rows),
         }
@@ -70,7 +78,9 @@ def _table(run: Mapping, columns: Mapping[str, Callable]) -> str:
         "| " + " | ".join("---" for _ in columns) + " |",
         *("| " + " | ".join(str(cell(row)) for cell in columns.values()) + " |" for row in run["rows"]),
         "",
-        f"`{run['command']}`, {run['date']}, on "
+        f"`{run['command']}`, {run['date']}, "
+        + "".join(f"{key} {value}, " for key, value in run.get("about", {}).items() if value)
+        + "on "
         + ", ".join(f"{key} {value}" for key, value in run["machine"].items() if value)
         + ".",
     ]

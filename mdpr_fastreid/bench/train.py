@@ -1,0 +1,201 @@
+"""A training step against the published one and against FastReID's SBS and MGN."""
+
+import argparse
+import itertools
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from fastreid.config import get_cfg
+from fastreid.engine.train_loop import AMPTrainer
+from fastreid.modeling import build_model
+from fastreid.utils.events import EventStorage
+from torch import nn
+
+from mdpr_fastreid.bench import report
+from mdpr_fastreid.bench.components import measure_components
+from mdpr_fastreid.bench.cost import parameters, training_multiply_adds
+from mdpr_fastreid.bench.infer import COMPONENT_COLUMNS, component_multiply_adds
+from mdpr_fastreid.bench.networks import (
+    add_network_arguments,
+    check_network_arguments,
+    exists,
+    network_config,
+    synthetic_batch,
+)
+from mdpr_fastreid.bench.reference import PublishedOrder, PublishedTrainer
+from mdpr_fastreid.bench.rounds import REFERENCE, interleaved, peak_memory, speed, spread_cell, wait
+from mdpr_fastreid.engine.trainer import Trainer
+
+HELP = "a training step against the published one, and FastReID's SBS and MGN"
+
+
+class Setting(NamedTuple):
+    """What a training step is measured with."""
+
+    what: str
+    method: str = "mdpr"
+    overrides: tuple = ()
+    """``KEY, VALUE, ...`` for the config."""
+
+
+SETTINGS = {
+    REFERENCE: Setting("MDPR in the published order of computation, every loss read by the host at every step"),
+    "ours": Setting("MDPR as it is trained by default"),
+    "compiled": Setting("MDPR, compiled", overrides=("MODEL.COMPILE", True)),
+    "checkpointed": Setting(
+        "MDPR, stages 3 and 4 computed again in the backward pass", overrides=("MODEL.MDPR.CHECKPOINT_STAGES", True)
+    ),
+    "sbs": Setting("FastReID's SBS, as the toolbox trains it", "sbs"),
+    "mgn": Setting("FastReID's MGN, as the toolbox trains it", "mgn"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Network, images, rounds, device and where the results go."""
+    add_network_arguments(parser, SETTINGS, batch=8)
+    parser.add_argument(
+        "--output", type=Path, default=Path("logs/bench"), help="folder of train.json and train.md, which grow"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Time all settings in interleaved rounds, print the table and write it."""
+    check_network_arguments(args)
+    names = [name for name in SETTINGS if name in (REFERENCE, *args.methods) and _is_there(name, args)]
+    about = {
+        "network": f"ResNet-{args.backbone[1:]}, {args.size[0]}x{args.size[1]}, batch {args.batch}",
+        "precision": "float16 by AMP" if args.device != "cpu" else "bfloat16 by AMP where native, else float32",
+        "threads": torch.get_num_threads() if args.device == "cpu" else None,
+    }
+    if args.components:
+        rows = _component_rows([name for name in names if SETTINGS[name].method == "mdpr"], args)
+        print(report.add_run("train_components", rows, COMPONENT_COLUMNS, args.output, about))
+        return 0
+    print(report.add_run("train", _rows(names, args), _COLUMNS, args.output, about))
+    return 0
+
+
+def trainer(args: argparse.Namespace, setting: str) -> AMPTrainer:
+    """The toolbox's trainer of a setting, whose loader gives one batch of noise for ever.
+
+    Raises:
+        UsageError: a setting's key has a value it cannot have.
+    """
+    torch.manual_seed(args.seed)
+    cfg = network_config(SETTINGS[setting].method, args, *SETTINGS[setting].overrides)
+    model = build_model(cfg)
+    if setting == REFERENCE:
+        model = PublishedOrder(model)
+    model.train()
+    optimizer, wrapper = Trainer.build_optimizer(cfg, model)
+    trainer_class = PublishedTrainer if setting == REFERENCE else AMPTrainer
+    return trainer_class(model, itertools.repeat(synthetic_batch(args)), optimizer, wrapper)
+
+
+def prepare(args: argparse.Namespace, setting: str) -> Callable[[], None]:
+    """What makes one whole training step at each call: zero_grad, forward, losses, backward, optimizer."""
+    return _step(trainer(args, setting))
+
+
+def _step(one: AMPTrainer) -> Callable[[], None]:
+    def step() -> None:
+        with EventStorage(0) as one.storage:
+            one.run_step()
+
+    return step
+
+
+def _is_there(name: str, args: argparse.Namespace) -> bool:
+    keys, cfg = SETTINGS[name].overrides[::2], get_cfg()
+    for key in keys:
+        section = cfg
+        for part in key.split("."):
+            if part not in section:
+                return False
+            section = section[part]
+    return exists(name, args)
+
+
+def _rows(names: list[str], args: argparse.Namespace) -> list[dict]:
+    memory = {name: peak_memory(prepare, name, args) for name in names}
+    trainers = {name: trainer(args, name) for name in names}
+    seconds = interleaved({name: _step(one) for name, one in trainers.items()}, args.repeats, args.device)
+    rows = []
+    for name, one in trainers.items():
+        row = {"setting": name, "what": SETTINGS[name].what, "seconds": seconds[name]}
+        row |= speed(seconds[name], seconds[REFERENCE], args.batch)
+        row |= {"peak_gib": memory[name], "parameters": parameters(one.model)}
+        with EventStorage(0):
+            row["multiply_adds"] = training_multiply_adds(one.model, synthetic_batch(args))
+        rows.append(row)
+    for row in rows:
+        if row["peak_gib"] is not None:
+            row["memory_ratio"] = row["peak_gib"] / memory[REFERENCE]
+    return rows
+
+
+def _component_rows(names: list[str], args: argparse.Namespace) -> list[dict]:
+    trainers = {name: trainer(args, name) for name in names}
+    times: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for round_number in range(args.repeats + 1):
+        for name, one in trainers.items():
+            for component, seconds in _component_seconds(one, args.device).items():
+                if round_number:
+                    times[name, component].append(seconds)
+    rows = []
+    for name, one in trainers.items():
+        medians = {component: statistics.median(values) for (of, component), values in times.items() if of == name}
+        with EventStorage(0):
+            costs = component_multiply_adds(one.model, lambda one=one: one.model(synthetic_batch(args)))
+        for component, seconds in medians.items():
+            row = {"setting": name, "component": component, "milliseconds": seconds / args.batch * 1e3}
+            row["share"] = seconds / sum(medians.values())
+            if component in costs:
+                row["multiply_adds"] = costs[component] // args.batch
+            rows.append(row)
+    return rows
+
+
+def _component_seconds(one: AMPTrainer, device: str) -> dict[str, float]:
+    """Seconds of a step: the forward pass by component, the backward pass and the optimizer as a whole each."""
+
+    def now() -> float:
+        wait(device)
+        return time.perf_counter()
+
+    marks: dict[str, float] = {}
+    model: nn.Module = one.model
+
+    def mark(name: str) -> None:
+        marks[name] = now()
+
+    handle = model.register_forward_hook(lambda *_: mark("forward"))
+    before = one.optimizer.register_step_pre_hook(lambda *_: mark("optimizer"))
+    try:
+        start = now()
+        seconds = measure_components(model, _step(one), now)
+        end = now()
+    finally:
+        handle.remove()
+        before.remove()
+    forward = marks["forward"] - start
+    backward, optimizer = marks["optimizer"] - marks["forward"], end - marks["optimizer"]
+    between = next(reversed(seconds))
+    seconds[between] = forward - sum(value for name, value in seconds.items() if name != between)
+    return seconds | {"backward": backward, "optimizer": optimizer}
+
+
+_COLUMNS = {
+    "setting": lambda row: row["setting"],
+    "images a second": lambda row: f"{row['images_per_second']['median']:.3f}",
+    "times reference, median (min - max)": lambda row: spread_cell(row["ratio"]),
+    "peak memory, GiB": lambda row: "" if row["peak_gib"] is None else f"{row['peak_gib']:.2f}",
+    "of reference's": lambda row: f"{row['memory_ratio']:.2f}" if "memory_ratio" in row else "",
+    "G multiply-adds an image": lambda row: f"{row['multiply_adds'] / 1e9:.2f}",
+    "M parameters": lambda row: f"{row['parameters'] / 1e6:.1f}",
+}

@@ -1,0 +1,97 @@
+"""`mdpr bench infer` measures what it says, and writes it."""
+
+import json
+
+import pytest
+import torch
+
+from mdpr_fastreid.bench import infer
+from mdpr_fastreid.bench.components import BETWEEN, component_of, measure_components
+from mdpr_fastreid.bench.cost import counted
+from mdpr_fastreid.bench.reference import PublishedOrder
+from mdpr_fastreid.cli import main
+from tests.support.settings import small_model
+
+_SMALL = ["--backbone", "r18", "--size", "64x32", "--batch", "4", "--repeats", "2"]
+_NARROW = ["--opts", "MODEL.MDPR.EMBEDDING_DIM", "16"]
+
+
+def test_the_command_writes_every_setting(tmp_path, capsys):
+    assert (
+        main(["bench", "infer", *_SMALL, "--methods", "folded-float32", "sbs", "mgn", "--output", str(tmp_path)]) == 0
+    )
+    (run,) = json.loads((tmp_path / "infer.json").read_text())["runs"]
+    rows = {row["setting"]: row for row in run["rows"]}
+    assert rows.keys() == {"reference", "folded-float32", "sbs"}, "ResNet-18 has no bottlenecks for MGN"
+    assert rows["reference"]["ratio"] == {"min": 1, "median": 1, "max": 1}
+    folded = rows["folded-float32"]
+    assert folded["smallest_cosine"] > 0.9999
+    assert folded["multiply_adds"] < rows["reference"]["multiply_adds"]
+    assert len(folded["seconds"]) == 2
+    assert folded["images_per_second"]["max"] == pytest.approx(4 / min(folded["seconds"]))
+    table = capsys.readouterr().out
+    assert table.strip() in (tmp_path / "infer.md").read_text()
+    assert "64x32, batch 4" in table
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch", "0"], "--batch"),
+        (["--device", "cuda:77"], "--device cuda:77"),
+        (["--device", "tpu?"], "--device"),
+    ],
+)
+def test_what_cannot_be_run_is_one_line(words, message, capsys):
+    assert main(["bench", "infer", *words]) != 0
+    assert message in capsys.readouterr().err
+
+
+def test_settled_batch_norms_are_those_of_the_images():
+    model = small_model()
+    images = torch.rand(6, 3, 96, 48) * 255
+    infer.settle_batch_norms(model, images)
+    norm = model.backbone.trunk.bn1
+    seen = []
+    with torch.no_grad():
+        norm.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
+        model(images)
+    assert not norm.training
+    assert norm.momentum == 0.1
+    torch.testing.assert_close(seen[0].mean((0, 2, 3)), norm.bias.detach(), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "component"),
+    [
+        ("backbone.trunk.layer1.0.conv1", "trunk"),
+        ("network.backbone.soft.stage3", "soft branch, stage 3"),
+        ("model.heads.fusion.hard.0", "fusion"),
+        ("hard.global_embedding", "embeddings"),
+        ("backbone.hard", None),
+        ("heads.identity_losses.cls", "losses"),
+    ],
+)
+def test_a_module_is_of_its_component(name, component):
+    assert component_of(name) == component
+
+
+def test_components_add_up_to_the_whole():
+    model = PublishedOrder(small_model()).eval()
+    images = torch.rand(2, 3, 96, 48)
+    with torch.no_grad():
+        whole = counted(lambda: model(images))
+        costs = infer.component_multiply_adds(model, lambda: model(images))
+    assert sum(costs.values()) == whole
+    assert costs[BETWEEN] == 0
+    positions, dim = 6 * 3, 16
+    fusion = positions * 10 * dim**2 * (1 + 4 + 4 + 16)
+    assert costs["fusion"] == 2 * fusion
+
+
+def test_a_module_within_its_component_is_counted_once():
+    model = small_model().eval()
+    calls = iter(range(10_000))
+    with torch.no_grad():
+        spent = measure_components(model, lambda: model(torch.rand(1, 3, 96, 48)), lambda: next(calls))
+    assert spent["trunk"] == 1
