@@ -10,7 +10,7 @@ import numpy as np
 from mdpr_fastreid.compare import table
 from mdpr_fastreid.compare.page_style import STYLE
 from mdpr_fastreid.compare.pictures import Album, data_uri, encode, overlay, read_image
-from mdpr_fastreid.compare.plan import Plan, describe_shared
+from mdpr_fastreid.compare.plan import Plan, describe_method, describe_shared
 from mdpr_fastreid.compare.provenance import machine_of
 from mdpr_fastreid.compare.rank_lists import MOST_METHODS, Ranking, choose_queries, load_rankings
 from mdpr_fastreid.compare.summary import Summary
@@ -101,11 +101,12 @@ def _results(plan: Plan, summaries: Sequence[Summary]) -> str:
 
 
 def _pictures(plots: Mapping[str, Path]) -> str:
-    figures = {
-        name: f'<figure class="{name}"><img src="{data_uri(path.read_bytes(), "image/svg+xml")}" alt="{escape(_PLOTS[name])}">'
-        f"<figcaption>{escape(_PLOTS[name])}</figcaption></figure>"
-        for name, path in plots.items()
-    }
+    figures = {}
+    for name, path in plots.items():
+        image, told = data_uri(path.read_bytes(), "image/svg+xml"), escape(_PLOTS[name])
+        figures[name] = (
+            f'<figure class="{name}"><img src="{image}" alt="{told}"><figcaption>{told}</figcaption></figure>'
+        )
     if not figures:
         return ""
     return f'<div class="half">{figures["accuracy"]}{figures["cmc"]}</div>{figures["speed"]}{figures["training"]}'
@@ -212,9 +213,7 @@ def _inline(pixels: np.ndarray, label: str) -> str:
 
 def _conditions(plan: Plan) -> str:
     rows = [[name, value] for name, value in describe_shared(plan).items()]
-    methods = [
-        [method.title, f"model and losses of {method.config} {' '.join(method.overrides)}"] for method in plan.methods
-    ]
+    methods = [[one.title, describe_method(one)] for one in plan.methods]
     return (
         "<p>Shared by all runs; methods differ in their model and losses only.</p>"
         + _table((), rows, "words")

@@ -150,15 +150,21 @@ def describe(plan: Plan) -> str:
     lines += ["", "methods"]
     width = max(len(method.name) for method in plan.methods)
     for method in plan.methods:
-        options = f" with {_pairs(method.overrides)}" if method.overrides else ""
-        what = "model and losses" if method.trained else "weights of the full model, read"
-        lines.append(f"  {method.name:<{width}}  {method.title}: {what} of {method.config}{options}")
+        lines.append(f"  {method.name:<{width}}  {method.title}: {describe_method(method)}")
         lines += [f"  {'':<{width}}  ({note})" for note in plan.notes.get(method.name, ())]
     lines += [f"  left out: {title}: {why}" for title, why in plan.left_out.items()]
     trained = sum(run.trained for run in plan.runs)
     evaluated = f", {len(plan.runs) - trained} evaluations of trained weights" * (len(plan.runs) > trained)
     lines += ["", f"{trained} runs{evaluated}, under {plan.output / 'runs'}"]
     return "\n".join(lines)
+
+
+def describe_method(method: Method) -> str:
+    """What a method is made of."""
+    what = f"model and losses of {method.config}" if method.trained else f"the trained {ablations.FULL.title}"
+    return (
+        f"{what}, {'' if method.trained else 'evaluated '}with {_pairs(method.overrides)}" if method.overrides else what
+    )
 
 
 def describe_shared(plan: Plan) -> dict[str, str]:

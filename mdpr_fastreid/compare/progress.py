@@ -68,18 +68,20 @@ class StatusLine:
     def _seconds_left(self, running: Sequence[tuple[Run, float]], now: float) -> float | None:
         """Of runs whose method ran before, its mean time; of others, the mean of what is known."""
         known = {name: sum(values) / len(values) for name, values in self._seconds.items()}
-        parts = []
+        told = {run: records.read_json(self._plan.folder(run) / records.PROGRESS) or {} for run, _ in running}
         for run, since in running:
-            told = records.read_json(self._plan.folder(run) / records.PROGRESS) or {}
-            if "seconds_left" in told:
-                parts.append(told["seconds_left"])
-                known.setdefault(run.method.name, now - since + told["seconds_left"])
+            if "seconds_left" in told[run]:
+                known.setdefault(run.method.name, now - since + told[run]["seconds_left"])
         if not known:
             return None
         usual = sum(known.values()) / len(known)
-        at_work = [run for run, _ in running]
-        waiting = sum(known.get(run.method.name, usual) for run in self._left if run not in at_work and run.trained)
-        return max([*parts, 0.0]) + waiting / max(1, len(running))
+
+        def whole(run: Run) -> float:
+            return known.get(run.method.name, usual)
+
+        at_work = [told[run].get("seconds_left", max(0.0, whole(run) - (now - since))) for run, since in running]
+        waiting = sum(whole(run) for run in self._left if run not in told)
+        return max(at_work) + waiting / len(running)
 
     def _write(self, line: str, stays: bool = False) -> None:
         if self._on_terminal:

@@ -1,0 +1,73 @@
+"""The line that says how far a comparison is."""
+
+import io
+import time
+
+import pytest
+from support.comparisons import made_up_result
+
+from mdpr_fastreid.compare import records
+from mdpr_fastreid.compare.progress import StatusLine, duration
+
+
+@pytest.fixture
+def line(plan_in):
+    """A status line of four runs, and what it writes."""
+    for run in plan_in.runs:
+        plan_in.folder(run).mkdir(parents=True)
+    stream = io.StringIO()
+    return plan_in, StatusLine(plan_in, plan_in.runs, stream), stream
+
+
+def test_it_names_what_runs_how_far_it_is_and_what_is_left(line):
+    plan, status, stream = line
+    records.tell(plan.folder(plan.runs[0]), "training", iteration=30, total=120, seconds_left=90)
+    status.show([(plan.runs[0], time.monotonic() - 30)])
+    # 90 s of this one, and three that are taken to need as long as it: 120 s each
+    assert stream.getvalue() == "[0 of 4 done] mdpr/seed0: iteration 30/120, 2 min left | 8 min left of all\n"
+
+
+def test_a_method_that_ran_before_needs_what_it_needed(line):
+    plan, status, stream = line
+    for run, seconds in zip(plan.runs[:2], (600, 60), strict=True):
+        made_up_result(plan, run)
+        status.ended(run, seconds)
+    status.show([(plan.runs[2], time.monotonic() - 60)])
+    assert "mdpr/seed0: mAP 40.0, Rank-1 30.0, 10 min\n" in stream.getvalue()
+    # 540 s of the second run of MDPR, and 60 s of the second one of BoT
+    assert stream.getvalue().endswith("[2 of 4 done] mdpr/seed1: starting, 60 s so far | 10 min left of all\n")
+
+
+def test_before_anything_is_known_it_says_so(line):
+    plan, status, stream = line
+    status.show([(plan.runs[0], time.monotonic())])
+    assert "time left unknown yet" in stream.getvalue()
+
+
+def test_lines_come_now_and_then_and_not_each_time(line):
+    plan, status, stream = line
+    for _ in range(5):
+        status.show([(plan.runs[0], time.monotonic())])
+    assert stream.getvalue().count("\n") == 1
+
+
+def test_a_terminal_has_one_line_that_is_rewritten(plan_in):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    stream = Terminal()
+    folder = plan_in.folder(plan_in.runs[0])
+    folder.mkdir(parents=True)
+    status = StatusLine(plan_in, plan_in.runs, stream)
+    status.show([(plan_in.runs[0], time.monotonic())])
+    records.write_json(folder / records.FAILURE, {"error": "no memory", "log": "log.txt"})
+    status.ended(plan_in.runs[0], 5)
+    shown, stays = stream.getvalue().split("\r")[1:]
+    assert not shown.endswith("\n")
+    assert stays.startswith("mdpr/seed0: failed: no memory (see log.txt), 5 s") and stays.endswith("\n")
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(8, "8 s"), (89, "89 s"), (240, "4 min"), (7500, "2 h 5 min")])
+def test_durations_are_as_people_say_them(seconds, told):
+    assert duration(seconds) == told
