@@ -1,5 +1,5 @@
 """Data sets that the plugin adds to FastReID's DATASET_REGISTRY, one a file; importing registers them."""
 
-from mdpr_fastreid.data.datasets import synthreid
+from mdpr_fastreid.data.datasets import cuhk03, msmt17, occluded_duke, occluded_reid, p_duke, synergyreid, synthreid
 
-__all__ = ["synthreid"]
+__all__ = ["cuhk03", "msmt17", "occluded_duke", "occluded_reid", "p_duke", "synergyreid", "synthreid"]

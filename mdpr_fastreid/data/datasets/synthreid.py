@@ -4,11 +4,10 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import ClassVar
 
 from fastreid.data.datasets import DATASET_REGISTRY
-from fastreid.data.datasets.bases import ImageDataset
 
+from mdpr_fastreid.data.datasets.base import ItemDataset
 from mdpr_fastreid.data.synth.plan import GALLERY_FOLDER, JUNK, QUERY_FOLDER, TRAIN_FOLDER
 from mdpr_fastreid.data.synth.presets import PRESETS
 from mdpr_fastreid.data.synth.writer import DEFAULT_SIZE, RenderError, Request, departures, ensure, mask_path
@@ -18,7 +17,7 @@ logger = logging.getLogger(__name__)
 _NAME = re.compile(r"^(-?\d+)_c(\d)s\d_\d+_\d+\.jpg$")
 
 
-class SynthReID(ImageDataset):
+class SynthReID(ItemDataset):
     """What the registered sets share; see ``docs/synthreid.md``.
 
     Args:
@@ -31,7 +30,6 @@ class SynthReID(ImageDataset):
         RuntimeError: when the set cannot be rendered; the message says why.
     """
 
-    _junk_pids: ClassVar[list[int]] = [0, -1]
     preset = ""
 
     def __init__(self, root: str = "datasets", masks: bool = False, **kwargs):
@@ -41,7 +39,7 @@ class SynthReID(ImageDataset):
         self.dataset_dir = str(self._rendered(root))
         folders = [os.path.join(self.dataset_dir, name) for name in (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER)]
         self.check_before_run(folders)
-        train, query, gallery = (self._items(folder, is_train=k == 0) for k, folder in enumerate(folders))
+        train, query, gallery = map(self._items, folders)
         super().__init__(train, query, gallery, **kwargs)
 
     def _rendered(self, root: str) -> Path:
@@ -61,7 +59,7 @@ class SynthReID(ImageDataset):
             self._tenths_reported = tenths
             logger.info("rendering %s: %d of %d images", type(self).__name__, done, total)
 
-    def _items(self, folder: str, is_train: bool) -> list[tuple]:
+    def _items(self, folder: str) -> list[tuple]:
         items = []
         for name in sorted(os.listdir(folder)):
             found = _NAME.match(name)
@@ -70,17 +68,9 @@ class SynthReID(ImageDataset):
             pid, camid = int(found[1]), int(found[2]) - 1
             if pid == JUNK:
                 continue
-            if is_train:
-                pid, camid = f"{self.dataset_name}_{pid}", f"{self.dataset_name}_{camid}"
             path = os.path.join(folder, name)
             items.append((path, pid, camid, mask_path(path)) if self.masks else (path, pid, camid))
         return items
-
-    def combine_all(self) -> None:
-        """Add the labelled test images to the training items; items keep their masks."""
-        for path, pid, camid, *mask in self.query + self.gallery:
-            if pid not in self._junk_pids:
-                self.train.append((path, f"{self.dataset_name}_test_{pid}", f"{self.dataset_name}_test_{camid}", *mask))
 
 
 @DATASET_REGISTRY.register()
