@@ -118,8 +118,8 @@ def sole_user(output: Path) -> Iterator[None]:
     Raises:
         UsageError: another process has it, or it cannot be written.
     """
+    records.make_output(output)
     try:
-        output.mkdir(parents=True, exist_ok=True)
         lock = (output / ".lock").open("w")
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}; choose another --output") from error

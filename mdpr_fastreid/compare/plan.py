@@ -161,10 +161,8 @@ def describe(plan: Plan) -> str:
 
 def describe_method(method: Method) -> str:
     """What a method is made of."""
-    what = f"model and losses of {method.config}" if method.trained else f"the trained {ablations.FULL.title}"
-    return (
-        f"{what}, {'' if method.trained else 'evaluated '}with {_pairs(method.overrides)}" if method.overrides else what
-    )
+    what = f"model and losses of {method.config}" if method.trained else f"{ablations.FULL.title} as trained, evaluated"
+    return f"{what} with {_pairs(method.overrides)}" if method.overrides else what
 
 
 def describe_shared(plan: Plan) -> dict[str, str]:

@@ -12,6 +12,7 @@ from fastreid.config import CfgNode, get_cfg
 
 from mdpr_fastreid.compare.shared import flat
 from mdpr_fastreid.config import add_mdpr_config
+from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.weights import write_whole
 
 SETTINGS = "settings.yml"
@@ -81,6 +82,18 @@ def _default_conditions() -> dict[str, object]:
 def concerns_training(line: str) -> bool:
     """Whether a line of :func:`changed` is about the training, and not about the evaluation of its weights alone."""
     return not line.startswith("TEST.") or line.startswith("TEST.PRECISE_BN.")
+
+
+def make_output(folder: Path) -> None:
+    """Make a comparison's folder, where it is not there yet.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}; choose another --output") from error
 
 
 def read_json(path: Path) -> dict | None:

@@ -8,6 +8,7 @@ from mdpr_fastreid.compare.page import write_page
 from mdpr_fastreid.compare.plan import Plan
 from mdpr_fastreid.compare.plots import write_plots
 from mdpr_fastreid.compare.provenance import environment
+from mdpr_fastreid.compare.records import make_output
 from mdpr_fastreid.compare.summary import summarize, write_results
 
 
@@ -23,7 +24,12 @@ class Outcome:
 
 
 def write_all(plan: Plan) -> Outcome:
-    """Write ``results.json``, ``results.csv``, ``table.md``, the plots and ``report.html`` into the plan's folder."""
+    """Write ``results.json``, ``results.csv``, ``table.md``, the plots and ``report.html`` into the plan's folder.
+
+    Raises:
+        UsageError: it cannot be written to.
+    """
+    make_output(plan.output)
     summaries = summarize(plan)
     here = environment()
     write_results(plan, summaries, here)

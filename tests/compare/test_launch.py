@@ -177,7 +177,7 @@ def test_two_comparisons_cannot_share_a_folder(tmp_path):
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(UsageError, match="cannot be written: .*; choose another --output"),
+        pytest.raises(UsageError, match="cannot be made: .*; choose another --output"),
         launch.sole_user(tmp_path / "file" / "comparison"),
     ):
         pass

@@ -106,9 +106,9 @@ def test_the_same_results_give_the_same_pictures(reported):
 
 def test_report_only_trains_nothing(tmp_path, capsys):
     words = ["--data", "SynthReIDTiny", "--methods", "bot", "--backbone", "r18", "--size", "64x32", "--report-only"]
-    assert main(["compare", *words, "--output", str(tmp_path), "MODEL.BACKBONE.PRETRAIN", "False"]) == 0
+    assert main(["compare", *words, "--output", str(tmp_path / "new"), "MODEL.BACKBONE.PRETRAIN", "False"]) == 0
     assert "BoT, seed 0: not finished yet" in capsys.readouterr().out
-    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "new" / "runs").exists()
 
 
 def test_queries_are_the_hardest_the_easiest_and_where_each_falls_behind():
