@@ -52,4 +52,9 @@ class _StrictCheckpointer(Checkpointer):
                 f"{self._path}: does not fit the model, which needs {', '.join(missing[:3])}{more} "
                 f"(missing, or of another shape); {hint}"
             )
+        # What a classifier of other identities says for each head is of no use to who wants features
+        incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if name not in classifiers]
+        incompatible.incorrect_shapes[:] = [
+            (name, *shapes) for name, *shapes in incompatible.incorrect_shapes if name not in classifiers
+        ]
         return incompatible

@@ -1,0 +1,162 @@
+"""Exported files compute the folded network's features, in another process and without this package."""
+
+import hashlib
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from fastreid.modeling import build_model
+from support.folding import with_random_batch_norms
+from support.settings import small_config
+from torch import nn
+
+import mdpr_fastreid
+from mdpr_fastreid.cli import main
+from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.inference import load
+from mdpr_fastreid.inference.export import FORMATS, METADATA_FILE, export
+
+OVERRIDES = ["MODEL.MDPR.EMBEDDING_DIM", "8", "INPUT.SIZE_TEST", "[64,32]", "MODEL.MDPR.INFERENCE_FEATURES"]
+OVERRIDES += ["('hard_parts','soft3','fusion')"]
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+FILES = {"onnx": "network.onnx", "torchscript": "network.ts", "torch-export": "network.pt2"}
+
+READ = f"""
+import json, sys, torch
+folder, batches = sys.argv[1], torch.load(sys.argv[1] + "/batches.pt")
+features, about = {{}}, {{}}
+kept = {{"{METADATA_FILE}": ""}}
+network = torch.jit.load(folder + "/network.ts", _extra_files=kept)
+features["torchscript"] = [network(images) for images in batches]
+about["torchscript"] = json.loads(kept["{METADATA_FILE}"])
+kept = {{"{METADATA_FILE}": ""}}
+network = torch.export.load(folder + "/network.pt2", extra_files=kept).module()
+features["torch-export"] = [network(images) for images in batches]
+about["torch-export"] = json.loads(kept["{METADATA_FILE}"])
+try:
+    import onnxruntime
+    session = onnxruntime.InferenceSession(folder + "/network.onnx")
+    features["onnx"] = [torch.from_numpy(session.run(["features"], {{"images": i.numpy()}})[0]) for i in batches]
+    about["onnx"] = session.get_modelmeta().custom_metadata_map
+except ImportError:
+    pass
+assert "mdpr_fastreid" not in sys.modules and "fastreid" not in sys.modules
+torch.save((features, about), folder + "/read.pt")
+"""
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "model_final.pth"
+    torch.manual_seed(0)
+    model = with_random_batch_norms(build_model(small_config(*OVERRIDES)))
+    torch.save({"model": model.state_dict(), "epoch": 1}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "small.yml"
+    path.write_text(small_config().dump())
+    return path
+
+
+def command(config_file, weights, file_format, output, *more):
+    words = ("--config-file", config_file, "--weights", weights, "--format", file_format, "--output", output)
+    return main(["export", *map(str, words), *map(str, more)])
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, config_file, weights):
+    """The folder of the exported files, and what a process without this package reads and computes from them."""
+    folder = tmp_path_factory.mktemp("exported")
+    for file_format, name in FILES.items():
+        if file_format != "onnx" or all(importlib.util.find_spec(package) for package in ONNX_PACKAGES):
+            assert command(config_file, weights, file_format, folder / name, *OVERRIDES) == 0
+    batches = [torch.rand(size, 3, 64, 32) * 255 for size in (1, 7)]
+    torch.save(batches, folder / "batches.pt")
+    subprocess.run([sys.executable, "-c", READ, str(folder)], check=True)
+    return batches, *torch.load(folder / "read.pt")
+
+
+def of(read: dict, file_format: str):
+    if file_format not in read:
+        pytest.skip("needs onnx, onnxscript and onnxruntime: pip install mdpr-fastreid[export]")
+    return read[file_format]
+
+
+@pytest.mark.parametrize("file_format", FILES)
+def test_features_for_one_image_and_for_seven_equal_the_unfolded_models(file_format, written, config_file, weights):
+    batches, features, _ = written
+    model = load(config_file, weights, folded=False, overrides=tuple(OVERRIDES))
+    for images, computed in zip(batches, of(features, file_format), strict=True):
+        with torch.no_grad():
+            torch.testing.assert_close(computed, model(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("file_format", FILES)
+def test_the_file_says_what_it_takes_and_gives(file_format, written):
+    about = of(written[2], file_format)
+    assert json.loads(about["input_size"]) == [64, 32]
+    assert json.loads(about["features"]) == {"hard_part0": 8, "hard_part1": 8, "soft3": 8, "fusion": 32}
+    assert json.loads(about["pixel_mean"]) == pytest.approx([0.485 * 255, 0.456 * 255, 0.406 * 255])
+    assert len(json.loads(about["pixel_std"])) == 3
+    assert "RGB, 0 to 255" in about["input"]
+    assert about["plugin_version"] == mdpr_fastreid.__version__
+    assert len(about["weights_sha256"]) == hashlib.sha256().digest_size * 2
+
+
+def test_the_checksum_is_that_of_the_weight_file(written, weights):
+    assert written[2]["torchscript"]["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+
+
+def test_a_file_that_computes_something_else_is_told(tmp_path, monkeypatch, config_file, weights):
+    network = load(config_file, weights, overrides=tuple(OVERRIDES), winograd=False)
+    other = (lambda network, images, about, file: file.write(b"x"), lambda path: lambda images: network(images) * 1.01)
+    monkeypatch.setitem(FORMATS, "torchscript", other)
+    with pytest.raises(UsageError, match="differ from the network's by 1.0e-02"):
+        export(network, tmp_path / "n.ts", "torchscript", (64, 32), {})
+
+
+@pytest.mark.parametrize(
+    ("file_format", "name", "more", "message"),
+    [
+        ("caffe", "n.bin", (), "unknown format 'caffe': give one of onnx, torchscript, torch-export"),
+        ("torchscript", "", (), "is a folder: give the path of a file"),
+        ("torchscript", "taken.ts", (), "taken.ts is there already; --force replaces it"),
+        ("torchscript", "taken.ts/n.ts", (), "cannot be written"),
+        ("torch-export", "n.pth", (), "a name that ends in .pt2"),
+        ("torchscript", "n.ts", ("INPUT.SIZE_TEST", "[0]"), r"has one image size, and INPUT.SIZE_TEST is \[0\]"),
+        ("torchscript", "n.ts", ("MODEL.MDPR.EMBEDDING_DIM", "4"), "does not fit the model"),
+        ("torchscript", "n.ts", ("MODEL.MDPR.EMBEDDINGDIM", "4"), "did you mean MODEL.MDPR.EMBEDDING_DIM"),
+    ],
+)
+def test_one_line_for(tmp_path, capsys, config_file, weights, file_format, name, more, message):
+    (tmp_path / "taken.ts").touch()
+    assert command(config_file, weights, file_format, tmp_path / name, *more) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("mdpr export: ")
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(error)
+    assert (tmp_path / "taken.ts").read_bytes() == b""
+
+
+def test_missing_packages_are_named_with_the_command_that_installs_them(tmp_path, capsys, monkeypatch, config_file):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else find(name))
+    assert command(config_file, "absent.pth", "onnx", tmp_path / "n.onnx") == 2
+    assert "needs onnxscript: pip install onnx onnxscript onnxruntime" in capsys.readouterr().err
+
+
+def test_loading_gives_a_module_in_evaluation_mode_in_the_precision_asked_for(config_file, weights):
+    images = torch.rand(2, 3, 64, 32) * 255
+    folded = load(config_file, weights, overrides=tuple(OVERRIDES))
+    half = load(config_file, weights, overrides=tuple(OVERRIDES), dtype=torch.bfloat16)
+    assert isinstance(folded, nn.Module) and not folded.training
+    assert half.network.backbone.trunk[1].conv1.weight.dtype == torch.bfloat16
+    assert torch.cosine_similarity(folded(images), half(images)).min() > 0.999
+    with pytest.raises(ValueError, match="only a folded network"):
+        load(config_file, weights, folded=False, dtype=torch.bfloat16)
