@@ -50,7 +50,7 @@ def _search_faiss(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.T
 
 
 def _search_faiss_gpu(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    import faiss.contrib.torch_utils  # makes FAISS take tensors
+    from faiss.contrib import torch_utils  # noqa: F401  (makes FAISS take tensors)
 
     resources = faiss.StandardGpuResources()
     distances, indices = faiss.knn_gpu(resources, features, features, k, device=features.device.index)

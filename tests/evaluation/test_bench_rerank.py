@@ -58,6 +58,17 @@ def test_it_sets_ours_beside_stock_and_leaves_stock_out_where_it_is_told(tmp_pat
     assert f"| 300 | 44 | 16 | {rerank.STOCK} | cpu |" in tables
 
 
+def test_the_whole_evaluation_is_measured_with_its_metrics(tmp_path, monkeypatch):
+    monkeypatch.setattr(rerank, "_in_new_process", rerank._measure)
+    assert _run("--n", 300, "--dim", 16, "--evaluation", "--output", tmp_path) == 0
+    (run,) = json.loads((tmp_path / "rerank.json").read_text())["runs"]
+    (row,) = run["rows"]
+    assert row["implementation"] == rerank.EVALUATION
+    assert 20 < row["metrics"]["mAP"] <= 100
+    assert "TPR@FPR=1e-02" in row["metrics"]
+    assert row["peak_gib"] >= row["grown_gib"]
+
+
 def test_features_are_normalised_clusters_of_twenty_and_the_same_for_one_seed():
     features = rerank.clustered_features(1_000, 256, seed=1)
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)

@@ -1,5 +1,6 @@
 """Distances against stock FastReID and SciPy, query expansion against stock FastReID."""
 
+import io
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
@@ -117,6 +118,16 @@ def test_query_expansion_of_fewer_images_than_k_takes_them_all():
     half = np.sqrt(0.5)
     np.testing.assert_allclose(query, [[(1 + half) / 3, half / 3]], rtol=1e-6)
     np.testing.assert_allclose(gallery[1], [(half + 1) / 3, (half + 1) / 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("on_terminal", "delay"), [(True, 0), (True, 60), (False, 0)])
+def test_a_bar_is_shown_on_a_terminal_only_and_for_long_work_only(monkeypatch, on_terminal, delay):
+    stream = io.StringIO()
+    stream.isatty = lambda: on_terminal
+    bar = feature_checks.tqdm
+    monkeypatch.setattr(feature_checks, "tqdm", lambda *a, **k: bar(*a, **{**k, "delay": delay, "file": stream}))
+    assert list(feature_checks.shown([slice(0, 1), slice(1, 2)], "nearest neighbors")) == [slice(0, 1), slice(1, 2)]
+    assert ("nearest neighbors" in stream.getvalue()) == (on_terminal and not delay)
 
 
 def test_a_feature_of_zero_length_has_a_distance_but_no_direction():

@@ -1,5 +1,9 @@
 """Re-ranking against stock FastReID's dense loops, the authors' algorithm, and a case worked out by hand."""
 
+import sys
+import types
+
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -10,7 +14,8 @@ from hypothesis import strategies as st
 
 from mdpr_fastreid.bench.rerank import clustered_features
 from mdpr_fastreid.evaluation import k_reciprocal, neighbors, reranking
-from mdpr_fastreid.evaluation.reranking import k_reciprocal_jaccard, rerank, rerank_distances
+from mdpr_fastreid.evaluation.distance import cosine_distances, squared_euclidean_distances
+from mdpr_fastreid.evaluation.reranking import blended_distances, k_reciprocal_jaccard, rerank, rerank_distances
 
 _STOCK_JACCARD = compute_dist.compute_jaccard_distance.__wrapped__
 _STOCK_RERANK = stock_rerank.re_ranking.__wrapped__
@@ -142,7 +147,6 @@ def test_one_image_in_the_sets_of_all_others_changes_nothing(monkeypatch):
 
 
 def test_re_ranking_improves_a_ranking_of_noisy_clusters():
-    from mdpr_fastreid.evaluation.distance import cosine_distances
     from mdpr_fastreid.evaluation.ranking import rank_metrics
 
     rng = np.random.default_rng(0)
@@ -155,7 +159,7 @@ def test_re_ranking_improves_a_ranking_of_noisy_clusters():
     assert after.average_precision.mean() > before.average_precision.mean() + 0.05
 
 
-@pytest.mark.parametrize("function", [k_reciprocal_jaccard, rerank])
+@pytest.mark.parametrize("function", [k_reciprocal_jaccard, blended_distances, rerank])
 def test_a_tensor_comes_back_as_a_tensor_on_its_device_with_the_same_numbers(device, function):
     features = clustered_features(200, 16)
     result = function(torch.from_numpy(features[:50]).to(device), torch.from_numpy(features[50:]).to(device))
@@ -188,10 +192,94 @@ def test_jaccard_by_the_gpus_search_equals_stock(device, blocks, monkeypatch):
     np.testing.assert_allclose(ours.cpu(), _stock_jaccard(features, 20, 6), atol=1e-5)
 
 
+def test_distance_matrices_on_a_device_give_a_tensor_there(device):
+    distances, stock = _stock_rerank(clustered_features(90, 16), 20, 7, 3, 0.3)
+    ours = rerank_distances(*(torch.from_numpy(block).to(device) for block in distances), 7, 3, 0.3)
+    assert ours.device.type == device.type
+    np.testing.assert_allclose(ours.cpu(), stock, atol=1e-5)
+
+
+def test_half_precision_tensors_are_computed_in_single_precision_on_their_device(device):
+    features = torch.from_numpy(clustered_features(120, 16)).half().to(device)
+    for function in (k_reciprocal_jaccard, blended_distances, rerank):
+        result = function(features[:30], features[30:])
+        assert (result.dtype, result.device.type) == (torch.float32, device.type)
+        single = features.float().cpu().numpy()
+        np.testing.assert_allclose(result.cpu(), function(single[:30], single[30:]), atol=1e-5)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_blended_distances_are_the_jaccard_and_the_metric_in_their_shares(metric):
+    features = 2 * clustered_features(150, 16)
+    query, gallery = features[:40], features[40:]
+    distance = {"cosine": cosine_distances, "euclidean": squared_euclidean_distances}[metric](query, gallery)
+    if metric == "cosine":
+        query, gallery = query / 2, gallery / 2
+    jaccard = k_reciprocal_jaccard(query, gallery, 9, 4)
+    ours = blended_distances(features[:40], features[40:], metric, 9, 4, 0.2)
+    np.testing.assert_allclose(ours, 0.8 * jaccard + 0.2 * distance, atol=1e-5)
+
+
+def test_an_unknown_metric_of_a_blend_is_named():
+    with pytest.raises(ValueError, match="the metric must be cosine, euclidean, jaccard, got 'l1'"):
+        blended_distances(_GOOD, _GOOD, "l1")
+
+
+@pytest.mark.parametrize("count", [40, 60, 61, 80, 119, 121])
+def test_the_search_in_blocks_finds_what_one_search_finds(monkeypatch, count):
+    features = torch.from_numpy(clustered_features(count, 16))
+    distances, indices = faiss.knn(features.numpy(), features.numpy(), 7)
+    monkeypatch.setattr(neighbors, "_FAISS_BLOCK", 40)
+    ours, nearest = neighbors.nearest_neighbors(features, 7)
+    np.testing.assert_array_equal(ours, indices)
+    np.testing.assert_allclose(nearest, distances, atol=1e-6)
+
+
+class _OnFakeGpu(torch.Tensor):
+    """A tensor in the CPU's memory that says it is on a GPU."""
+
+    device, is_cuda = torch.device("cuda", 0), True
+
+
+@pytest.mark.parametrize(("with_gpu", "k"), [(True, 5), (True, 2049), (False, 5)])
+def test_on_a_gpu_faiss_searches_where_it_can_and_torch_where_not(monkeypatch, with_gpu, k):
+    calls = []
+
+    def knn_gpu(resources, queries, images, k, device):
+        calls.append((resources, k, device))
+        return torch.zeros(len(queries), k), torch.ones(len(queries), k, dtype=torch.int64)
+
+    fake = types.SimpleNamespace(knn_gpu=knn_gpu)
+    if with_gpu:
+        fake.StandardGpuResources = lambda: "resources"
+    monkeypatch.setattr(neighbors, "faiss", fake)
+    monkeypatch.setitem(sys.modules, "faiss.contrib.torch_utils", types.ModuleType("faiss.contrib.torch_utils"))
+    monkeypatch.setattr(neighbors, "search_blocks", lambda features, k: ("torch's indices", "distances", "farthest"))
+    indices, _ = neighbors.nearest_neighbors(torch.ones(3, 2).as_subclass(_OnFakeGpu), k)
+    if with_gpu and k == 5:
+        assert calls == [("resources", 5, 0)]
+        assert indices.dtype == torch.int64
+    else:
+        assert indices == "torch's indices"
+        assert not calls
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_the_search_on_a_gpu_finds_what_faiss_finds_on_a_cpu():
+    features = torch.from_numpy(clustered_features(500, 32))
+    indices, nearest = neighbors.nearest_neighbors(features.cuda(), 20)
+    expected, distances = neighbors.nearest_neighbors(features, 20)
+    assert indices.is_cuda
+    np.testing.assert_array_equal(indices.cpu(), expected)
+    np.testing.assert_allclose(nearest.cpu(), distances, atol=1e-5)
+
+
 def test_features_given_are_left_as_they_are():
     features = clustered_features(60, 8)
     before = features.copy()
     rerank(features[:20], features[20:])
+    blended_distances(features[:20], features[20:])
     k_reciprocal_jaccard(features)
     np.testing.assert_array_equal(features, before)
 
@@ -218,7 +306,7 @@ def _with(value, row=2):
         (_GOOD[0], _GOOD, r"query features must be a matrix \[N, D\], got shape \(4,\)"),
     ],
 )
-@pytest.mark.parametrize("function", [k_reciprocal_jaccard, rerank])
+@pytest.mark.parametrize("function", [k_reciprocal_jaccard, blended_distances, rerank])
 def test_bad_features_are_named(function, query, gallery, message):
     with pytest.raises(ValueError, match=message):
         function(query, gallery)
@@ -240,7 +328,7 @@ def test_bad_settings_are_named(options, message):
 
 
 def test_distance_matrices_that_do_not_fit_are_named():
-    with pytest.raises(ValueError, match="query x query features are 3 wide, the others 2"):
+    with pytest.raises(ValueError, match=r"need query x query \(2, 2\) .*, got \(3, 3\), \(3, 3\)"):
         rerank_distances(np.ones((2, 3)), np.ones((3, 3)), np.ones((3, 3)))
     with pytest.raises(ValueError, match=r"need query x query \(2, 2\) and gallery x gallery \(3, 3\)"):
         rerank_distances(np.ones((2, 3)), np.ones((1, 2)), np.ones((3, 3)))
