@@ -39,6 +39,16 @@ def _defaults() -> CfgNode:
     # Seed of Python, NumPy, torch and the loader's workers; -1 draws a new one each run
     C.SEED = -1
 
+    C.DATASETS = CfgNode()
+    # A user's own folders as data sets: pairs (name, folder), see docs/data.md
+    C.DATASETS.CUSTOM = ()
+    # Regular expression whose one group is the camera in the file names of these folders; "" if they do not tell it
+    C.DATASETS.CUSTOM_CAMERA_PATTERN = ""
+
+    C.DATALOADER = CfgNode()
+    # Whether training goes on with another image of the identity when one cannot be read
+    C.DATALOADER.SKIP_DAMAGED = False
+
     C.SOLVER = CfgNode()
     C.SOLVER.AMP = CfgNode()
     # Autocast type on a GPU: "float16" (with loss scaling, as stock) or "bfloat16" (without)
@@ -53,7 +63,8 @@ def _defaults() -> CfgNode:
     C.TEST.AMP = ""
 
     C.MODEL = CfgNode()
-    # SHA-256 that the file of MODEL.WEIGHTS has to have, or its first 8 digits or more; "" takes any file
+    # SHA-256 that the file of MODEL.WEIGHTS has to have, or its first 8 digits or more; "" takes any file. With
+    # "sha256:" before it, it is no number to YAML even if it has no letters
     C.MODEL.WEIGHTS_SHA256 = ""
     C.MODEL.BACKBONE = CfgNode()
     # The same for the file of MODEL.BACKBONE.PRETRAIN_PATH, or the one that the toolbox downloads

@@ -128,7 +128,8 @@ def check_sha256(path: Path | str, pinned: str, key: str) -> str:
 
     Args:
         path: the file.
-        pinned: the SHA-256 it has to have, or its first 8 digits or more; "" takes any file.
+        pinned: the SHA-256 it has to have, or its first 8 digits or more, with or without ``sha256:`` before it; ""
+            takes any file.
         key: the setting that ``pinned`` comes from, for the message.
 
     Returns:
@@ -137,13 +138,12 @@ def check_sha256(path: Path | str, pinned: str, key: str) -> str:
     Raises:
         UsageError: it is another file, or ``pinned`` is no SHA-256; both are in the message.
     """
-    if pinned and not re.fullmatch("[0-9a-f]{8,64}", pinned.lower()):
+    expected = pinned.lower().removeprefix("sha256:")
+    if pinned and not re.fullmatch("[0-9a-f]{8,64}", expected):
         raise UsageError(f"{key} {pinned!r} is no SHA-256: give its 64 hexadecimal digits, or at least the first 8")
     actual = sha256_of(path)
-    if not actual.startswith(pinned.lower()):
-        raise UsageError(
-            f"{path}: is another file than {key} says: its SHA-256 is {actual}, pinned is {pinned.lower()}"
-        )
+    if not actual.startswith(expected):
+        raise UsageError(f"{path}: is another file than {key} says: its SHA-256 is {actual}, pinned is {expected}")
     return actual
 
 
