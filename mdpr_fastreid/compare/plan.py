@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from fastreid.config import CfgNode
 
+from mdpr_fastreid.bench.cost import multiply_adds, parameters
 from mdpr_fastreid.compare import ablations
 from mdpr_fastreid.compare.methods import (
     BUILT_IN,
@@ -13,6 +15,7 @@ from mdpr_fastreid.compare.methods import (
     Method,
     empty_model,
     find_methods,
+    input_size,
     method_config,
     notes,
 )
@@ -41,6 +44,14 @@ class Run:
         return f"{self.method.name}/seed{self.seed}"
 
 
+class Cost(NamedTuple):
+    """What a method costs whatever it runs on."""
+
+    parameters: int
+    multiply_adds: int
+    """Of one image of the test size, at inference."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything that will run, in order, under one roof."""
@@ -54,6 +65,8 @@ class Plan:
     """Why a method is not run, by its title."""
     notes: Mapping[str, Sequence[str]]
     """What a reader should know about a method, by its name."""
+    costs: Mapping[str, Cost] = field(repr=False)
+    """By the method's name."""
     command: str
     ablation: bool = False
     imports: tuple[str, ...] = ()
@@ -105,15 +118,17 @@ def make_plan(request: Request) -> Plan:
         overrides=request.overrides,
     )
     methods = _ablated(request) if request.ablations else find_methods(request.methods)
-    kept, runs, left_out, told = [], [], {}, {}
+    kept, runs, left_out, told, costs = [], [], {}, {}, {}
     for method in methods:
         try:
             cfg = method_config(method, shared, data.identities, request.backbone, request.overrides)
-            told[method.name] = notes(cfg, empty_model(cfg))
+            model = empty_model(cfg)
         except CannotCarryError as error:
             left_out[method.title] = str(error)
             continue
         kept.append(method)
+        told[method.name] = notes(cfg, model)
+        costs[method.name] = Cost(parameters(model), multiply_adds(model, input_size(cfg)))
         source = "" if method.trained else ablations.FULL.name
         for seed in request.seeds:
             own = cfg.clone()
@@ -130,6 +145,7 @@ def make_plan(request: Request) -> Plan:
         runs=tuple(sorted(runs, key=lambda run: (request.seeds.index(run.seed), not run.trained))),
         left_out=left_out,
         notes={name: lines for name, lines in told.items() if lines},
+        costs=costs,
         command=request.command,
         ablation=bool(request.ablations),
         imports=request.imports,
@@ -150,7 +166,9 @@ def describe(plan: Plan) -> str:
     lines += ["", "methods"]
     width = max(len(method.name) for method in plan.methods)
     for method in plan.methods:
-        lines.append(f"  {method.name:<{width}}  {method.title}: {describe_method(method)}")
+        cost = plan.costs[method.name]
+        size = f"{cost.parameters / 1e6:.1f} M parameters, {cost.multiply_adds / 1e9:.2f} G multiply-adds an image"
+        lines.append(f"  {method.name:<{width}}  {method.title}: {describe_method(method)}; {size}")
         lines += [f"  {'':<{width}}  ({note})" for note in plan.notes.get(method.name, ())]
     lines += [f"  left out: {title}: {why}" for title, why in plan.left_out.items()]
     trained = sum(run.trained for run in plan.runs)

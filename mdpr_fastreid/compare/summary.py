@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdpr_fastreid.bench.cost import multiply_adds, parameters
 from mdpr_fastreid.compare import records
-from mdpr_fastreid.compare.methods import Method, empty_model, input_size
-from mdpr_fastreid.compare.plan import Plan
+from mdpr_fastreid.compare.methods import Method
+from mdpr_fastreid.compare.plan import Cost, Plan
 from mdpr_fastreid.compare.shared import flat
 
 ACCURACY = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
@@ -43,9 +42,7 @@ class Summary:
     """Of every run, by seed."""
     settings: Path
     """The config of its first run; training with it repeats that run."""
-    parameters: int
-    multiply_adds: int
-    """Of one image of the test size, at inference."""
+    cost: Cost
 
     def spread(self, name: str, reranked: bool = False) -> Spread | None:
         """Of a number of :data:`ACCURACY` or :data:`SPEED`; None if no run has it."""
@@ -105,19 +102,8 @@ def summarize(plan: Plan) -> list[Summary]:
             elif failure:
                 failures[run.seed] = failure["error"]
         folders = {run.seed: plan.folder(run) for run in runs}
-        cfg = runs[0].cfg
-        model = empty_model(cfg)
-        summaries.append(
-            Summary(
-                method,
-                results,
-                failures,
-                folders,
-                settings=folders[runs[0].seed] / records.SETTINGS,
-                parameters=parameters(model),
-                multiply_adds=multiply_adds(model, input_size(cfg)),
-            )
-        )
+        settings = folders[runs[0].seed] / records.SETTINGS
+        summaries.append(Summary(method, results, failures, folders, settings, plan.costs[method.name]))
     return summaries
 
 
@@ -156,8 +142,7 @@ def _as_json(summary: Summary, plan: Plan) -> dict:
         "title": summary.method.title,
         "config": summary.method.config,
         "overrides": list(summary.method.overrides),
-        "parameters": summary.parameters,
-        "multiply_adds": summary.multiply_adds,
+        **summary.cost._asdict(),
         "notes": list(plan.notes.get(summary.method.name, ())),
         "mean": {name: _rounded(value.mean) for name, value in spreads.items() if value},
         "standard_deviation": {name: _rounded(value.deviation) for name, value in spreads.items() if value},

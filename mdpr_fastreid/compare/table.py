@@ -25,7 +25,7 @@ def cost_rows(summaries: Sequence[Summary]) -> list[list[str]]:
     """A row a method: title, parameters, multiply-adds, images a second in training and inference, feature length."""
     rows = []
     for summary in summaries:
-        row = [summary.method.title, f"{summary.parameters / 1e6:.2f}", f"{summary.multiply_adds / 1e9:.2f}"]
+        row = [summary.method.title, f"{summary.cost.parameters / 1e6:.2f}", f"{summary.cost.multiply_adds / 1e9:.2f}"]
         for name in ("training_images_per_second", "inference_images_per_second"):
             row.append(with_deviation(summary.spread(name), digits=0))
         length = summary.spread("feature_length")

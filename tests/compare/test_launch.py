@@ -19,6 +19,12 @@ from mdpr_fastreid.compare.summary import summarize
 from mdpr_fastreid.compare.table import markdown, problems
 from mdpr_fastreid.errors import UsageError
 
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch):
+    monkeypatch.setattr(launch, "_POLL_SECONDS", 0.01)
+
+
 FINISH = """
 import json, pathlib, sys
 folder = pathlib.Path(sys.argv[1])

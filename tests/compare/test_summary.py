@@ -75,8 +75,8 @@ def test_a_summary_has_what_is_there(partial):
     assert mdpr.spread("mAP") == Spread(42.0, pytest.approx(2**0.5), 2)
     assert mdpr.spread("mAP", reranked=True).mean == 47.0
     assert (bot.spread("mAP").deviation, list(bot.results)) == (None, [0])
-    assert mdpr.parameters > bot.parameters > 11e6
-    assert mdpr.multiply_adds > bot.multiply_adds > 1e7
+    assert mdpr.cost.parameters > bot.cost.parameters > 11e6
+    assert mdpr.cost.multiply_adds > bot.cost.multiply_adds > 1e7
 
 
 def test_the_files_hold_every_run_and_their_means(partial):

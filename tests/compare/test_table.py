@@ -7,6 +7,7 @@ from support.comparisons import made_up_result
 
 from mdpr_fastreid.compare import records
 from mdpr_fastreid.compare.methods import Method
+from mdpr_fastreid.compare.plan import Cost
 from mdpr_fastreid.compare.provenance import commit, machine_of
 from mdpr_fastreid.compare.summary import ACCURACY, Summary, summarize
 from mdpr_fastreid.compare.table import accuracy_rows, caption, cost_rows, markdown, table, verdict, with_deviation
@@ -24,7 +25,9 @@ def summary(name, *maps):
         for seed, value in enumerate(maps)
     }
     folders = {seed: Path("runs") / name / f"seed{seed}" for seed in range(len(maps))}
-    return Summary(Method(name, name.upper(), "a.yml"), results, {}, folders, Path("s.yml"), 11_190_000, 2_340_000_000)
+    return Summary(
+        Method(name, name.upper(), "a.yml"), results, {}, folders, Path("s.yml"), Cost(11_190_000, 2_340_000_000)
+    )
 
 
 def test_what_leads_by_more_than_a_deviation_is_bold():
