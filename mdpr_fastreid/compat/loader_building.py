@@ -1,7 +1,7 @@
 """What stands between a config and its loaders, and ends in a hang or a bare error in stock, always.
 
 * ``FASTREID_DATASETS`` is read when ``fastreid.data`` is imported; here, when a loader is built.
-* A data set that is not on disk and an image that cannot be read are errors that name neither key nor file.
+* A data set that is not on disk is an error that does not say where one is looked for.
 * Identity samplers loop for ever without a batch, when there are fewer identities than one batch takes or the
   batch is no multiple of ``DATALOADER.NUM_INSTANCE``; ``SetReWeightSampler`` does so with every batch size.
 * The test loader starts four workers, whatever ``DATALOADER.NUM_WORKERS`` says.
@@ -9,7 +9,6 @@
 Can go when FastReID's loaders check and say these things.
 """
 
-import functools
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +17,6 @@ import numpy as np
 import torch
 from fastreid.config import CfgNode
 from fastreid.data import build as data_build
-from fastreid.data import common
 from fastreid.data.samplers import (
     BalancedIdentitySampler,
     NaiveIdentitySampler,
@@ -26,10 +24,11 @@ from fastreid.data.samplers import (
 )
 from fastreid.data.samplers.triplet_sampler import reorder_index
 from fastreid.utils import comm
-from PIL import Image
 from torch.utils.data import DataLoader
 
 from mdpr_fastreid.compat.cpu_loader import PrefetchLoader
+from mdpr_fastreid.compat.custom_data import check_command, register_custom
+from mdpr_fastreid.compat.damaged_images import watch
 from mdpr_fastreid.compat.replacing import replace
 from mdpr_fastreid.compat.seeding import seed_of
 from mdpr_fastreid.errors import UsageError
@@ -38,7 +37,7 @@ _TEST_WORKERS = 4
 
 
 def apply() -> None:
-    """Mend the two functions that build loaders, the reading of images and ``SetReWeightSampler``."""
+    """Mend the two functions that build loaders and ``SetReWeightSampler``."""
     stock_train, stock_test = (
         data_build.build_reid_train_loader,
         data_build.build_reid_test_loader,
@@ -47,7 +46,9 @@ def apply() -> None:
     def build_reid_train_loader(*args: Any, **kwargs: Any) -> DataLoader:
         cfg = _config_in(args, kwargs)
         _check_batch(cfg, "SOLVER")
-        loader = _build(stock_train, cfg, cfg.DATASETS.NAMES if cfg else (), args, kwargs)
+        names = cfg.DATASETS.NAMES if cfg else ()
+        loader = _build(stock_train, cfg, names, args, kwargs)
+        watch(loader.dataset, check_command(cfg, names), skip=bool(cfg and cfg.DATALOADER.get("SKIP_DAMAGED", False)))
         _check_sampler(loader.batch_sampler)
         return _fitted(loader, cfg)
 
@@ -55,12 +56,13 @@ def apply() -> None:
         cfg = _config_in(args, kwargs)
         _check_batch(cfg, "TEST")
         build = stock_test if cfg is None else _with_configured_workers(stock_test)
-        loader, num_query = _build(build, cfg, (kwargs.get("dataset_name"),), args, kwargs)
+        names = (kwargs.get("dataset_name") or "",)
+        loader, num_query = _build(build, cfg, names, args, kwargs)
+        watch(loader.dataset, check_command(cfg, names), skip=False)
         return _fitted(loader, cfg), num_query
 
     replace(data_build, "build_reid_train_loader", build_reid_train_loader)
     replace(data_build, "build_reid_test_loader", build_reid_test_loader)
-    common.read_image = _naming_the_file(common.read_image)
     SetReWeightSampler._infinite_indices = _set_reweighted_indices
 
 
@@ -71,14 +73,16 @@ def _config_in(args: tuple, kwargs: dict) -> CfgNode | None:
 
 def _build(stock_build: Callable, cfg: CfgNode | None, names: tuple, args: tuple, kwargs: dict) -> Any:
     data_build._root = root = os.getenv("FASTREID_DATASETS", "datasets")
+    register_custom(cfg)
     try:
         return stock_build(*args, **kwargs)
-    except RuntimeError as error:
-        if "is not found" not in str(error):  # stock's words for a missing folder, in a type of many uses
+    except (RuntimeError, AssertionError) as error:
+        # stock's words for a missing folder, in types of many uses
+        if "is not found" not in str(error) and "folder not found" not in str(error):
             raise
         raise UsageError(
             f"data set {', '.join(map(str, names))}: {error}. Data sets are looked for in {os.path.abspath(root)} "
-            "(environment variable FASTREID_DATASETS)"
+            f"(environment variable FASTREID_DATASETS); `mdpr prepare {' '.join(names)}` says where it comes from"
         ) from error
 
 
@@ -124,17 +128,6 @@ def _check_sampler(batches: torch.utils.data.BatchSampler) -> None:
             f"a batch takes {needed} identities (SOLVER.IMS_PER_BATCH / DATALOADER.NUM_INSTANCE), "
             f"the training set has {sampler.num_identities}"
         )
-
-
-def _naming_the_file(stock_read_image: Callable) -> Callable:
-    @functools.wraps(stock_read_image)
-    def read_image(file_name: str, format: str | None = None) -> Image.Image:
-        try:
-            return stock_read_image(file_name, format)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UsageError(f"{file_name}: cannot be read as an image ({type(error).__name__}: {error})") from error
-
-    return read_image
 
 
 def _set_reweighted_indices(self: SetReWeightSampler) -> Iterator[int]:

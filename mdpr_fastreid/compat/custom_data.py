@@ -1,0 +1,47 @@
+"""FastReID has no way to train on a folder of one's own images without writing a class, always.
+
+``DATASETS.CUSTOM`` names folders; here each name gets a class in DATASET_REGISTRY when a loader is built. And what a
+registry cannot be told through its own means: that a name of an earlier config's may mean another folder now. A feature
+rather than a mend, here because it has to hold for the stock builders, too.
+"""
+
+from fastreid.config import CfgNode
+from fastreid.data.datasets import DATASET_REGISTRY
+
+from mdpr_fastreid.errors import SettingsError
+
+
+def apply() -> None:
+    """Nothing: ``compat.loader_building`` calls :func:`register_custom` when a loader is built."""
+
+
+def register_custom(cfg: CfgNode | None) -> None:
+    """Register the data sets of ``DATASETS.CUSTOM``.
+
+    Raises:
+        SettingsError: the key is no tuple of pairs (name, folder), or a name is one of the toolbox's or the plugin's.
+    """
+    from mdpr_fastreid.data.custom import CustomDataset, custom_class
+
+    pairs = () if cfg is None else cfg.DATASETS.get("CUSTOM", ())
+    shape = 'DATASETS.CUSTOM is a tuple of pairs (name, folder): (("shop", "/data/shop"),)'
+    if pairs and all(isinstance(part, str) for part in pairs):
+        raise SettingsError(f"{shape}; {pairs!r} is one pair, or none, without the tuple around it")
+    classes = {}
+    for pair in pairs:
+        if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(p, str) and p for p in pair)):
+            raise SettingsError(f"{shape}; got {pair!r}")
+        name, folder = pair
+        if name in classes:
+            raise SettingsError(f"DATASETS.CUSTOM names {name} twice")
+        known = DATASET_REGISTRY._obj_map.get(name)
+        if known is not None and not issubclass(known, CustomDataset):
+            raise SettingsError(f"DATASETS.CUSTOM: {name} is a registered data set already; choose another name")
+        classes[name] = custom_class(name, folder, cfg.DATASETS.get("CUSTOM_CAMERA_PATTERN", ""))
+    DATASET_REGISTRY._obj_map.update(classes)
+
+
+def check_command(cfg: CfgNode | None, names: tuple[str, ...]) -> str:
+    """The command line that looks closer at data sets: by name, or by folder if they are a user's own."""
+    folders = dict(cfg.DATASETS.get("CUSTOM", ())) if cfg is not None else {}
+    return " ".join(["mdpr data", *(folders.get(name, name) for name in names if name)])

@@ -1,0 +1,99 @@
+"""A user's folder as a class that FastReID's builders can call."""
+
+import logging
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from mdpr_fastreid.data.custom.layouts import Record, is_distractor, read_records
+from mdpr_fastreid.data.custom.splitting import with_splits
+from mdpr_fastreid.data.datasets.base import DISTRACTOR, JUNK, ItemDataset
+from mdpr_fastreid.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+
+class CustomDataset(ItemDataset):
+    """The images of ``folder``, in one of the layouts of :func:`~mdpr_fastreid.data.custom.layouts.read_records`.
+
+    Identities and cameras are numbered in the order of their names, identities from 1; an image without a camera has
+    one of its own, so that nothing is taken out of the ranking.
+
+    Args:
+        root: the data root, where a relative folder is looked for if it is not in the working directory.
+        masks: whether items are ``(image, identity, camera, mask)``; the manifest has to name a mask for each.
+        **kwargs: as of FastReID's ``ImageDataset``.
+
+    Raises:
+        UsageError: what cannot be read, or a test set in which no query has a match.
+    """
+
+    folder = ""
+    camera_pattern = ""
+    _junk_pids: ClassVar[list[int]] = [JUNK, DISTRACTOR]
+
+    def __init__(self, root: str = "datasets", masks: bool = False, **kwargs):
+        self.dataset_name = type(self).__name__
+        folder = Path(self.folder).expanduser()
+        self.dataset_dir = str(folder if folder.is_dir() or folder.is_absolute() else Path(root) / folder)
+        try:
+            records, said = with_splits(read_records(Path(self.dataset_dir), self.camera_pattern))
+        except (UsageError, OSError) as error:
+            raise UsageError(f"data set {self.dataset_name}: {error}") from error
+        if said:
+            logger.warning("%s has no split of its own: %s", self.dataset_name, said)
+        without_mask = [record.path for record in records if masks and not record.mask]
+        if without_mask:
+            raise UsageError(f"data set {self.dataset_name}: {without_mask[0]} has no mask in manifest.csv")
+        train, query, gallery = _numbered(records, masks)
+        self._check(records, query, gallery)
+        super().__init__(train, query, gallery, **kwargs)
+
+    def _check(self, records: list[Record], query: list[tuple], gallery: list[tuple]) -> None:
+        train = {record.identity for record in records if record.split == "train"}
+        both = sorted(train & {record.identity for record in records if record.split != "train"} - {str(DISTRACTOR)})
+        if both:
+            logger.warning("%s: %d identities train and test, e.g. %s", self.dataset_name, len(both), both[0])
+        alone = queries_without_match(query, gallery)
+        if query and len(alone) == len(query):
+            raise UsageError(
+                f"data set {self.dataset_name}: none of its {len(query)} queries has a gallery image of its identity "
+                "under another camera"
+            )
+        if alone:
+            logger.warning(
+                "%s: %d of %d queries have no gallery image of their identity under another camera and do not count, "
+                "e.g. %s",
+                *(self.dataset_name, len(alone), len(query), alone[0]),
+            )
+
+
+def queries_without_match(query: list[tuple], gallery: list[tuple]) -> list[str]:
+    """The paths of the queries that have no gallery image of their identity under another camera."""
+    cameras: dict = {}
+    for _, pid, camera, *_ in gallery:
+        cameras.setdefault(pid, set()).add(camera)
+    return [path for path, pid, camera, *_ in query if not cameras.get(pid, set()) - {camera}]
+
+
+def custom_class(name: str, folder: str | os.PathLike, camera_pattern: str = "") -> type[CustomDataset]:
+    """The class of one of ``DATASETS.CUSTOM``, as a registry holds it."""
+    return type(name, (CustomDataset,), {"folder": str(folder), "camera_pattern": camera_pattern})
+
+
+def _numbered(records: list[Record], masks: bool) -> tuple[list[tuple], list[tuple], list[tuple]]:
+    identities = {record.identity for record in records if not is_distractor(record)}
+    pids = {identity: number for number, identity in enumerate(sorted(identities, key=_natural), start=1)}
+    cameras = {record.camera for record in records if record.camera}
+    camids = {camera: number for number, camera in enumerate(sorted(cameras, key=_natural))}
+    items: dict[str, list[tuple]] = {"train": [], "query": [], "gallery": []}
+    for number, record in enumerate(sorted(records, key=lambda r: (_natural(r.identity), r.camera, r.frame, r.path))):
+        pid = DISTRACTOR if is_distractor(record) else pids[record.identity]
+        camid = camids[record.camera] if record.camera else len(camids) + number
+        items[record.split].append((record.path, pid, camid, *([record.mask] if masks else [])))
+    return items["train"], items["query"], items["gallery"]
+
+
+def _natural(name: str) -> tuple[int, int, str]:
+    """Numbers by value, before names."""
+    return (0, int(name), name) if name.isdecimal() else (1, 0, name)

@@ -1,0 +1,173 @@
+"""The three layouts of a user's folder, read into records: Market-1501's, one folder per identity, ``manifest.csv``."""
+
+import csv
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from mdpr_fastreid.data.datasets.base import DISTRACTOR, IMAGE_SUFFIXES, JUNK, images_in
+from mdpr_fastreid.errors import UsageError
+
+MANIFEST = "manifest.csv"
+COLUMNS = ("path", "identity", "camera", "split", "mask", "frame")
+SPLITS = ("train", "query", "gallery", "test")
+_MARKET = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
+_MARKET_NAME = re.compile(r"^(-?\d+)_c(\d+)")
+
+
+class Record(NamedTuple):
+    """One image as the user describes it; what is not known is empty."""
+
+    path: str
+    identity: str
+    camera: str = ""
+    split: str = ""
+    """One of :data:`SPLITS`; ``test`` is still to be parted into query and gallery."""
+    mask: str = ""
+    frame: int = 0
+
+
+def read_records(folder: Path, camera_pattern: str = "") -> list[Record]:
+    """The images of a folder in one of the three layouts, without junk (identity -1).
+
+    Args:
+        folder: has ``manifest.csv``, or Market-1501's folders, or one folder per identity (perhaps within ``train``,
+            ``test``, ``query``, ``gallery``).
+        camera_pattern: a regular expression whose one group is the camera in a file's name; "" for none.
+
+    Raises:
+        UsageError: the folder is missing or empty, or something in it cannot be understood; the message says what.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder")
+    pattern = _compiled(camera_pattern)
+    if (folder / MANIFEST).is_file():
+        records = list(_from_manifest(folder / MANIFEST, pattern))
+    elif any((folder / name).is_dir() for name in ("bounding_box_train", "bounding_box_test")):
+        records = list(_from_market(folder))
+    else:
+        records = list(_from_folders(folder, pattern))
+    records = [record for record in records if record.identity != str(JUNK)]
+    if not records:
+        raise UsageError(
+            f"{folder} holds no images in a known layout: {MANIFEST}, Market-1501's folders (bounding_box_train, "
+            "query, bounding_box_test), or one folder per identity"
+        )
+    return records
+
+
+def _compiled(camera_pattern: str) -> re.Pattern | None:
+    if not camera_pattern:
+        return None
+    try:
+        pattern = re.compile(camera_pattern)
+    except re.error as error:
+        raise UsageError(
+            f"DATASETS.CUSTOM_CAMERA_PATTERN {camera_pattern!r} is no regular expression: {error}"
+        ) from None
+    if pattern.groups != 1:
+        raise UsageError(
+            f"DATASETS.CUSTOM_CAMERA_PATTERN {camera_pattern!r} needs one group, the camera, e.g. 'cam(\\d+)'; "
+            f"it has {pattern.groups}"
+        )
+    return pattern
+
+
+def _camera(path: Path, pattern: re.Pattern | None) -> str:
+    if pattern is None:
+        return ""
+    found = pattern.search(path.name)
+    if not found or not found[1]:
+        raise UsageError(f"{path}: DATASETS.CUSTOM_CAMERA_PATTERN {pattern.pattern!r} finds no camera in its name")
+    return found[1]
+
+
+def _from_market(folder: Path) -> Iterator[Record]:
+    for name, split in _MARKET.items():
+        if not (folder / name).is_dir():
+            if name == "bounding_box_train":
+                continue
+            raise UsageError(f"{folder} has some of Market-1501's folders ({', '.join(_MARKET)}), but not {name}")
+        for path in images_in(folder / name):
+            found = _MARKET_NAME.match(path.name)
+            if found is None:
+                raise UsageError(f"{path} is not named as Market-1501's images are, e.g. 0002_c1s1_000451_03.jpg")
+            yield Record(str(path), str(int(found[1])), found[2], split)
+
+
+def _from_folders(folder: Path, pattern: re.Pattern | None) -> Iterator[Record]:
+    folders = _folders_in(folder)
+    loose = images_in(folder)
+    if loose:
+        raise UsageError(f"{loose[0]} lies beside the identities' folders; put each image into its identity's folder")
+    names = {path.name for path in folders}
+    parts = [(path, path.name) for path in folders] if names and names <= set(SPLITS) else [(folder, "")]
+    for part, split in parts:
+        for identity in _folders_in(part):
+            paths = images_in(identity)
+            if not paths:
+                raise UsageError(f"{identity} holds no images; identities have one folder each, without folders in it")
+            for path in paths:
+                yield Record(str(path), identity.name, _camera(path, pattern), split)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _from_manifest(manifest: Path, pattern: re.Pattern | None) -> Iterator[Record]:
+    try:
+        with manifest.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            _check_columns(manifest, reader.fieldnames or [])
+            rows = [(reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{manifest} cannot be read as CSV in UTF-8: {error}") from error
+    seen: dict[str, int] = {}
+    for line, row in rows:
+        record = _record(manifest, line, row, pattern)
+        if record.path in seen:
+            raise UsageError(f"{manifest}, line {line}: {record.path} stands in line {seen[record.path]} already")
+        seen[record.path] = line
+        yield record
+
+
+def _check_columns(manifest: Path, columns: list[str]) -> None:
+    missing = [name for name in COLUMNS[:2] if name not in columns]
+    if missing:
+        raise UsageError(f"{manifest} has no column {missing[0]!r}; its columns: {', '.join(columns) or 'none'}")
+    for name in set(columns) - set(COLUMNS):
+        nearest = difflib.get_close_matches(name.strip().lower(), COLUMNS, n=1, cutoff=0.75)
+        if nearest and nearest[0] not in columns:
+            raise UsageError(f"{manifest} has a column {name!r}; did you mean {nearest[0]!r}?")
+
+
+def _record(manifest: Path, line: int, row: dict, pattern: re.Pattern | None) -> Record:
+    def wrong(what: str) -> UsageError:
+        return UsageError(f"{manifest}, line {line}: {what}")
+
+    if None in row:
+        raise wrong("more fields than columns")
+    cell = {name: (row.get(name) or "").strip() for name in COLUMNS}
+    if not cell["path"] or not cell["identity"]:
+        raise wrong("path or identity is empty")
+    path = manifest.parent / cell["path"]
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise wrong(f"{cell['path']} is not named as an image is ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    if cell["split"] and cell["split"] not in SPLITS:
+        raise wrong(f"split {cell['split']!r} is none of {', '.join(SPLITS)}")
+    mask = str(manifest.parent / cell["mask"]) if cell["mask"] else ""
+    for file in filter(None, (str(path), mask)):
+        if not Path(file).is_file():
+            raise wrong(f"{file} does not exist")
+    if cell["frame"] and not cell["frame"].isdigit():
+        raise wrong(f"frame {cell['frame']!r} is no whole number")
+    camera = cell["camera"] or _camera(path, pattern)
+    return Record(str(path), cell["identity"], camera, cell["split"], mask, int(cell["frame"] or 0))
+
+
+def is_distractor(record: Record) -> bool:
+    """Whether Market-1501's convention makes it a distractor: identity 0 in the gallery of that layout."""
+    return Path(record.path).parent.name == "bounding_box_test" and record.identity == str(DISTRACTOR)
