@@ -84,7 +84,7 @@ def written(tmp_path_factory, config_file, weights):
 
 def of(read: dict, file_format: str):
     if file_format not in read:
-        pytest.skip("needs onnx, onnxscript and onnxruntime: pip install mdpr-fastreid[export]")
+        pytest.skip("needs onnx, onnxscript and onnxruntime: pip install onnx onnxscript onnxruntime")
     return read[file_format]
 
 
