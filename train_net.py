@@ -41,7 +41,7 @@ def main(args: Namespace) -> None:
         cfg.MODEL.BACKBONE.PRETRAIN = False  # all weights come from MODEL.WEIGHTS
         cfg.TEST.EVAL_UNTRAINED = False
         model = Trainer.build_model(cfg)
-        load_for_evaluation(model, cfg.MODEL.WEIGHTS)
+        load_for_evaluation(model, cfg.MODEL.WEIGHTS, cfg.MODEL.WEIGHTS_SHA256)
         results = Trainer.test(cfg, model)
     else:
         trainer = Trainer(cfg)

@@ -1,60 +1,45 @@
 """Weights that are evaluated have to be those of the model: a network that is partly random still gives a table."""
 
-from typing import Any
+import logging
 
-from fastreid.utils.checkpoint import Checkpointer
+from fastreid.utils.file_io import PathManager
 from torch import nn
 
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.weights import check_sha256, fit_to, read_checkpoint
 
 
-def load_for_evaluation(model: nn.Module, path: str) -> None:
-    """Load ``MODEL.WEIGHTS`` and make sure that nothing the model needs is left as it was initialised.
+def load_for_evaluation(model: nn.Module, path: str, sha256: str = "") -> None:
+    """Load ``MODEL.WEIGHTS``, of any known kind, and make sure that nothing is left as it was initialised.
 
     A classifier for another number of identities is left out: it does not reach the features.
 
     Args:
         model: what is evaluated.
         path: the weight file.
+        sha256: what ``MODEL.WEIGHTS_SHA256`` pins.
 
     Raises:
-        UsageError: the file cannot be read, or lacks weights of the model, or has them in another shape.
+        UsageError: the file cannot be read or is another one, or lacks weights of the model, or has them in another
+            shape.
     """
-    _StrictCheckpointer(model, path=path).load(path)
-
-
-class _StrictCheckpointer(Checkpointer):
-    def __init__(self, model: nn.Module, path: str):
-        super().__init__(model)
-        self._path = path
-
-    def _load_model(self, checkpoint: Any) -> Any:
-        published = any(name.startswith("generate.backbone") for name in checkpoint["model"])
-        incompatible = super()._load_model(checkpoint)
-        classifiers = {
-            name
-            for name, given, needed in incompatible.incorrect_shapes
-            if len(given) == len(needed) == 2 and given[1:] == needed[1:]
-        }
-        missing = [
-            name
-            for name in incompatible.missing_keys
-            if name not in classifiers and not name.endswith("num_batches_tracked")
-        ]
-        if missing:
-            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-            hint = (
-                "these are the published MDPR's names, which `mdpr convert` translates"
-                if published
-                else ("give the config that these weights were trained with")
-            )
-            raise UsageError(
-                f"{self._path}: does not fit the model, which needs {', '.join(missing[:3])}{more} "
-                f"(missing, or of another shape); {hint}"
-            )
-        # What a classifier of other identities says for each head is of no use to who wants features
-        incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if name not in classifiers]
-        incompatible.incorrect_shapes[:] = [
-            (name, *shapes) for name, *shapes in incompatible.incorrect_shapes if name not in classifiers
-        ]
-        return incompatible
+    local = PathManager.get_local_path(path)
+    digest = check_sha256(local, sha256, "MODEL.WEIGHTS_SHA256")
+    try:
+        fit = fit_to(model, read_checkpoint(local)["model"])
+    except UsageError as error:
+        raise error if str(error).startswith(local) else UsageError(f"{path}: {error}") from error
+    classifiers = {
+        name
+        for name, (given, needed) in fit.other_shapes.items()
+        if len(given) == len(needed) == 2 and given[1:] == needed[1:]
+    }
+    missing = [name for name in (*fit.missing, *fit.other_shapes) if name not in classifiers]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise UsageError(
+            f"{path} ({fit.recognised.kind}): does not fit the model, which needs {', '.join(missing[:3])}{more} "
+            "(missing, or of another shape); give the config that these weights were trained with"
+        )
+    model.load_state_dict(fit.taken, strict=False)
+    logging.getLogger("fastreid").info(f"Evaluating the weights of {path}: {fit.recognised.kind}, SHA-256 {digest}")

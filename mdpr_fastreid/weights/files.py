@@ -118,6 +118,8 @@ def sha256_of(path: Path | str) -> str:
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such weight file") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
     return digest.hexdigest()

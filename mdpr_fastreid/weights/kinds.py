@@ -111,7 +111,9 @@ def recognise(state_dict: Weights) -> Recognised:
     if architecture == "ResNet as a numbered sequence":
         peeled = {_renumbered(name): original for name, original in peeled.items()}
         architecture = architecture_of(peeled)
-    return Recognised(kind, {f"backbone.{name}": original for name, original in peeled.items()}, architecture)
+    # As they are, too: a model of the user's own, under names that nobody else knows
+    backbone = {f"backbone.{name}": original for name, original in peeled.items()}
+    return Recognised(kind, {**names, **backbone}, architecture)
 
 
 def architecture_of(names: Mapping[str, object]) -> str:

@@ -105,8 +105,6 @@ def fit_to(model: nn.Module, state_dict: Mapping[str, Any], prefix: str = "", re
     for name, needed in model.state_dict().items():
         full = prefix + name
         original = recognised.names.get(full) or recognised.names.get(aliases.get(full, ""))
-        if original is None and not prefix and full in state_dict:
-            original = full
         if original is None:
             missing.append(full)
             continue

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from small_runs import logged_by_fastreid
 from support.settings import small_model
 
 from mdpr_fastreid.checkpoint import to_official
 from mdpr_fastreid.engine import load_for_evaluation, make_output_dir
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.weights import write_weights
+from mdpr_fastreid.weights import sha256_of, write_weights
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +41,37 @@ def test_weights_that_leave_a_part_random_are_refused(tmp_path, trained):
         ({"foo": torch.zeros(3)}, "backbone.trunk.conv1.weight.* and [0-9]+ more.*give the config"),
         (state_dict, "needs hard.global_embedding.bn.running_mean .*give the config"),
         (small_model("MODEL.MDPR.EMBEDDING_DIM", 8).state_dict(), "of another shape"),
-        (to_official(trained.state_dict()), "published MDPR's names, which `mdpr convert` translates"),
     ):
         write_weights(content, path)
-        with pytest.raises(UsageError, match=f"weights.pth: does not fit the model, which needs|{named}") as raised:
+        with pytest.raises(UsageError, match=r"weights.pth \(.*\): does not fit the model, which needs") as raised:
             load_for_evaluation(small_model(), str(path))
         assert raised.match(named)
+
+
+def test_the_published_names_are_translated(tmp_path, trained):
+    torch.save({"state_dict": to_official(trained.state_dict())}, tmp_path / "official.pth")
+    model = small_model()
+    load_for_evaluation(model, str(tmp_path / "official.pth"))
+    assert all(torch.equal(value, trained.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_a_backbone_alone_is_not_evaluated(tmp_path, trained):
+    names = trained.backbone.names_in_whole
+    torch.save({names[own]: value for own, value in trained.backbone.state_dict().items()}, tmp_path / "resnet.pth")
+    with pytest.raises(
+        UsageError, match=r"resnet.pth \(backbone\): does not fit the model, which needs hard.global_emb"
+    ):
+        load_for_evaluation(small_model(), str(tmp_path / "resnet.pth"))
+
+
+def test_a_pinned_hash_is_compared_and_the_files_own_is_logged(tmp_path, trained):
+    path = str(tmp_path / "weights.pth")
+    write_weights(trained.state_dict(), path)
+    with logged_by_fastreid() as messages:
+        load_for_evaluation(small_model(), path, sha256_of(path))
+    assert messages[-1].endswith(f"MDPR, SHA-256 {sha256_of(path)}")
+    with pytest.raises(UsageError, match="weights.pth: is another file than MODEL.WEIGHTS_SHA256 says"):
+        load_for_evaluation(small_model(), path, "0" * 8)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {}, {"model": {}}, {"model": {"lr": 0.1}}, {"a": 1}])

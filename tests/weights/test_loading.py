@@ -208,6 +208,13 @@ def test_a_vision_transformers_positions_are_resized(tmp_path):
     assert backbone.pos_embed.eq(3).all()
 
 
+def test_a_model_of_the_users_own_finds_its_names(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    weights = numbered(model.state_dict())
+    start_from(model, saved(tmp_path / "own.pth", under("module.", weights)))
+    assert torch.equal(model[1].running_var, weights["1.running_var"])
+
+
 def trainer_of(model, path, digest):
     cfg = small_config("MODEL.WEIGHTS", str(path), "MODEL.WEIGHTS_SHA256", digest)
     return SimpleNamespace(cfg=cfg, checkpointer=Checkpointer(model), _hooks=[])

@@ -1,0 +1,89 @@
+"""Files are read without running code; what is harmless beside the weights is no obstacle."""
+
+import argparse
+import collections
+import hashlib
+import pathlib
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.weights import read_checkpoint, read_weights, sha256_of
+
+WEIGHTS = {"conv1.weight": torch.arange(6.0).reshape(2, 3)}
+
+HARMLESS = {
+    "settings of a command line": argparse.Namespace(lr=0.03, cos=True, schedule=[120, 160], data=None),
+    "a NumPy number": np.float64(71.5),
+    "an array": np.arange(3, dtype=np.int64),
+    "a path": pathlib.PurePosixPath("data/imagenet"),
+    "a dictionary with a default": collections.defaultdict(list, loss=[1.0, 0.5]),
+    "an ordered dictionary": collections.OrderedDict(a=1),
+}
+
+
+@pytest.mark.parametrize("what", HARMLESS)
+def test_beside_weights_there_may_be(tmp_path, what):
+    torch.save({"state_dict": WEIGHTS, "extra": HARMLESS[what]}, tmp_path / "weights.pth")
+    read = read_checkpoint(tmp_path / "weights.pth")
+    assert torch.equal(read["model"]["conv1.weight"], WEIGHTS["conv1.weight"])
+    np.testing.assert_equal(vars(read["extra"]) if "settings" in what else read["extra"],
+                            vars(HARMLESS[what]) if "settings" in what else HARMLESS[what])  # fmt: skip
+
+
+class Payload:
+    """Its ``__reduce__``, set by the test, is what unpickling would call."""
+
+
+@pytest.mark.parametrize("where", ["beside the weights", "in the settings", "in a default"])
+def test_code_is_refused_not_run_and_the_message_names_it_and_the_way(tmp_path, monkeypatch, where):
+    ran = tmp_path / "ran"
+    monkeypatch.setattr(Payload, "__reduce__", lambda self: (open, (str(ran), "w")))
+    hidden = {
+        "beside the weights": Payload(),
+        "in the settings": argparse.Namespace(hook=Payload()),
+        "in a default": collections.defaultdict(int, x=Payload()),
+    }[where]
+    path = tmp_path / "evil.pth"
+    path.write_bytes(pickle.dumps({"state_dict": {}, "args": hidden}, protocol=2))
+    with pytest.raises(UsageError) as caught:
+        read_checkpoint(path)
+    message = str(caught.value)
+    assert not ran.exists()
+    assert "evil.pth: holds more than weights (pickled code), which is refused, io.open: " in message
+    assert "torch.save(torch.load(OLD, map_location='cpu', weights_only=False)['state_dict'], NEW)" in message
+    assert "\n" not in message
+
+
+def test_the_way_out_of_the_message_works(tmp_path, monkeypatch):
+    """On the machine that may be lost."""
+    old, new = tmp_path / "old.pth", tmp_path / "new.pth"
+    torch.save({"state_dict": WEIGHTS, "meter": pytest.approx}, old)
+    with pytest.raises(UsageError, match="which is refused"):
+        read_weights(old)
+    torch.save(torch.load(old, map_location="cpu", weights_only=False)["state_dict"], new)
+    assert torch.equal(read_weights(new)[0]["conv1.weight"], WEIGHTS["conv1.weight"])
+
+
+def test_networks_of_a_file_are_told_apart_by_their_names(tmp_path):
+    torch.save({"student": WEIGHTS, "teacher": WEIGHTS, "epoch": 3}, tmp_path / "dino.pth")
+    weights, left = read_weights(tmp_path / "dino.pth")
+    assert list(weights) == ["teacher.conv1.weight", "student.conv1.weight"]
+    assert left == ["epoch"]
+
+
+def test_a_program_and_a_folder_are_named_as_what_they_are(tmp_path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "program.pt")
+    with pytest.raises(UsageError, match=r"program\.pt: is a TorchScript program; save its state_dict"):
+        read_weights(tmp_path / "program.pt")
+    with pytest.raises(UsageError, match="is a folder, not a weight file"):
+        read_weights(tmp_path)
+
+
+def test_the_hash_is_that_of_the_whole_file(tmp_path):
+    content = bytes(range(256)) * 9000
+    (tmp_path / "large").write_bytes(content)
+    assert sha256_of(tmp_path / "large") == hashlib.sha256(content).hexdigest()
