@@ -6,7 +6,7 @@ import sys
 
 from mdpr_fastreid.errors import UsageError
 
-VERBS = ("synth", "convert", "prepare", "bench", "compare", "export")
+VERBS = ("data", "synth", "convert", "prepare", "bench", "compare", "export")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,81 @@
+"""``mdpr data``: look at a data set, and for what is wrong with it."""
+
+import argparse
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+from mdpr_fastreid.errors import UsageError
+
+HELP = "count a data set, show a sample of it, and check every image"
+_LISTED = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    root = os.getenv("FASTREID_DATASETS", "datasets")
+    parser.add_argument("sets", nargs="+", metavar="NAME|DIR", help="registered data set, or folder of your own images")
+    parser.add_argument("--root", default=root, help="data root (default: $FASTREID_DATASETS or datasets)")
+    parser.add_argument(
+        "--sample", type=Path, metavar="PNG", help="write a sheet: identities by cameras (one set only)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, all findings listed")
+    parser.add_argument("--camera-pattern", default="", metavar="REGEX", help="as DATASETS.CUSTOM_CAMERA_PATTERN")
+    parser.add_argument("--workers", type=int, help="threads that decode (default: one a core)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report of each set; 1 if there is an error in one."""
+    from tqdm import tqdm
+
+    from mdpr_fastreid.data.check import check, open_dataset, sample_sheet
+
+    if args.sample and len(args.sets) > 1:
+        raise UsageError("--sample is for one set at a time")
+    reports = []
+    for name in args.sets:
+        data = open_dataset(name, args.root, args.camera_pattern)
+        total = len({item[0] for item in data.train + data.query + data.gallery})
+        with tqdm(total=total, desc=f"checking {name}", unit="image") as bar:
+            report = check(data, bar.update, args.workers)
+        reports.append(report)
+        _print(report)
+        if args.sample:
+            _write(args.sample, sample_sheet(data).save)
+            print(f"sample: {args.sample}")
+    if args.json:
+        content = [{**report._asdict(), "findings": [f._asdict() for f in report.findings]} for report in reports]
+        _write(args.json, lambda path: path.write_text(json.dumps(content, indent=2) + "\n"))
+    return 1 if any(report.errors for report in reports) else 0
+
+
+def _write(path: Path, write) -> None:
+    try:
+        write(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot write {path}: {error}") from error
+
+
+def _print(report) -> None:
+    from tabulate import tabulate
+
+    headers = ("split", "identities", "images", "cameras", "images an identity", "width", "height")
+    rows = [
+        (
+            part,
+            *(f"{c[key]:,}" for key in headers[1:4]),
+            "{} / {:g} / {}".format(*c["images_per_identity"]) if c["images_per_identity"] else "",
+            *("-".join(map(str, dict.fromkeys(c[key]))) for key in ("width", "height")),
+        )
+        for part, c in report.splits.items()
+    ]
+    print(f"{report.name} in {report.folder} (images an identity: min / median / max)")
+    print(tabulate(rows, headers, disable_numparse=True))
+    for (level, kind), count in Counter((f.level, f.kind) for f in report.findings).items():
+        print(f"{level}: {kind}: {count}")
+        of_kind = [finding.message for finding in report.findings if finding.kind == kind]
+        print("\n".join(f"  {message}" for message in of_kind[:_LISTED]))
+        if count > _LISTED:
+            print(f"  and {count - _LISTED} more; --json FILE lists all")
+    print("nothing wrong" if not report.findings else f"{len(report.errors)} errors, {len(report.findings)} findings")

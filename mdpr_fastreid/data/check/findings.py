@@ -1,0 +1,127 @@
+"""Counts a data set and lists what is wrong with it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from statistics import median
+from typing import NamedTuple
+
+from fastreid.data.datasets.bases import ImageDataset
+
+from mdpr_fastreid.data.check.images import Inspection, inspect_all
+from mdpr_fastreid.data.custom.dataset import queries_without_match
+from mdpr_fastreid.data.datasets.base import Count, count_of
+
+ERROR, WARNING = "error", "warning"
+
+PUBLISHED_BY_THE_TOOLBOX = {
+    "Market1501": {"train": Count(751, 12_936), "query": Count(750, 3_368), "gallery": Count(751, 15_913)},
+    "DukeMTMC": {"train": Count(702, 16_522), "query": Count(702, 2_228), "gallery": Count(1_110, 17_661)},
+    "MSMT17": {"train": Count(1_041, 30_248), "query": Count(3_060, 11_659), "gallery": Count(3_060, 82_161)},
+}
+"""Published counts of the sets whose classes are the toolbox's, as these load them."""
+
+# Its classes number the identities of training and test separately, so that they cannot be compared
+_NUMBERED_TWICE = {"CUHK03"}
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong: an error, or a warning for what can still be trained on."""
+
+    level: str
+    kind: str
+    message: str
+
+
+class Report(NamedTuple):
+    """All that ``mdpr data`` says of one set."""
+
+    name: str
+    folder: str
+    splits: dict[str, dict]
+    findings: list[Finding]
+
+    @property
+    def errors(self) -> list[Finding]:
+        """The findings that make the command fail."""
+        return [finding for finding in self.findings if finding.level == ERROR]
+
+
+def check(data: ImageDataset, progress: Callable[[int], None], workers: int | None = None) -> Report:
+    """Count a set, decode all its images and compare them.
+
+    Args:
+        data: the set.
+        progress: called with 1 after each image.
+        workers: threads that decode.
+    """
+    name = type(data).__name__
+    splits = {"train": data.train, "query": data.query, "gallery": data.gallery}
+    paths = sorted({item[0] for items in splits.values() for item in items})
+    inspections = {found.path: found for found in inspect_all(paths, progress, workers)}
+    published = getattr(data, "published", None) or PUBLISHED_BY_THE_TOOLBOX.get(name, {})
+    counted = {part: _counted(items, inspections) for part, items in splits.items()}
+    findings = [
+        *(Finding(ERROR, "damaged", f"{found.path}: {found.error}") for found in inspections.values() if found.error),
+        *_identities_in_both(data, splits),
+        *_unmatched(splits),
+        *_duplicates(splits, inspections),
+        *(
+            Finding(WARNING, "counts", f"{part} has {count_of(splits[part])}, {count} as published")
+            for part, count in published.items()
+            if count_of(splits[part]) != count
+        ),
+    ]
+    if not paths:
+        findings.append(Finding(ERROR, "empty", "there is no image in it"))
+    return Report(name, str(getattr(data, "dataset_dir", "")), counted, findings)
+
+
+def _counted(items: list[tuple], inspections: dict[str, Inspection]) -> dict:
+    a_identity = sorted(Counter(item[1] for item in items).values())
+    sizes = sorted(inspections[item[0]].size for item in items if not inspections[item[0]].error)
+    return {
+        "identities": len(a_identity),
+        "images": len(items),
+        "cameras": len({item[2] for item in items}),
+        "images_per_identity": [a_identity[0], median(a_identity), a_identity[-1]] if a_identity else [],
+        "width": [min(s[0] for s in sizes), max(s[0] for s in sizes)] if sizes else [],
+        "height": [min(s[1] for s in sizes), max(s[1] for s in sizes)] if sizes else [],
+    }
+
+
+def _identities_in_both(data: ImageDataset, splits: dict[str, list[tuple]]) -> list[Finding]:
+    if type(data).__name__ in _NUMBERED_TWICE:
+        return []
+    prefix = f"{getattr(data, 'dataset_name', '')}_"
+    train = {str(item[1]).removeprefix(prefix): item[0] for item in splits["train"]}
+    ignored = set(data._junk_pids)
+    test = {str(item[1]): item[0] for item in splits["query"] + splits["gallery"] if item[1] not in ignored}
+    return [
+        Finding(ERROR, "identity in train and test", f"identity {pid}: {train[pid]} and {test[pid]}")
+        for pid in sorted(train.keys() & test.keys())
+    ]
+
+
+def _unmatched(splits: dict[str, list[tuple]]) -> list[Finding]:
+    if any(item[1] == -1 for item in splits["query"]):  # an unlabelled challenge
+        return []
+    return [
+        Finding(ERROR, "query without a match", f"{path}: no gallery image of its identity under another camera")
+        for path in queries_without_match(splits["query"], splits["gallery"])
+    ]
+
+
+def _duplicates(splits: dict[str, list[tuple]], inspections: dict[str, Inspection]) -> list[Finding]:
+    split_of = {item[0]: part for part, items in splits.items() for item in items}
+    alike: dict[str, list[Inspection]] = defaultdict(list)
+    for found in inspections.values():
+        if not found.error:
+            alike[found.pixel_hash].append(found)
+    findings = []
+    for group in (group for group in alike.values() if len(group) > 1):
+        across = len({split_of[found.path] for found in group}) > 1
+        what = "bytes" if len({found.file_hash for found in group}) == 1 else "pixels"
+        where = "across splits" if across else "within a split"
+        paths = ", ".join(found.path for found in group)
+        findings.append(Finding(ERROR if across else WARNING, f"duplicate {where}", f"same {what}: {paths}"))
+    return findings

@@ -1,0 +1,49 @@
+"""Decodes every image of a set, in parallel."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from mdpr_fastreid.data.reading import DAMAGE, read_rgb
+
+
+class Inspection(NamedTuple):
+    """What was found in one file."""
+
+    path: str
+    size: tuple[int, int] = (0, 0)
+    """Width and height in pixels."""
+    file_hash: str = ""
+    pixel_hash: str = ""
+    error: str = ""
+    """Why it cannot be decoded; "" if it can."""
+
+
+def inspect(path: str) -> Inspection:
+    """Decode one image as training does, and hash its bytes and its pixels."""
+    try:
+        file_hash = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        image = read_rgb(path)
+    except DAMAGE as error:
+        return Inspection(path, error=f"{type(error).__name__}: {error}".replace("\n", " "))
+    pixels = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+    return Inspection(path, image.size, file_hash, pixels)
+
+
+def inspect_all(paths: list[str], progress: Callable[[int], None], workers: int | None = None) -> list[Inspection]:
+    """Inspect files by threads (decoding and hashing leave Python's lock), in the order given.
+
+    Args:
+        paths: of the images.
+        progress: called with 1 after each.
+        workers: threads; one a core by default.
+    """
+    found = []
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        for inspection in pool.map(inspect, paths):
+            found.append(inspection)
+            progress(1)
+    return found

@@ -1,0 +1,62 @@
+"""A picture of a data set: identities in rows, cameras in columns."""
+
+from collections import defaultdict
+
+from fastreid.data.datasets.bases import ImageDataset
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from mdpr_fastreid.data.reading import DAMAGE, read_rgb
+
+ROWS, COLUMNS = 8, 8
+_CELL, _GAP, _LEFT, _TOP = (64, 128), 4, 150, 22
+_INK, _PAPER, _EMPTY = (40, 40, 40), (250, 250, 250), (228, 228, 228)
+
+
+def sample_sheet(data: ImageDataset) -> Image.Image:
+    """Up to four training and four test identities, those with most cameras, before up to eight cameras.
+
+    A set without cameras (each image has one of its own) has an identity's images in the columns instead.
+    """
+    rows = [("train", *row) for row in _rows(data.train)[: ROWS // 2]]
+    junk = set(data._junk_pids)
+    rows += [("test", *row) for row in _rows([i for i in data.query + data.gallery if i[1] not in junk])[: ROWS // 2]]
+    prefix = f"{getattr(data, 'dataset_name', '')}_"
+    cameras = {str(camera).removeprefix(prefix) for _, _, images in rows for camera in images}
+    known = len(cameras) < sum(len(images) for _, _, images in rows) or len(cameras) <= COLUMNS
+    columns = sorted(cameras, key=lambda camera: (len(camera), camera))[:COLUMNS] if known else list(range(COLUMNS))
+    width = _LEFT + len(columns) * (_CELL[0] + _GAP) + _GAP
+    sheet = Image.new("RGB", (width, _TOP + len(rows) * (_CELL[1] + _GAP) + _GAP), _PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for x, camera in enumerate(columns):
+        label = f"camera {camera}" if known else f"image {x + 1}"
+        draw.text((_LEFT + x * (_CELL[0] + _GAP), 4), label[:11], _INK, font)
+    for y, (part, identity, images) in enumerate(rows):
+        top = _TOP + y * (_CELL[1] + _GAP)
+        draw.text((6, top + 52), f"{part}\n{str(identity).removeprefix(prefix)[-20:]}", _INK, font)
+        of_camera = {str(camera).removeprefix(prefix): path for camera, path in images.items()}
+        shown = [of_camera.get(camera) for camera in columns] if known else list(of_camera.values())[:COLUMNS]
+        for x in range(len(columns)):
+            cell = _cell(shown[x] if x < len(shown) else None)
+            sheet.paste(cell, (_LEFT + x * (_CELL[0] + _GAP), top))
+    return sheet
+
+
+def _rows(items: list[tuple]) -> list[tuple]:
+    """``(identity, {camera: its first image})``, those with most cameras first."""
+    of_identity: dict = defaultdict(dict)
+    for path, identity, camera, *_ in items:
+        of_identity[identity].setdefault(camera, path)
+    return sorted(of_identity.items(), key=lambda row: -len(row[1]))
+
+
+def _cell(path: str | None) -> Image.Image:
+    cell = Image.new("RGB", _CELL, _EMPTY)
+    if path is None:
+        return cell
+    try:
+        image = ImageOps.contain(read_rgb(path), _CELL)
+    except DAMAGE:
+        ImageDraw.Draw(cell).text((6, 56), "damaged", (180, 0, 0), ImageFont.load_default(12))
+        return cell
+    cell.paste(image, ((_CELL[0] - image.width) // 2, (_CELL[1] - image.height) // 2))
+    return cell
