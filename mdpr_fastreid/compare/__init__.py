@@ -1,15 +1,19 @@
 """``mdpr compare``: methods side by side, trained and evaluated under the same conditions.
 
-=====================  ================================================================================
+=====================  =====================================================================================
 ``shared``             the conditions all runs share: data, input, sampler, schedule, batch
 ``methods``            what a run has of its own: model and losses, from any config
 ``ablations``          MDPR's ablations, as named overrides
 ``plan``               the runs, and what is printed before anything runs
 ``launch``             runs them, one process each; resumes, survives failures and interruption
+``progress``           the line that says how far they are
+``records``            the files in a run's folder, which is how runs and comparison tell each other
 ``worker``             one run: train, evaluate, write ``result.json`` and ``ranking.npz``
 ``evaluate``           what is measured of a trained network
+``provenance``         machine, versions, commit
 ``summary``            means and deviations over seeds, what is best; ``results.json`` and ``.csv``
-``table``, ``plots``   as Markdown, as pictures
-``report``             one self-contained page
-=====================  ================================================================================
+``table``, ``plots``   the outcome as Markdown and as pictures; ``curves`` reads how training went
+``page``               the outcome as one self-contained page, with ``rank_lists``, ``pictures`` and ``page_style``
+``report``             writes all of it
+=====================  =====================================================================================
 """

@@ -1,6 +1,7 @@
 """Where numbers come from: machine, versions, commit, date."""
 
 import datetime
+import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,10 +13,15 @@ from mdpr_fastreid.bench.report import describe_machine
 
 
 def environment() -> dict[str, object]:
-    """Machine and versions, the threads torch computes with, the plugin's version and commit, and the time."""
+    """Machine and versions, the plugin's version and commit, the time, and what speeds depend on.
+
+    ``threads`` is what torch computes with, ``load`` the machine's load average of the last minute: above the number
+    of cores, something else was slowing it down.
+    """
     return {
         **describe_machine(),
         "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "mdpr_fastreid": mdpr_fastreid.__version__,
         "commit": commit(),
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -33,8 +39,9 @@ def machine_of(results: Iterable[Mapping]) -> str:
     for name in dict.fromkeys(name for one in environments for name in one):
         values = [one[name] for one in environments if one.get(name) is not None]
         if name == "date":
-            days = sorted({value.partition("T")[0] for value in values})
-            values = [days[0]] + [f"to {days[-1]}"] * (len(days) > 1)
+            values = [value.partition("T")[0] for value in values]
+        if name in ("date", "load") and len(set(values)) > 1:
+            values = [f"{min(values)} to {max(values)}"]
         if values:
             told.append(f"{name} {' / '.join(map(str, dict.fromkeys(values)))}")
     return ", ".join(told) or "no run is finished"

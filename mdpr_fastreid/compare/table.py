@@ -44,7 +44,7 @@ COST_HEADINGS = (
 )
 COST_CAPTION = (
     "Parameters while training; multiply-adds of one image at inference. Speeds are those of the median training step, "
-    "loading included, and of the median batch in evaluation, MDPR folded as evaluation runs it; ± over seeds."
+    "loading included, and of the median batch in evaluation, the network folded (TEST.FOLDED); ± over seeds."
 )
 
 

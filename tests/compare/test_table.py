@@ -91,10 +91,10 @@ def test_the_whole_text_names_commands_data_machine_and_what_is_missing(plan_in)
 
 def test_runs_of_several_commits_and_days_show_all_of_them():
     results = [
-        {"environment": {"gpu": None, "torch": "2", "commit": name, "date": f"2026-11-{day}T10:00"}}
+        {"environment": {"gpu": None, "torch": "2", "load": day / 10, "commit": name, "date": f"2026-11-{day}T10:00"}}
         for name, day in (("a", 20), ("b", 22), ("a", 21))
     ]
-    assert machine_of(results) == "torch 2, commit a / b, date 2026-11-20 / to 2026-11-22"
+    assert machine_of(results) == "torch 2, load 2.0 to 2.2, commit a / b, date 2026-11-20 to 2026-11-22"
 
 
 def test_outside_a_checkout_the_commit_is_unknown(tmp_path):

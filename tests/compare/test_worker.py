@@ -107,6 +107,17 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(request_, who
     assert json.loads((folder / records.RESULT).read_text())["metrics"] == pytest.approx(expected)
 
 
+def test_a_run_that_was_killed_while_it_was_measured_is_not_trained_again(whole_run):
+    _, folder = whole_run
+    before = json.loads((folder / records.RESULT).read_text())
+    (folder / records.RESULT).unlink()
+    curve = (folder / "metrics.json").read_text()
+    with mock.patch.object(evaluate, "SECONDS_TO_MEASURE", 0.1):
+        assert worker.main(folder) == 0
+    assert json.loads((folder / records.RESULT).read_text())["metrics"] == pytest.approx(before["metrics"])
+    assert (folder / "metrics.json").read_text() == curve
+
+
 def test_a_run_without_training_evaluates_the_weights_it_is_given(whole_run, tmp_path):
     plan, folder = whole_run
     cfg = plan.runs[0].cfg.clone()
