@@ -5,6 +5,9 @@ python projects/Benchmark/train_net.py --config-file projects/Benchmark/configs/
 """
 
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # a checkout that is not installed works, too
 
 from mdpr_fastreid.cli import main
 

@@ -3,7 +3,9 @@
 import dataclasses
 import itertools
 import re
+import runpy
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -223,3 +225,14 @@ def test_options_that_make_no_sense_are_refused(words, capsys):
         main(["compare", *words])
     assert refused.value.code == 2
     assert words[1] in capsys.readouterr().err
+
+
+def test_the_project_runs_the_comparison_with_its_conditions(monkeypatch, capsys):
+    configs = ROOT / "projects" / "Benchmark" / "configs"
+    words = ["--config-file", str(configs / "demo_r18.yml"), "--methods", "bot", "--data", "SynthReIDTiny", "--dry-run"]
+    monkeypatch.setattr(sys, "argv", ["train_net.py", *words])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "projects" / "Benchmark" / "train_net.py"), run_name="__main__")
+    assert ended.value.code == 0
+    assert "batches of 32, 4 of an identity" in capsys.readouterr().out
+    assert read_config(str(configs / "base_r50.yml")).DATASETS.NAMES == ("SynthReIDBase",)
