@@ -53,6 +53,10 @@ def _defaults() -> CfgNode:
     C.SOLVER.AMP = CfgNode()
     # Autocast type on a GPU: "float16" (with loss scaling, as stock) or "bfloat16" (without)
     C.SOLVER.AMP.DTYPE = "float16"
+    # Whether float32 training on a CPU computes wide 3x3 convolutions by Winograd's algorithm
+    C.SOLVER.WINOGRAD = True
+    # Whether SGD, Adam and AdamW update all of a parameter in one pass (PyTorch's fused kernels)
+    C.SOLVER.FUSED = True
 
     C.TEST = CfgNode()
     # Whether train_net.py evaluates the network before training too, and prints both in the end
@@ -66,6 +70,10 @@ def _defaults() -> CfgNode:
     # SHA-256 that the file of MODEL.WEIGHTS has to have, or its first 8 digits or more; "" takes any file. With
     # "sha256:" before it, it is no number to YAML even if it has no letters
     C.MODEL.WEIGHTS_SHA256 = ""
+    # Whether MDPR's stages are compiled by torch.compile in training, where a compiler works (docs/training.md)
+    C.MODEL.COMPILE = False
+    # Whether MDPR trains on images stored channels-last; the same numbers but for rounding (docs/training.md)
+    C.MODEL.CHANNELS_LAST = True
     C.MODEL.BACKBONE = CfgNode()
     # The same for the file of MODEL.BACKBONE.PRETRAIN_PATH, or the one that the toolbox downloads
     C.MODEL.BACKBONE.PRETRAIN_SHA256 = ""
@@ -76,6 +84,9 @@ def _defaults() -> CfgNode:
     C.MODEL.MDPR.PARTS = 2
     # Which branches exist: "hard", "soft" or both
     C.MODEL.MDPR.BRANCHES = ("hard", "soft")
+
+    # Stages, of 3 and 4, whose activations are computed again in the backward pass instead of being kept: less memory
+    C.MODEL.MDPR.CHECKPOINT_STAGES = ()
 
     C.MODEL.MDPR.ATTENTION = CfgNode()
     # Foreground attention maps M at each of the two granularities

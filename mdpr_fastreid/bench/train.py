@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import torch
 from fastreid.config import get_cfg
+from fastreid.engine import DefaultTrainer
 from fastreid.engine.train_loop import AMPTrainer
-from fastreid.modeling import build_model
 from fastreid.utils.events import EventStorage
 from torch import nn
 
@@ -46,9 +46,10 @@ class Setting(NamedTuple):
 SETTINGS = {
     REFERENCE: Setting("MDPR in the published order of computation, every loss read by the host at every step"),
     "ours": Setting("MDPR as it is trained by default"),
+    "plain-convolutions": Setting("ours without Winograd's algorithm", overrides=("SOLVER.WINOGRAD", False)),
     "compiled": Setting("MDPR, compiled", overrides=("MODEL.COMPILE", True)),
     "checkpointed": Setting(
-        "MDPR, stages 3 and 4 computed again in the backward pass", overrides=("MODEL.MDPR.CHECKPOINT_STAGES", True)
+        "MDPR, stages 3 and 4 computed again in the backward pass", overrides=("MODEL.MDPR.CHECKPOINT_STAGES", (3, 4))
     ),
     "sbs": Setting("FastReID's SBS, as the toolbox trains it", "sbs"),
     "mgn": Setting("FastReID's MGN, as the toolbox trains it", "mgn"),
@@ -88,11 +89,13 @@ def trainer(args: argparse.Namespace, setting: str) -> AMPTrainer:
     """
     torch.manual_seed(args.seed)
     cfg = network_config(SETTINGS[setting].method, args, *SETTINGS[setting].overrides)
-    model = build_model(cfg)
+    # The toolbox's own trainer builds what is not ours
+    builder = DefaultTrainer if setting in (REFERENCE, "sbs", "mgn") else Trainer
+    model = builder.build_model(cfg)
     if setting == REFERENCE:
         model = PublishedOrder(model)
     model.train()
-    optimizer, wrapper = Trainer.build_optimizer(cfg, model)
+    optimizer, wrapper = builder.build_optimizer(cfg, model)
     trainer_class = PublishedTrainer if setting == REFERENCE else AMPTrainer
     return trainer_class(model, itertools.repeat(synthetic_batch(args)), optimizer, wrapper)
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer
 from fastreid.engine.hooks import HookBase
@@ -14,6 +15,7 @@ from torch import nn
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
 from mdpr_fastreid.engine.progress import LoaderWithProgress, TrainingProgress
 from mdpr_fastreid.engine.results import write_untrained_results
+from mdpr_fastreid.engine.winograd_training import train_with_winograd
 
 
 class Trainer(DefaultTrainer):
@@ -25,6 +27,23 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             hooks.append(TrainingProgress())
         return hooks
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """The stock model, which ``SOLVER.WINOGRAD`` lets compute faster on a CPU."""
+        model = super().build_model(cfg)
+        if cfg.SOLVER.WINOGRAD and cfg.MODEL.DEVICE == "cpu":
+            train_with_winograd(model)
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> tuple[torch.optim.Optimizer, object]:
+        """The stock optimizer and parameter wrapper; ``SOLVER.FUSED`` has PyTorch's own update in one pass."""
+        optimizer, wrapper = super().build_optimizer(cfg, model)
+        if cfg.SOLVER.FUSED and isinstance(optimizer, (torch.optim.SGD, torch.optim.Adam)):
+            for group in optimizer.param_groups:
+                group.update(fused=True, foreach=False)
+        return optimizer, wrapper
 
     @classmethod
     def build_evaluator(

@@ -37,9 +37,15 @@ _AT = torch.tensor(
     ],
     dtype=torch.float64,
 )
-_TILE, _STEP = 6, 4
+TILE, STEP = 6, 4
+KERNEL_TRANSFORM = torch.kron(_G, _G)
+"""``[36, 9]``: the taps of a 3x3 kernel to its transformed tile."""
+INPUT_TRANSFORM = torch.kron(_BT, _BT)
+"""``[36, 36]``: a 6x6 tile of the input."""
+OUTPUT_TRANSFORM = torch.kron(_AT, _AT)
+"""``[16, 36]``: a transformed tile to the 4x4 tile of the output."""
 # The second column of A^T is all ones, so what is added here appears in every value of the output's tile.
-_EVERYWHERE = 1 * _TILE + 1
+_EVERYWHERE = 1 * TILE + 1
 
 
 class WinogradConv2d(nn.Module):
@@ -59,12 +65,11 @@ class WinogradConv2d(nn.Module):
         super().__init__()
         self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
         taps = conv.weight.detach().permute(2, 3, 1, 0).reshape(9, -1)
-        transformed = torch.kron(_G, _G).to(taps) @ taps
-        self.weight = nn.Parameter(transformed.view(_TILE**2, conv.in_channels, conv.out_channels), requires_grad=False)
+        transformed = KERNEL_TRANSFORM.to(taps) @ taps
+        self.weight = nn.Parameter(transformed.view(TILE**2, conv.in_channels, conv.out_channels), requires_grad=False)
         self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().clone(), requires_grad=False)
-        for name, matrix in {"input_transform": _BT, "output_transform": _AT}.items():
-            both_axes = torch.kron(matrix, matrix).to(conv.weight)
-            self.register_buffer(name, both_axes, persistent=False)
+        self.register_buffer("input_transform", INPUT_TRANSFORM.to(conv.weight), persistent=False)
+        self.register_buffer("output_transform", OUTPUT_TRANSFORM.to(conv.weight), persistent=False)
 
     @staticmethod
     def takes(module: nn.Module) -> bool:
@@ -80,18 +85,18 @@ class WinogradConv2d(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         batch, _, height, width = features.shape
-        rows, columns = -(-height // _STEP), -(-width // _STEP)
+        rows, columns = -(-height // STEP), -(-width // STEP)
         # A tile reaches one pixel over its output on every side; the last ones may reach over the map's end as well.
-        below, right = rows * _STEP - height + 1, columns * _STEP - width + 1
+        below, right = rows * STEP - height + 1, columns * STEP - width + 1
         padded = F.pad(features.permute(0, 2, 3, 1), (0, 0, 1, right, 1, below))
-        tiles = padded.unfold(1, _TILE, _STEP).unfold(2, _TILE, _STEP)  # [B, rows, columns, C, 6, 6]
-        tiles = tiles.permute(4, 5, 0, 1, 2, 3).reshape(_TILE**2, -1)
-        products = torch.bmm((self.input_transform @ tiles).view(_TILE**2, -1, self.in_channels), self.weight)
+        tiles = padded.unfold(1, TILE, STEP).unfold(2, TILE, STEP)  # [B, rows, columns, C, 6, 6]
+        tiles = tiles.permute(4, 5, 0, 1, 2, 3).reshape(TILE**2, -1)
+        products = torch.bmm((self.input_transform @ tiles).view(TILE**2, -1, self.in_channels), self.weight)
         if self.bias is not None:
             products[_EVERYWHERE] += self.bias
-        outputs = self.output_transform @ products.view(_TILE**2, -1)
-        outputs = outputs.view(_STEP, _STEP, batch, rows, columns, self.out_channels).permute(2, 3, 0, 4, 1, 5)
-        outputs = outputs.reshape(batch, rows * _STEP, columns * _STEP, self.out_channels)
+        outputs = self.output_transform @ products.view(TILE**2, -1)
+        outputs = outputs.view(STEP, STEP, batch, rows, columns, self.out_channels).permute(2, 3, 0, 4, 1, 5)
+        outputs = outputs.reshape(batch, rows * STEP, columns * STEP, self.out_channels)
         return outputs[:, :height, :width].contiguous().permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
