@@ -58,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=_positive, default=1, metavar="J", help="runs at a time (default: 1)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--report-only", action="store_true", help="train nothing: report what is there")
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings of all runs, e.g. SEED 1")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY VALUE", help="settings of all runs, e.g. DATALOADER.NUM_INSTANCE 4"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,6 +15,14 @@ from mdpr_fastreid.errors import UsageError
 DEFAULT_CONFIG = "Base-MDPR.yml"
 """Where the shared conditions come from if nobody says otherwise: input, sampler and schedule published with MDPR."""
 
+_SET_BY_OPTIONS = {
+    "SEED": "--seeds",
+    "OUTPUT_DIR": "--output",
+    "SOLVER.MAX_EPOCH": "--epochs",
+    "SOLVER.IMS_PER_BATCH": "--batch",
+    "MODEL.WEIGHTS": "MODEL.BACKBONE.PRETRAIN_PATH, which every method can start from",
+}
+
 WARMUP_SHARE = 6
 """Warm-up takes at most this part of a run: 2,000 of the 12,120 iterations of 60 epochs on Market-1501."""
 
@@ -65,6 +73,7 @@ def shared_config(
         UsageError: a setting that cannot be, several test sets, or data that is not there.
     """
     overrides = list(overrides)
+    _check_overrides(overrides, data, size)
     cfg = read_config(config, overrides)
     published_epochs = cfg.SOLVER.MAX_EPOCH
     if data is not None:
@@ -82,6 +91,18 @@ def shared_config(
     found = _data(cfg)
     _scale_schedule(cfg, overrides, published_epochs, found.train_images)
     return cfg, found
+
+
+def _check_overrides(overrides: Sequence[str], data: str | None, size: tuple[int, int] | None) -> None:
+    """Refuse what would be set twice, once of them in vain."""
+    owned = dict(_SET_BY_OPTIONS)
+    if data is not None:
+        owned |= dict.fromkeys(("DATASETS.NAMES", "DATASETS.TESTS"), "--data alone")
+    if size is not None:
+        owned |= dict.fromkeys(("INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST"), "--size alone")
+    for key in overrides[::2]:
+        if key in owned:
+            raise UsageError(f"{key} is set for every run here: use {owned[key]}")
 
 
 def iterations(cfg: CfgNode, data: Data) -> int:

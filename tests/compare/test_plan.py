@@ -142,6 +142,8 @@ MISTAKES = {
     "an unknown method": ({"methods": ("mdrp",)}, "--methods mdrp: did you mean mdpr?"),
     "a method twice": ({"methods": ("bot", "bot")}, "names bot twice"),
     "an unknown backbone": ({"backbone": "r19"}, "--backbone r19: there are r18, r34"),
+    "a seed as a setting": ({"overrides": ("SEED", "1")}, "SEED is set for every run here: use --seeds"),
+    "a size set twice": ({"overrides": ("INPUT.SIZE_TEST", "[32,16]")}, "INPUT.SIZE_TEST is set for every run"),
     "an unknown data set": ({"data": "SynthReIDTini"}, "SynthReIDTiny"),
     "an unknown ablation": (
         {"methods": ("mdpr",), "ablations": ("mops",)},
