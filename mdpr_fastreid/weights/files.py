@@ -1,7 +1,6 @@
 """Weight files: read without running code, written whole or not at all."""
 
 import argparse
-import collections
 import hashlib
 import os
 import pathlib
@@ -19,7 +18,9 @@ import torch
 from mdpr_fastreid.errors import UsageError
 
 # What PyTorch says of a pickle that names more than the types it allows, unlike of one that is damaged
-_SAYS_CODE = re.compile("unsupported (global|class)|trying to (call reduce|instantiate)", re.IGNORECASE)
+_SAYS_CODE = re.compile(
+    "unsupported (global|class)|trying to (call reduce|instantiate)|can only (setitem|append|build)", re.IGNORECASE
+)
 _SAYS_WHAT = re.compile(r"(?:GLOBAL|class|reduce for|instantiate) `?([\w.]+)")
 
 _HOLDERS = ("model", "state_dict", "model_state", "model_state_dict")
@@ -152,14 +153,13 @@ def check_sha256(path: Path | str, pinned: str, key: str) -> str:
 def _harmless_types() -> list:
     """What files of weights hold beside tensors, and what cannot do anything when it is read.
 
-    Settings (``argparse.Namespace``), paths, dictionaries with a default, and what NumPy arrays and scalars are made
-    of, under the module names of NumPy 1 and 2.
+    Settings (``argparse.Namespace``), paths, and what NumPy arrays and scalars are made of, under the module names of
+    NumPy 1 and 2.
     """
     codes = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")
     functions = (np.ndarray([]).__reduce__()[0], np.float64(0).__reduce__()[0])
     return [
-        *(argparse.Namespace, collections.defaultdict, list, dict, set, int, float),
-        *(pathlib.PosixPath, pathlib.PurePosixPath),
+        *(argparse.Namespace, pathlib.PosixPath, pathlib.PurePosixPath),
         *(np.ndarray, np.dtype, *{type(np.dtype(code)) for code in codes}),
         *(
             (function, f"{module}.multiarray.{function.__name__}")

@@ -1,0 +1,174 @@
+"""``mdpr prepare`` tells what is here and whole, and fetches only what anyone may fetch."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.modeling.backbones.resnet import model_urls
+from support.image_trees import market_tree, write_images
+
+from mdpr_fastreid.cli import main
+from mdpr_fastreid.data import sources
+from mdpr_fastreid.data.datasets.base import Count
+from mdpr_fastreid.data.sources import DATA_SOURCES, WEIGHT_SOURCES
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home" / "checkpoints"
+
+
+@pytest.fixture
+def prepare(tmp_path, capsys):
+    def run(*words):
+        code = main(["prepare", *words, "--root", str(tmp_path)])
+        captured = capsys.readouterr()
+        assert captured.err.count("\n") <= 1 or "%" in captured.err
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_without_a_name_everything_is_listed_with_its_state(tmp_path, prepare):
+    market_tree(tmp_path / "Market-1501-v15.09.15")
+    code, out, _ = prepare()
+    assert code == 0
+    states = {line.split()[0]: line for line in out.splitlines() if line}
+    assert {source.name for source in (*DATA_SOURCES, *WEIGHT_SOURCES)} <= states.keys()
+    assert " incomplete " in states["Market1501"]
+    assert " missing " in states["MSMT17V2"]
+    assert " missing " in states["luperson-r50"]
+
+
+def test_every_set_of_the_catalogue_is_registered_and_says_where_it_is_from():
+    for source in DATA_SOURCES:
+        assert DATASET_REGISTRY.get(source.name)
+        assert source.paper
+        assert source.terms
+        assert source.page or "withdrawn" in source.terms
+
+
+def test_what_pretrain_true_takes_is_what_the_toolbox_names():
+    free = {source.url for source in WEIGHT_SOURCES if "what PRETRAIN True takes" in source.backbone}
+    wanted = {url for key, url in model_urls.items() if not key.startswith("se_")}
+    assert free == wanted
+
+
+@pytest.mark.parametrize("name", ["occluded-duke", "OccludedDuke", "Occluded Duke"])
+def test_a_set_that_is_missing_tells_paper_page_terms_and_place(tmp_path, prepare, name):
+    code, out, _ = prepare(name)
+    assert code == 1
+    for part in ("ICCV 2019", "https://github.com/lightas/", "DukeMTMC-reID's terms", "state    missing"):
+        assert part.replace("DukeMTMC-reID's terms", "DukeMTMC-reID, so that one's terms") in out
+    assert str(tmp_path / "Occluded_Duke") in out
+
+
+def test_a_set_is_complete_when_its_images_are_as_many_as_published(tmp_path, prepare, monkeypatch):
+    market_tree(tmp_path / "Occluded_Duke")
+    code, out, _ = prepare("OccludedDuke")
+    assert code == 1
+    assert "train: 8 images of 2 identities here, 15,618 images of 702 identities as published" in out
+    counts = {"train": Count(2, 8), "query": Count(2, 4), "gallery": Count(2, 4)}
+    monkeypatch.setattr(DATASET_REGISTRY.get("OccludedDuke"), "published", counts)
+    code, out, _ = prepare("OccludedDuke")
+    assert (code, "state    complete" in out) == (0, True)
+    assert "query: 4 images of 2 identities, as published" in out
+
+
+def test_images_that_a_list_names_and_that_are_not_there_are_told(tmp_path, prepare):
+    folder = tmp_path / "MSMT17_V1"
+    name = "0000/0000_000_01_0303morning_0015_0.jpg"
+    write_images(folder / "test", [name])
+    (folder / "train").mkdir()
+    for part in ("train", "query", "gallery"):
+        (folder / f"list_{part}.txt").write_text(f"{name} 0\n")
+    code, out, _ = prepare("MSMT17V1")
+    assert code == 1
+    assert f"train: 1 images are not there, the first one {folder / 'train' / name}" in out
+
+
+def test_a_set_in_pieces_says_what_is_missing(tmp_path, prepare):
+    (tmp_path / "Occluded_Duke" / "query").mkdir(parents=True)
+    code, out, _ = prepare("OccludedDuke")
+    assert (code, "state    incomplete" in out, "bounding_box_train is not there" in out) == (1, True, True)
+
+
+def test_weights_are_whole_if_their_hash_is_the_one_in_their_name(prepare, home, monkeypatch):
+    content = b"weights"
+    name = f"resnet50-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    source = next(s for s in WEIGHT_SOURCES if s.name == "resnet50")._replace(file=name)
+    monkeypatch.setattr(sources, "WEIGHT_SOURCES", (source,))
+    home.mkdir(parents=True)
+    (home / name).write_bytes(content)
+    code, out, _ = prepare("resnet50")
+    assert (code, "state    complete" in out, hashlib.sha256(content).hexdigest() in out) == (0, True, True)
+    (home / name).write_bytes(content[:-1])
+    code, out, _ = prepare("resnet50")
+    assert (code, "state    damaged" in out, "another file, or a part of it" in out) == (1, True, True)
+
+
+def test_weights_without_a_published_hash_are_read(prepare, home):
+    home.mkdir(parents=True)
+    torch.save({"state_dict": {"module.encoder_q.conv1.weight": torch.zeros(3)}}, home / "lup_moco_r50.pth")
+    code, out, _ = prepare("luperson-r50")
+    assert (code, "state    there" in out, "1 tensors; no hash is published" in out) == (0, True, True)
+    (home / "lup_moco_r50.pth").write_text("<html>sign in</html>")
+    code, out, _ = prepare("luperson-r50")
+    assert (code, "state    damaged" in out, "not a file of torch.save" in out) == (1, True, True)
+
+
+def test_a_download_is_fetched_and_compared(tmp_path, prepare, home, monkeypatch):
+    (tmp_path / "server").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    source = next(s for s in WEIGHT_SOURCES if s.name == "resnet50")
+    for digits, code in ((digest[:8], 0), ("12345678", 2)):
+        mirror = source._replace(file=f"resnet50-{digits}.pth", url=(tmp_path / "server").as_uri())
+        monkeypatch.setattr(sources, "WEIGHT_SOURCES", (mirror,))
+        result, _, error = prepare("resnet50", "--download")
+        assert result == code
+        assert (home / mirror.file).exists() == (code == 0)
+    assert 'invalid hash value (expected "12345678"' in error
+
+
+def test_without_a_network_a_download_is_one_line_with_the_place(prepare, home, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    code, _, error = prepare("resnet50-ibn", "--download")
+    assert code == 2
+    assert "cannot be fetched from https://github.com/XingangPan/IBN-Net/" in error
+    assert f"put it at {home / 'resnet50_ibn_a-d9d0bb7b.pth'}" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("msmt17v1", "MSMT17V1 is not downloaded, as its terms are its authors' to give: https://www.pkuvmc.com"),
+        ("dukemtmc", "DukeMTMC is not downloaded, as its terms are its authors' to give: no page"),
+        ("luperson-r50", "luperson-r50 is not downloaded, as its terms are its authors' to give: https://github.com/D"),
+        ("synthreid-demo", "SynthReIDDemo is rendered, not downloaded: mdpr synth --preset demo"),
+        ("resnet5", "nothing is known of 'resnet5'; did you mean resnet50"),
+    ],
+)
+def test_nothing_else_is_downloaded(prepare, monkeypatch, name, message):
+    monkeypatch.setattr(torch.hub, "download_url_to_file", None)
+    code, out, error = prepare(name, "--download")
+    assert (code, out) == (2, "")
+    assert message in error
+
+
+def test_a_rendered_set_is_counted_against_its_manifest(tmp_path, prepare):
+    folder = tmp_path / "synthreid-tiny"
+    write_images(folder, ["query/1.jpg", "query/2.jpg", "tracklets/bbox_test/0001/1.jpg"])
+    splits = {"query": {"images": 2}, "tracklets/bbox_test": {"images": 1}}
+    (folder / "manifest.json").write_text(json.dumps({"splits": splits}))
+    assert prepare("SynthReIDTiny")[0] == 0
+    (folder / "query" / "1.jpg").unlink()
+    code, out, _ = prepare("SynthReIDTiny")
+    assert (code, "state    incomplete" in out, "query: 1 images of 2" in out) == (1, True, True)
+    (folder / "manifest.json").write_text("{")
+    assert "state    damaged" in prepare("SynthReIDTiny")[1]
