@@ -21,7 +21,6 @@ from mdpr_fastreid.modeling.heads import INFERENCE_FEATURES
 SETTINGS = {
     "all features": [],
     "each head embeds": ["MODEL.HEADS.EMBEDDING_DIM", 8],
-    "without necks": ["MODEL.HEADS.WITH_BNNECK", False],
     "three stripes, unguided": ["MODEL.MDPR.PARTS", 3, "MODEL.MDPR.ATTENTION.GUIDED", False],
     "IBN and squeeze-and-excitation": ["MODEL.BACKBONE.WITH_IBN", True, "MODEL.BACKBONE.WITH_SE", True],
     "IBN and non-local, ResNet-50": [
