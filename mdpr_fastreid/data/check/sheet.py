@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from mdpr_fastreid.data.reading import DAMAGE, read_rgb
 
 ROWS, COLUMNS = 8, 8
-_CELL, _GAP, _LEFT, _TOP = (64, 128), 4, 150, 22
+_CELL, _GAP, _LEFT, _TOP = (64, 128), 4, 110, 22
 _INK, _PAPER, _EMPTY = (40, 40, 40), (250, 250, 250), (228, 228, 228)
 
 
@@ -23,7 +23,8 @@ def sample_sheet(data: ImageDataset) -> Image.Image:
     prefix = f"{getattr(data, 'dataset_name', '')}_"
     cameras = {str(camera).removeprefix(prefix) for _, _, images in rows for camera in images}
     known = len(cameras) < sum(len(images) for _, _, images in rows) or len(cameras) <= COLUMNS
-    columns = sorted(cameras, key=lambda camera: (len(camera), camera))[:COLUMNS] if known else list(range(COLUMNS))
+    most = min(COLUMNS, max((len(images) for *_, images in rows), default=0))
+    columns = sorted(cameras, key=lambda camera: (len(camera), camera))[:COLUMNS] if known else list(range(most))
     width = _LEFT + len(columns) * (_CELL[0] + _GAP) + _GAP
     sheet = Image.new("RGB", (width, _TOP + len(rows) * (_CELL[1] + _GAP) + _GAP), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
@@ -32,7 +33,7 @@ def sample_sheet(data: ImageDataset) -> Image.Image:
         draw.text((_LEFT + x * (_CELL[0] + _GAP), 4), label[:11], _INK, font)
     for y, (part, identity, images) in enumerate(rows):
         top = _TOP + y * (_CELL[1] + _GAP)
-        draw.text((6, top + 52), f"{part}\n{str(identity).removeprefix(prefix)[-20:]}", _INK, font)
+        draw.text((6, top + 52), f"{part}\n{str(identity).removeprefix(prefix)[-16:]}", _INK, font)
         of_camera = {str(camera).removeprefix(prefix): path for camera, path in images.items()}
         shown = [of_camera.get(camera) for camera in columns] if known else list(of_camera.values())[:COLUMNS]
         for x in range(len(columns)):
