@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from fastreid.config import get_cfg
 from fastreid.engine import DefaultTrainer
 from fastreid.engine.train_loop import AMPTrainer
 from fastreid.utils.events import EventStorage
@@ -44,9 +43,15 @@ class Setting(NamedTuple):
 
 
 SETTINGS = {
-    REFERENCE: Setting("MDPR in the published order of computation, every loss read by the host at every step"),
+    REFERENCE: Setting(
+        "MDPR in the published order of computation, every loss read by the host at every step",
+        overrides=("MODEL.CHANNELS_LAST", False),
+    ),
     "ours": Setting("MDPR as it is trained by default"),
-    "plain-convolutions": Setting("ours without Winograd's algorithm", overrides=("SOLVER.WINOGRAD", False)),
+    "plain": Setting(
+        "MDPR without channels-last, Winograd's algorithm and the fused optimizer step",
+        overrides=("MODEL.CHANNELS_LAST", False, "SOLVER.WINOGRAD", False, "SOLVER.FUSED", False),
+    ),
     "compiled": Setting("MDPR, compiled", overrides=("MODEL.COMPILE", True)),
     "checkpointed": Setting(
         "MDPR, stages 3 and 4 computed again in the backward pass", overrides=("MODEL.MDPR.CHECKPOINT_STAGES", (3, 4))
@@ -67,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Time all settings in interleaved rounds, print the table and write it."""
     check_network_arguments(args)
-    names = [name for name in SETTINGS if name in (REFERENCE, *args.methods) and _is_there(name, args)]
+    names = [name for name in SETTINGS if name in (REFERENCE, *args.methods) and exists(name, args)]
     about = {
         "network": f"ResNet-{args.backbone[1:]}, {args.size[0]}x{args.size[1]}, batch {args.batch}",
         "precision": "float16 by AMP" if args.device != "cpu" else "bfloat16 by AMP where native, else float32",
@@ -111,17 +116,6 @@ def _step(one: AMPTrainer) -> Callable[[], None]:
             one.run_step()
 
     return step
-
-
-def _is_there(name: str, args: argparse.Namespace) -> bool:
-    keys, cfg = SETTINGS[name].overrides[::2], get_cfg()
-    for key in keys:
-        section = cfg
-        for part in key.split("."):
-            if part not in section:
-                return False
-            section = section[part]
-    return exists(name, args)
 
 
 def _rows(names: list[str], args: argparse.Namespace) -> list[dict]:
