@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from fastreid.config import CfgNode
 
 from mdpr_fastreid.engine import Trainer, config_from
@@ -90,6 +91,7 @@ def shared_config(
     _set_unless(cfg, overrides, "SOLVER.CHECKPOINT_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 20))
     found = _data(cfg)
     _scale_schedule(cfg, overrides, published_epochs, found.train_images)
+    _check_schedule(cfg, found)
     return cfg, found
 
 
@@ -170,6 +172,12 @@ def _scale_schedule(cfg: CfgNode, overrides: Sequence[str], published_epochs: in
     _set_unless(cfg, overrides, "SOLVER.FREEZE_ITERS", min(solver.FREEZE_ITERS, most))
     _set_unless(cfg, overrides, "SOLVER.DELAY_EPOCHS", int(solver.DELAY_EPOCHS * share))
     _set_unless(cfg, overrides, "SOLVER.STEPS", [max(1, round(step * share)) for step in solver.STEPS])
+
+
+def _check_schedule(cfg: CfgNode, data: Data) -> None:
+    """Have the toolbox refuse a schedule that cannot be, before the first run does."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=cfg.SOLVER.BASE_LR)
+    Trainer.build_lr_scheduler(cfg, optimizer, data.train_images // cfg.SOLVER.IMS_PER_BATCH)
 
 
 def _set_unless(cfg: CfgNode, overrides: Sequence[str], key: str, value: object) -> None:

@@ -144,6 +144,10 @@ MISTAKES = {
     "an unknown backbone": ({"backbone": "r19"}, "--backbone r19: there are r18, r34"),
     "a seed as a setting": ({"overrides": ("SEED", "1")}, "SEED is set for every run here: use --seeds"),
     "a size set twice": ({"overrides": ("INPUT.SIZE_TEST", "[32,16]")}, "INPUT.SIZE_TEST is set for every run"),
+    "a warm-up longer than the run": (
+        {"overrides": (*OVERRIDES, "SOLVER.WARMUP_ITERS", "99")},
+        "SOLVER.WARMUP_ITERS 99",
+    ),
     "an unknown data set": ({"data": "SynthReIDTini"}, "SynthReIDTiny"),
     "an unknown ablation": (
         {"methods": ("mdpr",), "ablations": ("mops",)},
