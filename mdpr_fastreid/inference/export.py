@@ -1,6 +1,5 @@
 """Writes a folded network into a file that runs without this package."""
 
-import hashlib
 import importlib.util
 import json
 import logging
@@ -17,7 +16,7 @@ from torch import nn
 
 from mdpr_fastreid.errors import SettingsError, UsageError
 from mdpr_fastreid.inference.network import FoldedNetwork
-from mdpr_fastreid.weights import write_whole
+from mdpr_fastreid.weights import sha256_of, write_whole
 
 METADATA_FILE = "metadata.json"
 """What TorchScript's and torch.export's files call the metadata inside; ONNX has a place of its own for it."""
@@ -58,7 +57,7 @@ def metadata(cfg: CfgNode, network: FoldedNetwork, weights: Path | str) -> dict[
         "output": f"float32 [batch, {sum(network.features.values())}], to be compared by cosine",
         "features": json.dumps(network.features),
         "weights": Path(weights).name,
-        "weights_sha256": _sha256(Path(weights)),
+        "weights_sha256": sha256_of(weights),
     }
 
 
@@ -142,14 +141,6 @@ def check_export(path: Path | str, file_format: str) -> None:
 
 def _images(batch: int, size: tuple[int, int]) -> torch.Tensor:
     return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(batch)) * 255
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _write_torchscript(network: nn.Module, images: torch.Tensor, about: dict[str, str], file: BinaryIO) -> None:
