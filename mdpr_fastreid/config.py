@@ -73,7 +73,7 @@ def _defaults() -> CfgNode:
     # Whether MDPR's stages are compiled by torch.compile in training, where a compiler works (docs/training.md)
     C.MODEL.COMPILE = False
     # Whether MDPR trains on images stored channels-last; the same numbers but for rounding (docs/training.md)
-    C.MODEL.CHANNELS_LAST = True
+    C.MODEL.CHANNELS_LAST = False
     C.MODEL.BACKBONE = CfgNode()
     # The same for the file of MODEL.BACKBONE.PRETRAIN_PATH, or the one that the toolbox downloads
     C.MODEL.BACKBONE.PRETRAIN_SHA256 = ""

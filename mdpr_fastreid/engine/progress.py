@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fastreid.engine.hooks import HookBase
@@ -25,19 +25,31 @@ class Progress:
     def __init__(self, total: int, description: str, done: int = 0) -> None:
         self._total, self._description, self._first, self._done = total, description, done, done
         self._start = self._last_line = time.monotonic()
+        self._note = ""
         self._on_terminal = sys.stderr.isatty()
         self._bar = tqdm(total=total, initial=done, desc=description, leave=False, disable=not self._on_terminal)
 
-    def step(self, note: str = "") -> None:
-        """One step more is done; ``note`` is shown beside it."""
+    def step(self, note: str | Callable[[], str] = "") -> None:
+        """One step more is done.
+
+        Args:
+            note: shown beside it; what is called for it, now and then only, may take long.
+        """
         self._done += 1
-        self._bar.set_postfix_str(note, refresh=False)
-        self._bar.update()
         now = time.monotonic()
-        if not self._on_terminal and now - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line = now
+        is_due = self._done == self._first + 1 or now - self._last_line >= SECONDS_BETWEEN_LINES
+        if not callable(note):
+            self._note = note
+        elif is_due:
+            self._note = note()
+        self._bar.set_postfix_str(self._note, refresh=False)
+        self._bar.update()
+        if now - self._last_line < SECONDS_BETWEEN_LINES:
+            return
+        self._last_line = now
+        if not self._on_terminal:
             left = (now - self._start) / (self._done - self._first) * (self._total - self._done)
-            ending = f", {note}" if note else ""
+            ending = f", {self._note}" if self._note else ""
             logging.getLogger("fastreid").info(
                 f"{self._description}: {self._done} of {self._total}, {left:.0f} s left{ending}"
             )
@@ -56,8 +68,11 @@ class TrainingProgress(HookBase):
 
     def after_step(self) -> None:
         """Count the iteration."""
+        self._progress.step(self._loss)
+
+    def _loss(self) -> str:
         loss = self.trainer.storage.latest().get("total_loss")
-        self._progress.step(f"loss {loss[0]:.3f}" if loss else "")
+        return f"loss {loss[0]:.3f}" if loss else ""
 
     def after_train(self) -> None:
         """Take the bar off the terminal."""

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mdpr_fastreid.errors import SettingsError
+from mdpr_fastreid.modeling.backbones.recomputing import recomputed
 from mdpr_fastreid.modeling.backbones.stages import split_stages
 
 
@@ -17,13 +18,22 @@ class Stages(nn.Module):
         ``[B, C2, 2h, 2w]`` -> ``[B, C4, h, w]``; ``stage3`` alone gives ``[B, C3, h, w]``.
     """
 
-    def __init__(self, stage3: nn.Module, stage4: nn.Module):
+    def __init__(self, stage3: nn.Module, stage4: nn.Module, checkpointed: tuple[int, ...] = ()):
         super().__init__()
         self.stage3 = stage3
         self.stage4 = stage4
+        self.checkpointed = checkpointed
+        """Which of 3 and 4 are computed again in the backward pass."""
 
     def forward(self, shared: torch.Tensor) -> torch.Tensor:
-        return self.stage4(self.stage3(shared))
+        return self.run(4, self.run(3, shared))
+
+    def run(self, number: int, features: torch.Tensor) -> torch.Tensor:
+        """Stage 3 or 4 alone, as ``checkpointed`` says."""
+        stage = self.stage3 if number == 3 else self.stage4
+        if number in self.checkpointed and self.training and torch.is_grad_enabled():
+            return recomputed(stage, features)
+        return stage(features)
 
 
 class StageShapes(NamedTuple):
@@ -44,19 +54,22 @@ class BranchedBackbone(nn.Module):
     Args:
         backbone: a FastReID backbone with a stem and four stages.
         branches: names of the branches; each becomes a child of type :class:`Stages`.
+        checkpointed: stages, of 3 and 4, whose activations are computed again in the backward pass.
 
     Raises:
-        SettingsError: the backbone has no stages, or its last one reduces the map.
+        SettingsError: the backbone has no stages, its last one reduces the map, or CHECKPOINT_STAGES names another.
     """
 
-    def __init__(self, backbone: nn.Module, branches: tuple[str, ...]):
+    def __init__(self, backbone: nn.Module, branches: tuple[str, ...], checkpointed: tuple[int, ...] = ()):
         super().__init__()
+        if not set(checkpointed) <= {3, 4}:
+            raise SettingsError(f"MODEL.MDPR.CHECKPOINT_STAGES {tuple(checkpointed)}: give (), (3,), (4,) or (3, 4)")
         # The pieces are the backbone's own modules, so that an entry is known by its identity
         whole_names = {id(entry): name for name, entry in backbone.state_dict(keep_vars=True).items()}
         self.trunk, stage3, stage4 = split_stages(backbone)
         pieces = {"trunk": self.trunk}
         for branch in branches:
-            self.add_module(branch, Stages(copy.deepcopy(stage3), copy.deepcopy(stage4)))
+            self.add_module(branch, Stages(copy.deepcopy(stage3), copy.deepcopy(stage4), tuple(checkpointed)))
             pieces |= {f"{branch}.stage3": stage3, f"{branch}.stage4": stage4}
         self._first = branches[0]
         self.names_in_whole: dict[str, str] = {

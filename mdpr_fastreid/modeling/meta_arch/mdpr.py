@@ -16,6 +16,7 @@ from mdpr_fastreid.modeling.branches import (
     SoftContent,
     SoftContentBranch,
 )
+from mdpr_fastreid.modeling.compilation import compile_in_training
 from mdpr_fastreid.modeling.heads.features import check_settings
 
 
@@ -30,6 +31,8 @@ class MDPR(nn.Module):
         heads: from the branches' maps to losses, or to the inference vector.
         pixel_mean: per channel, RGB, in 0 to 255.
         pixel_std: likewise.
+        channels_last: whether training stores images, and so every map, with channels last.
+        compiled: whether the trunk and the branches' stages are compiled in training.
     """
 
     @configurable
@@ -42,14 +45,20 @@ class MDPR(nn.Module):
         heads: nn.Module,
         pixel_mean: list[float],
         pixel_std: list[float],
+        channels_last: bool = False,
+        compiled: bool = False,
     ):
         super().__init__()
         self.backbone = backbone
         self.hard = hard
         self.soft = soft
         self.heads = heads
+        self.channels_last = channels_last
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, -1, 1, 1), persistent=False)
+        if compiled:
+            stages = [getattr(backbone, branch) for branch in ("hard", "soft") if hasattr(backbone, branch)]
+            compile_in_training([backbone.trunk, *(stage for pair in stages for stage in pair.children())])
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -63,7 +72,7 @@ class MDPR(nn.Module):
             fusion=mdpr.FUSION.ENABLED,
             inference_features=mdpr.INFERENCE_FEATURES,
         )
-        backbone = BranchedBackbone(build_backbone(cfg), mdpr.BRANCHES)
+        backbone = BranchedBackbone(build_backbone(cfg), mdpr.BRANCHES, mdpr.CHECKPOINT_STAGES)
         for key in ("SIZE_TRAIN", "SIZE_TEST"):
             # FastReID takes one number for "this shorter side" and 0 for "as it is": then the size is known only later
             size = cfg.INPUT[key] if len(cfg.INPUT[key]) == 2 else (256, 128)
@@ -92,6 +101,8 @@ class MDPR(nn.Module):
             "heads": build_heads(cfg),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
+            "channels_last": cfg.MODEL.CHANNELS_LAST,
+            "compiled": cfg.MODEL.COMPILE,
         }
 
     @property
@@ -141,12 +152,15 @@ class MDPR(nn.Module):
     def _soft_content(self, shared: torch.Tensor, wanted: frozenset[str]) -> SoftContent | None:
         if not wanted & {"soft4", "soft3", "attention4"}:
             return None
-        x3 = self.backbone.soft.stage3(shared)
-        x4 = self.backbone.soft.stage4(x3) if wanted & {"soft4", "attention4"} else None
+        x3 = self.backbone.soft.run(3, shared)
+        x4 = self.backbone.soft.run(4, x3) if wanted & {"soft4", "attention4"} else None
         return self.soft(x3, x4, map4="soft4" in wanted, map3="soft3" in wanted, attention="attention4" in wanted)
 
     def _normalized(self, batched_inputs: dict | torch.Tensor) -> torch.Tensor:
         images = batched_inputs["images"] if isinstance(batched_inputs, dict) else batched_inputs
+        if self.training and self.channels_last:
+            # The layout of a convolution's input is that of its output, so this decides for the whole network
+            images = images.contiguous(memory_format=torch.channels_last)
         return (images - self.pixel_mean) / self.pixel_std
 
     @staticmethod
