@@ -58,8 +58,7 @@ def prepare(plan: Plan) -> tuple[list[Run], list[str]]:
         now = records.conditions(run.cfg, plan.data.digest)
         different = records.changed(folder, now)
         if different:
-            more = f" and {len(different) - 3} more" if len(different) > 3 else ""
-            reason = f"{run.name} was run under other conditions ({'; '.join(different[:3])}{more})"
+            reason = f"{run.name} was run under other conditions ({records.listing(different)})"
             if any(map(records.concerns_training, different)):
                 told.append(f"{reason}: it is kept as {_set_aside(folder)}, and is run anew")
             else:

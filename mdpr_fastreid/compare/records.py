@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +77,12 @@ def _default_conditions() -> dict[str, object]:
     cfg = get_cfg()
     add_mdpr_config(cfg)
     return conditions(cfg, "")
+
+
+def listing(lines: Sequence[str], shown: int = 3) -> str:
+    """The first few lines of :func:`changed`, and how many more there are."""
+    more = f" and {len(lines) - shown} more" if len(lines) > shown else ""
+    return "; ".join(lines[:shown]) + more
 
 
 def concerns_training(line: str) -> bool:

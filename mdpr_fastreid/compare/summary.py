@@ -38,6 +38,8 @@ class Summary:
     """``result.json`` by seed, of the finished runs."""
     failures: Mapping[int, str]
     """Why a run failed, by seed."""
+    outdated: Mapping[int, str]
+    """In what a run was made under other conditions than those that are asked for, by seed; it is not reported."""
     folders: Mapping[int, Path]
     """Of every run, by seed."""
     settings: Path
@@ -90,11 +92,13 @@ def summarize(plan: Plan) -> list[Summary]:
     summaries = []
     for method in plan.methods:
         runs = [run for run in plan.runs if run.method == method]
-        results, failures = {}, {}
+        results, failures, outdated = {}, {}, {}
         for run in runs:
             folder = plan.folder(run)
-            if records.changed(folder, records.conditions(run.cfg, plan.data.digest)):
-                continue  # made under other conditions than those that are reported
+            different = records.changed(folder, records.conditions(run.cfg, plan.data.digest))
+            if different:
+                outdated[run.seed] = records.listing(different)
+                continue
             result = records.read_json(folder / records.RESULT)
             failure = records.read_json(folder / records.FAILURE)
             if result:
@@ -103,7 +107,7 @@ def summarize(plan: Plan) -> list[Summary]:
                 failures[run.seed] = failure["error"]
         folders = {run.seed: plan.folder(run) for run in runs}
         settings = folders[runs[0].seed] / records.SETTINGS
-        summaries.append(Summary(method, results, failures, folders, settings, plan.costs[method.name]))
+        summaries.append(Summary(method, results, failures, outdated, folders, settings, plan.costs[method.name]))
     return summaries
 
 

@@ -102,7 +102,12 @@ def problems(plan: Plan, summaries: Sequence[Summary]) -> list[str]:
     lines = [f"{title} is left out: {why}" for title, why in plan.left_out.items()]
     for summary in summaries:
         lines += [f"{summary.method.title}, seed {seed}, failed: {error}" for seed, error in summary.failures.items()]
-        missing = [s for s in summary.folders if s not in summary.results and s not in summary.failures]
+        lines += [
+            f"{summary.method.title}, seed {seed}, was run under other conditions ({different}): not shown"
+            for seed, different in summary.outdated.items()
+        ]
+        there = {*summary.results, *summary.failures, *summary.outdated}
+        missing = [seed for seed in summary.folders if seed not in there]
         if missing:
             lines.append(f"{summary.method.title}, seed {', '.join(map(str, missing))}: not finished yet")
     return lines

@@ -14,6 +14,7 @@ from mdpr_fastreid.compare.pictures import overlay
 from mdpr_fastreid.compare.rank_lists import choose_queries
 from mdpr_fastreid.compare.report import write_all
 from mdpr_fastreid.compare.summary import summarize
+from mdpr_fastreid.compare.table import problems
 
 
 def made_up_ranking(folder, images, attention=False):
@@ -137,8 +138,11 @@ def test_of_an_iteration_that_was_repeated_the_last_point_counts(tmp_path):
     assert read_curves(tmp_path) == {"total_loss": [], "lr": [(0, 5.0), (1, 2.0)], "mAP": [(1, 3.0)]}
 
 
-def test_results_of_other_conditions_are_not_reported(plan_in):
+def test_results_of_other_conditions_are_not_reported_and_that_is_said(plan_in):
     folder = made_up_result(plan_in, plan_in.runs[0])
     conditions = records.read_json(folder / records.CONDITIONS)
     records.write_json(folder / records.CONDITIONS, {**conditions, "SOLVER.BASE_LR": 9.0})
-    assert not summarize(plan_in)[0].results
+    summaries = summarize(plan_in)
+    assert not summaries[0].results
+    told = "MDPR, seed 0, was run under other conditions (SOLVER.BASE_LR 9.0 -> 0.00035): not shown"
+    assert told in problems(plan_in, summaries)

@@ -26,7 +26,7 @@ def summary(name, *maps):
     }
     folders = {seed: Path("runs") / name / f"seed{seed}" for seed in range(len(maps))}
     return Summary(
-        Method(name, name.upper(), "a.yml"), results, {}, folders, Path("s.yml"), Cost(11_190_000, 2_340_000_000)
+        Method(name, name.upper(), "a.yml"), results, {}, {}, folders, Path("s.yml"), Cost(11_190_000, 2_340_000_000)
     )
 
 
