@@ -7,6 +7,8 @@ from mdpr_fastreid.compare.plan import Plan
 from mdpr_fastreid.compare.provenance import machine_of
 from mdpr_fastreid.compare.summary import ACCURACY, Spread, Summary, clear_best
 
+_MOST_LISTED = 6
+
 
 def accuracy_rows(summaries: Sequence[Summary], reranked: bool = False) -> list[list[str]]:
     """A row a method: title, then mean and deviation of each of ``ACCURACY``, clear bests in ``**``."""
@@ -62,6 +64,8 @@ def caption(plan: Plan, summaries: Sequence[Summary]) -> str:
     planned = len(plan.seeds)
     if counts == {planned}:
         seeds = f"{planned} seeds" if planned > 1 else "1 seed"
+    elif len(summaries) > _MOST_LISTED:
+        seeds = f"{min(counts)} to {max(counts)} finished seeds of {planned}"
     else:
         told = ", ".join(f"{summary.method.title} {len(summary.results)}" for summary in summaries)
         seeds = f"finished seeds of {planned}: {told}"
