@@ -31,6 +31,9 @@ _STYLE = {
     "figure.constrained_layout.use": True,
 }
 SHOWN_RANKS = 20
+"""Length of the CMC curves drawn."""
+SMALLEST_SPAN = 4.0
+"""Points of mAP that an axis shows at least."""
 
 
 def write_plots(summaries: Sequence[Summary], folder: Path) -> dict[str, Path]:
@@ -78,9 +81,16 @@ def _accuracy(summaries: Sequence[Summary]) -> Figure:
             )
     axes.set_yticks(range(len(summaries)), [one.method.title for one in summaries])
     axes.set_ylim(len(summaries) - 0.5, -0.5)
+    axes.set_xlim(_wide_enough(*axes.get_xlim()))
     axes.set_xlabel("mAP, %: seeds (dots), mean and standard deviation (diamonds)")
     figure.legend(loc="outside upper right", ncols=2)
     return figure
+
+
+def _wide_enough(low: float, high: float) -> tuple[float, float]:
+    """Limits that do not blow up differences of a fraction of a point."""
+    missing = max(0.0, SMALLEST_SPAN - (high - low)) / 2
+    return low - missing, high + missing
 
 
 def _cmc(summaries: Sequence[Summary]) -> Figure:
@@ -116,6 +126,7 @@ def _speed(summaries: Sequence[Summary]) -> Figure:
         axes.set_xlabel(f"images a second in {what}")
         axes.set_xlim(left=0)
     panels[0].set_ylabel("mAP, %")
+    panels[0].set_ylim(_wide_enough(*panels[0].get_ylim()))
     _legend(figure, len(summaries))
     return figure
 

@@ -11,6 +11,7 @@ from mdpr_fastreid.cli import main
 from mdpr_fastreid.compare import evaluate, launch, records
 from mdpr_fastreid.compare.curves import read_curves
 from mdpr_fastreid.compare.pictures import overlay
+from mdpr_fastreid.compare.plots import SMALLEST_SPAN, _wide_enough
 from mdpr_fastreid.compare.rank_lists import choose_queries
 from mdpr_fastreid.compare.report import write_all
 from mdpr_fastreid.compare.summary import summarize
@@ -146,3 +147,10 @@ def test_results_of_other_conditions_are_not_reported_and_that_is_said(plan_in):
     assert not summaries[0].results
     told = "MDPR, seed 0, was run under other conditions (SOLVER.BASE_LR 9.0 -> 0.00035): not shown"
     assert told in problems(plan_in, summaries)
+
+
+@pytest.mark.parametrize(("low", "high"), [(37.84, 37.88), (10.0, 60.0)])
+def test_an_axis_does_not_blow_up_a_fraction_of_a_point(low, high):
+    shown_low, shown_high = _wide_enough(low, high)
+    assert shown_low <= low < high <= shown_high
+    assert shown_high - shown_low == pytest.approx(max(high - low, SMALLEST_SPAN))
