@@ -58,7 +58,7 @@ def write_page(plan: Plan, summaries: Sequence[Summary], plots: Mapping[str, Pat
 </head>
 <body><main>
 <h1>{heading}</h1>
-<p class="soft">{escape(table.caption(plan, summaries).partition(":")[0])}</p>
+<p class="soft">{escape(table.setting(plan))}, seeds {", ".join(map(str, plan.seeds))}</p>
 <p class="verdict">{escape(table.verdict(plan, summaries))}</p>
 <nav>{links}</nav>
 {body}

@@ -76,11 +76,13 @@ def caption(plan: Plan, summaries: Sequence[Summary]) -> str:
         )
     else:
         spread = "with one seed there is no deviation to tell a difference from noise by, so nothing is bold"
-    size = "x".join(map(str, plan.shared.INPUT.SIZE_TEST))
-    return (
-        f"{plan.data.name}, {size}, {plan.shared.SOLVER.MAX_EPOCH} epochs in batches of "
-        f"{plan.shared.SOLVER.IMS_PER_BATCH}, {seeds}: {spread}."
-    )
+    return f"{setting(plan)}, {seeds}: {spread}."
+
+
+def setting(plan: Plan) -> str:
+    """Data, size and length of the runs in a few words."""
+    size, solver = "x".join(map(str, plan.shared.INPUT.SIZE_TEST)), plan.shared.SOLVER
+    return f"{plan.data.name}, {size}, {solver.MAX_EPOCH} epochs in batches of {solver.IMS_PER_BATCH}"
 
 
 def verdict(plan: Plan, summaries: Sequence[Summary]) -> str:
