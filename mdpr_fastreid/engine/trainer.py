@@ -13,6 +13,7 @@ from fastreid.utils import comm
 from torch import nn
 
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
+from mdpr_fastreid.engine.fused_steps import set_fused
 from mdpr_fastreid.engine.progress import LoaderWithProgress, TrainingProgress
 from mdpr_fastreid.engine.results import write_untrained_results
 from mdpr_fastreid.engine.winograd_training import train_with_winograd
@@ -40,9 +41,7 @@ class Trainer(DefaultTrainer):
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> tuple[torch.optim.Optimizer, object]:
         """The stock optimizer and parameter wrapper; ``SOLVER.FUSED`` has PyTorch's own update in one pass."""
         optimizer, wrapper = super().build_optimizer(cfg, model)
-        if cfg.SOLVER.FUSED and isinstance(optimizer, (torch.optim.SGD, torch.optim.Adam)):
-            for group in optimizer.param_groups:
-                group.update(fused=True, foreach=False)
+        set_fused(optimizer, cfg.SOLVER.FUSED, clipping=cfg.SOLVER.CLIP_GRADIENTS.ENABLED)
         return optimizer, wrapper
 
     @classmethod

@@ -32,7 +32,7 @@ def convolve(features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | 
     """A 3x3 convolution with stride 1 and padding 1; by Winograd's algorithm in float32 on a CPU.
 
     Args:
-        features: ``[B, C, h, w]``.
+        features: ``[B, C, h, w]``; one image without ``B``, or none, gets the plain convolution too.
         weight: ``[C', C, 3, 3]``.
         bias: ``[C']``.
 
@@ -40,7 +40,8 @@ def convolve(features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | 
         ``[B, C', h, w]``, stored as ``features`` are.
     """
     autocast = torch.is_autocast_enabled(features.device.type)
-    if features.dtype != torch.float32 or features.device.type != "cpu" or autocast:
+    plain = features.dtype != torch.float32 or features.device.type != "cpu" or autocast
+    if plain or features.dim() != 4 or features.numel() == 0:
         return F.conv2d(features, weight, bias, padding=1)
     outputs = _Convolution.apply(features, weight)
     return outputs if bias is None else outputs + bias[:, None, None]

@@ -7,36 +7,63 @@ from typing import Any
 import torch
 from torch import nn
 
+_LACKING = {
+    "InvalidCxxCompiler": "install a C++ compiler (Debian: apt-get install g++), or name one in the variable CXX",
+    "CppCompileError": "the C++ compiler failed: install another, or name one in the variable CXX",
+    "TritonMissing": "install Triton (pip install triton)",
+}
+"""What mends an error of the compiler's, by its type."""
+
 
 def compile_in_training(modules: Iterable[nn.Module]) -> None:
     """Compile each module, in place, when it is first called in training mode; names of weights stay as they are.
 
-    A module that cannot be compiled runs as it is, and a line of the log says so once for all of them.
+    Where they cannot be compiled they run as they are, and a line of the log says so, once, and what is lacking. What
+    else goes wrong, such as running out of memory, is raised.
 
     Args:
         modules: of a network; none contains another.
     """
     told: set[str] = set()
     for module in modules:
+        try:
+            compiled = torch.compile(module._call_impl)
+        except RuntimeError as error:  # this Python or this system is not supported
+            _tell(error, told)
+            return
         # What Module.compile sets: it is left out of copies and of pickles
-        module._compiled_call_impl = _with_fallback(module, torch.compile(module._call_impl), told)
+        module._compiled_call_impl = _with_fallback(module, compiled, told)
 
 
 def _with_fallback(module: nn.Module, compiled: Callable, told: set[str]) -> Callable:
+    from torch._dynamo.exc import TorchDynamoException  # takes seconds, which only a compiled run has to wait
+
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not module.training or told:
-            return module._call_impl(*args, **kwargs)
-        try:
-            return compiled(*args, **kwargs)
-        except Exception as error:
-            # Compilers end in errors of many types. A mistake in the module itself is raised again by the plain call
-            result = module._call_impl(*args, **kwargs)
-            told.add("")
-            reason = str(error).strip().partition("\n")[0]
-            logging.getLogger("fastreid").warning(
-                f"MODEL.COMPILE: torch.compile does not work here, so training goes on without it "
-                f"({type(error).__name__}: {reason})"
-            )
-            return result
+        if module.training and not told:
+            try:
+                return compiled(*args, **kwargs)
+            except TorchDynamoException as error:
+                if isinstance(_inner(error), torch.OutOfMemoryError | MemoryError):
+                    raise
+                _tell(error, told)
+        # A mistake in the module itself, which a compiler meets too, is raised from here
+        return module._call_impl(*args, **kwargs)
 
     return call
+
+
+def _inner(error: BaseException) -> BaseException:
+    """What a compiler's error wraps."""
+    return getattr(error, "inner_exception", error)
+
+
+def _tell(error: BaseException, told: set[str]) -> None:
+    if told:
+        return
+    told.add("")
+    inner = _inner(error)
+    kind, reason = type(inner).__name__, str(inner).strip().partition("\n")[0]
+    advice = f"; {_LACKING[kind]}" if kind in _LACKING else ""
+    logging.getLogger("fastreid").warning(
+        f"MODEL.COMPILE: torch.compile does not work here, so training goes on without it ({kind}: {reason}){advice}"
+    )

@@ -6,23 +6,8 @@ from fastreid.engine import DefaultTrainer
 from fastreid.engine.train_loop import SimpleTrainer
 from fastreid.utils.events import EventStorage
 from small_runs import small_config
+from support.host_reads import HostReads
 from support.settings import small_model
-from torch.utils._python_dispatch import TorchDispatchMode
-
-# What makes the host wait for a GPU: reading a number, and finding out how many values are kept
-_WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal"}
-
-
-class HostReads(TorchDispatchMode):
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function._schema.name
-        if name in _WAITING:
-            self.names.append(name)
-        return function(*args, **(kwargs or {}))
 
 
 def test_the_host_reads_nothing_of_a_step_of_mdpr():

@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from fastreid.engine import DefaultTrainer
 from torch import nn
 
 from mdpr_fastreid.engine.trainer import Trainer
@@ -43,6 +42,26 @@ def test_other_precisions_get_the_plain_convolution():
         assert convolve(features.float(), weight.float()).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("shape", [(0, 128, 4, 4), (128, 4, 4)])
+def test_no_image_and_an_image_without_a_batch_are_convolved_as_by_the_plain_one(shape):
+    conv = nn.Conv2d(128, 128, 3, padding=1)
+    features = torch.randn(shape)
+    expected = conv(features)
+    train_with_winograd(conv)
+    assert torch.equal(conv(features), expected)
+
+
+def test_second_derivatives_are_the_plain_convolutions():
+    found = []
+    for function, dtype in ((convolve, torch.float32), (lambda x, k: F.conv2d(x, k, padding=1), torch.float64)):
+        generator = torch.Generator().manual_seed(0)
+        features, weight = (torch.randn(shape, generator=generator) for shape in ((2, 8, 5, 4), (8, 8, 3, 3)))
+        features, weight = features.to(dtype).requires_grad_(), weight.to(dtype).requires_grad_()
+        (first,) = torch.autograd.grad(function(features, weight).square().sum(), features, create_graph=True)
+        found.append(torch.autograd.grad(first.square().sum(), weight)[0])
+    assert relative_difference(found[0], found[1]) < 1e-5
+
+
 def test_only_the_trainer_on_a_cpu_asks_for_it_and_a_switch_turns_it_off():
     with_it = Trainer.build_model(small_config())
     layer4 = with_it.backbone.hard.stage4
@@ -74,25 +93,3 @@ def test_a_model_trained_with_it_is_folded_as_any_other():
     assert not any(getattr(module, "_conv_forward", None) is convolve for module in folded.modules())
     with torch.no_grad():
         assert relative_difference(folded(images), model(images)) < 1e-4
-
-
-@pytest.mark.parametrize("name", ["Adam", "SGD"])
-def test_a_fused_step_is_the_stock_step(name):
-    cfg = small_config("SOLVER.OPT", name)
-    torch.manual_seed(0)
-    fused_model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 2))
-    stock_model, images = copy.deepcopy(fused_model), torch.rand(8, 6)
-    for builder, model in ((Trainer, fused_model), (DefaultTrainer, stock_model)):
-        optimizer, _ = builder.build_optimizer(cfg, model)
-        assert all(group["fused"] is (True if builder is Trainer else None) for group in optimizer.param_groups)
-        for _ in range(3):
-            optimizer.zero_grad()
-            model(images).square().sum().backward()
-            optimizer.step()
-    for ours, stock in zip(fused_model.parameters(), stock_model.parameters(), strict=True):
-        torch.testing.assert_close(ours, stock, rtol=1e-5, atol=1e-6)
-
-
-def test_the_switch_leaves_the_stock_step():
-    optimizer, _ = Trainer.build_optimizer(small_config("SOLVER.FUSED", False), nn.Linear(3, 2))
-    assert optimizer.param_groups[0]["fused"] is None
