@@ -49,10 +49,12 @@ SETTINGS = {
     ),
     "ours": Setting("MDPR as it is trained by default"),
     "plain": Setting(
-        "MDPR without channels-last, Winograd's algorithm and the fused optimizer step",
+        "MDPR without Winograd's algorithm and the fused optimizer step",
         overrides=("MODEL.CHANNELS_LAST", False, "SOLVER.WINOGRAD", False, "SOLVER.FUSED", False),
     ),
+    "channels-last": Setting("MDPR on maps stored channels-last", overrides=("MODEL.CHANNELS_LAST", True)),
     "compiled": Setting("MDPR, compiled", overrides=("MODEL.COMPILE", True)),
+    "checkpointed-4": Setting("MDPR, stage 4 alone computed again", overrides=("MODEL.MDPR.CHECKPOINT_STAGES", (4,))),
     "checkpointed": Setting(
         "MDPR, stages 3 and 4 computed again in the backward pass", overrides=("MODEL.MDPR.CHECKPOINT_STAGES", (3, 4))
     ),

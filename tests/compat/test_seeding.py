@@ -5,8 +5,11 @@ import torch
 from fastreid.engine import DefaultTrainer
 from fastreid.engine.hooks import HookBase
 from small_runs import assert_same_weights, small_config, trained, weights_of
+from support.settings import SINGLE_BRANCH
+from support.settings import small_config as mdpr_config
 
 from mdpr_fastreid.compat.seeding import seed_generators
+from mdpr_fastreid.engine import Trainer
 
 SAMPLERS = [
     ["TrainingSampler"],
@@ -30,14 +33,14 @@ class KillAt(HookBase):
             raise Killed
 
 
-def run_killed_and_resumed(cfg, iteration):
-    trainer = DefaultTrainer(cfg)
+def run_killed_and_resumed(cfg, iteration, trainer_class=DefaultTrainer):
+    trainer = trainer_class(cfg)
     trainer.resume_or_load(resume=False)
     trainer.register_hooks([KillAt(iteration)])
     with pytest.raises(Killed):
         trainer.train()
     torch.manual_seed(12345)  # what other work leaves behind must not matter
-    return trained(cfg, resume=True)
+    return trained(cfg, resume=True, trainer_class=trainer_class)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler[0])
@@ -56,6 +59,31 @@ def test_a_resumed_run_with_workers_precise_bn_and_frozen_layers_ends_with_the_s
     options += ["INPUT.RPT.ENABLED", True, "SOLVER.OPT", "Lamb", "SOLVER.SCHED", "CosineAnnealingLR"]
     trained(small_config(tmp_path / "whole", *options))
     run_killed_and_resumed(small_config(tmp_path / "killed", *options), iteration=9)
+    assert_same_weights(weights_of(tmp_path / "whole/model_final.pth"), weights_of(tmp_path / "killed/model_final.pth"))
+
+
+def test_a_resumed_run_of_mdpr_that_saves_time_and_memory_ends_with_the_same_weights(tmp_path):
+    switches = ["MODEL.MDPR.CHECKPOINT_STAGES", (3, 4), "MODEL.CHANNELS_LAST", True, "SOLVER.OPT", "SGD"]
+    options = [
+        *SINGLE_BRANCH["soft"],
+        "SEED",
+        3,
+        "DATASETS.NAMES",
+        ("SynthReIDTiny",),
+        "DATASETS.TESTS",
+        ("SynthReIDTiny",),
+        *switches,
+    ]
+    options += ["INPUT.SIZE_TRAIN", [32, 16], "INPUT.SIZE_TEST", [32, 16], "DATALOADER.NUM_WORKERS", 0]
+    options += ["MODEL.HEADS.NUM_CLASSES", 0]  # as many as there are
+    options += ["SOLVER.IMS_PER_BATCH", 128, "SOLVER.MAX_EPOCH", 2, "SOLVER.CHECKPOINT_PERIOD", 1]
+    options += ["SOLVER.WARMUP_ITERS", 0, "SOLVER.DELAY_EPOCHS", 0, "TEST.EVAL_PERIOD", 0]
+
+    def cfg(name):
+        return mdpr_config(*options, "OUTPUT_DIR", str(tmp_path / name))
+
+    trained(cfg("whole"), trainer_class=Trainer)
+    run_killed_and_resumed(cfg("killed"), 2, Trainer)
     assert_same_weights(weights_of(tmp_path / "whole/model_final.pth"), weights_of(tmp_path / "killed/model_final.pth"))
 
 
