@@ -17,6 +17,7 @@ from fastreid.config import CfgNode
 from fastreid.evaluation import reid_evaluation
 
 from mdpr_fastreid.compat.distances import on_gpu
+from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.evaluation.reranking import blended_distances
 
 
@@ -37,6 +38,8 @@ def _by_our_distances(stock_evaluate: Callable) -> Callable:
         try:
             with mock.patch.object(reid_evaluation, "build_dist", build_dist):
                 return stock_evaluate(evaluator)
+        except ValueError as error:  # of our functions, each with one line that names what cannot be
+            raise SettingsError(f"the test set cannot be evaluated: {error}") from error
         finally:
             evaluator.cfg = asked
 

@@ -1,12 +1,11 @@
 """Where data sets and pretrained weights come from, on what terms, and where they belong: what ``mdpr prepare`` tells.
 
-Facts only. How many images a set has stands once, in its class (``data/datasets/``); the toolbox's two sets, whose
-classes do not know it, have it here.
+Facts only. How many images a set has stands in ``data/datasets/``.
 """
 
 from typing import NamedTuple
 
-from mdpr_fastreid.data.datasets.base import Count
+from mdpr_fastreid.data.datasets.base import PUBLISHED_BY_THE_TOOLBOX, Count
 
 _ON_REQUEST = "for research; its authors give it to those who ask and agree to their terms"
 _OF_DUKE = "made of DukeMTMC-reID, so that one's terms bind it too"
@@ -68,7 +67,7 @@ DATA_SOURCES = (
         "https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html",
         "for research, as its authors' page says",
         "Market-1501-v15.09.15",
-        {"train": Count(751, 12_936), "query": Count(750, 3_368), "gallery": Count(751, 15_913)},
+        PUBLISHED_BY_THE_TOOLBOX["Market1501"],
     ),
     DataSource(
         "DukeMTMC",
@@ -79,7 +78,7 @@ DATA_SOURCES = (
         "",
         "withdrawn by its authors in 2019; only a copy that you are entitled to",
         "DukeMTMC-reID",
-        {"train": Count(702, 16_522), "query": Count(702, 2_228), "gallery": Count(1_110, 17_661)},
+        PUBLISHED_BY_THE_TOOLBOX["DukeMTMC"],
     ),
     *(
         DataSource(

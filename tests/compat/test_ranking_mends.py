@@ -11,6 +11,8 @@ from fastreid.utils import compute_dist
 from sklearn import metrics
 from small_runs import small_config, trained
 
+from mdpr_fastreid.errors import UsageError
+
 
 @pytest.fixture
 def features():
@@ -71,8 +73,10 @@ def test_a_gallery_of_fewer_than_ten_images_has_a_rank_10():
 
 def test_queries_without_a_positive_end_in_one_clear_error(features):
     features["pids"] = torch.arange(100)
-    with pytest.raises(ValueError, match="none of the 14 queries has a positive"):
+    with pytest.raises(UsageError, match="cannot be evaluated: none of the 14 queries has a positive"):
         _evaluate(_config(), features)
+    with pytest.raises(UsageError, match="cannot be evaluated: k1 must be 1 or more, got 0"):
+        _evaluate(_config("TEST.RERANK.ENABLED", True, "TEST.RERANK.K1", 0), features)
 
 
 def test_the_single_shot_metric_runs():

@@ -9,16 +9,9 @@ from fastreid.data.datasets.bases import ImageDataset
 
 from mdpr_fastreid.data.check.images import Inspection, inspect_all
 from mdpr_fastreid.data.custom.dataset import queries_without_match
-from mdpr_fastreid.data.datasets.base import Count, count_of
+from mdpr_fastreid.data.datasets.base import PUBLISHED_BY_THE_TOOLBOX, count_of
 
 ERROR, WARNING = "error", "warning"
-
-PUBLISHED_BY_THE_TOOLBOX = {
-    "Market1501": {"train": Count(751, 12_936), "query": Count(750, 3_368), "gallery": Count(751, 15_913)},
-    "DukeMTMC": {"train": Count(702, 16_522), "query": Count(702, 2_228), "gallery": Count(1_110, 17_661)},
-    "MSMT17": {"train": Count(1_041, 30_248), "query": Count(3_060, 11_659), "gallery": Count(3_060, 82_161)},
-}
-"""Published counts of the sets whose classes are the toolbox's, as these load them."""
 
 # Its classes number the identities of training and test separately, so that they cannot be compared
 _NUMBERED_TWICE = {"CUHK03"}

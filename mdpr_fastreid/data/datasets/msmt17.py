@@ -5,18 +5,14 @@ from typing import ClassVar
 
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from mdpr_fastreid.data.datasets.base import Count, PublishedDataset
+from mdpr_fastreid.data.datasets.base import PUBLISHED_BY_THE_TOOLBOX, PublishedDataset
 from mdpr_fastreid.errors import UsageError
 
 
 class _MSMT17(PublishedDataset):
     """What both versions share; the counts are those of :class:`MSMT17V1`."""
 
-    published: ClassVar = {
-        "train": Count(1_041, 30_248),
-        "query": Count(3_060, 11_659),
-        "gallery": Count(3_060, 82_161),
-    }
+    published: ClassVar = PUBLISHED_BY_THE_TOOLBOX["MSMT17"]
     image_folders: ClassVar[tuple[str, str]] = ("train", "test")
 
     def splits(self, folder: Path) -> tuple[list[tuple], list[tuple], list[tuple]]:
