@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 FASTREID := fastreid==1.4.0
 DEMO := configs/MDPR/synthreid_r18.yml
+# One worker a core, each of about 2 GB; `make test PYTEST_ARGS=tests/modeling` runs a part in one process
+PYTEST_ARGS ?= --numprocesses auto --maxprocesses 8
 
 .PHONY: install demo test lint clean
 

@@ -10,4 +10,8 @@ _DATA_ROOT = tempfile.mkdtemp(prefix="mdpr-tests-")
 atexit.register(shutil.rmtree, _DATA_ROOT, ignore_errors=True)
 os.environ["FASTREID_DATASETS"] = _DATA_ROOT
 
+# Workers of pytest-xdist share the cores: with a pool of threads each, all of them would mostly wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import mdpr_fastreid  # noqa: E402, F401  (stock FastReID cannot be imported everywhere before its mends)
