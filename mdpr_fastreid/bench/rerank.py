@@ -1,12 +1,10 @@
 """Re-ranking against stock FastReID's: seconds of the search and of the rest, peak memory, largest difference."""
 
 import argparse
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from pathlib import Path
 from unittest import mock
 
@@ -17,6 +15,7 @@ from fastreid.evaluation import ReidEvaluator
 from fastreid.utils import compute_dist
 
 from mdpr_fastreid.bench import report
+from mdpr_fastreid.bench.processes import in_new_process, resident_memory
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.evaluation import reranking
 
@@ -54,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure each implementation in a process of its own, print the table and write it."""
-    if min(*args.dim, args.repeats, args.k1, args.k2) < 1 or min(args.n) < 2:
-        raise UsageError("--n needs 2 images or more; --dim, --repeats, --k1 and --k2 1 or more")
+    if min(*args.dim, args.repeats, args.k1, args.k2) < 1 or min(args.n) < 2 or args.seed < 0:
+        raise UsageError("--n needs 2 images or more; --dim, --repeats, --k1 and --k2 1 or more; --seed 0 or more")
     if args.device != "cpu" and not torch.cuda.is_available():
         raise UsageError(f"--device {args.device}: there is no GPU here")
     for count in args.n:
@@ -74,7 +73,7 @@ def _compare(count: int, width: int, args: argparse.Namespace) -> list[dict]:
         for implementation in implementations:
             print(f"{count} images, {width} wide: {implementation} ...", flush=True)
             path = Path(folder) / f"{len(rows)}.npy"
-            rows.append(_in_new_process(implementation, count, width, args, path))
+            rows.append(in_new_process(_measure, implementation, count, width, args, path))
             if implementation != STOCK and len(rows) > 1:
                 _set_beside_stock(rows[-1], rows[0], path, Path(folder) / "0.npy")
     return rows
@@ -85,27 +84,8 @@ def _set_beside_stock(row: dict, stock: dict, distances: Path, stock_distances: 
     row["largest_difference"] = max(float(np.abs(mine - other).max()) for mine, other in zip(ours, theirs, strict=True))
     for part in ("search_s", "rest_s", "total_s"):
         row[f"{part}_ratio"] = stock[part] / row[part]
-    row["memory_ratio"] = row["grown_gib"] / stock["grown_gib"]
-
-
-def _in_new_process(*measurement) -> dict:
-    """:func:`_measure` in a new process, so that its peak memory is that of this measurement."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send_measure, args=(sender, *measurement))
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    except EOFError as error:
-        process.join()
-        raise RuntimeError(f"the measurement {measurement[:3]} ended with exit code {process.exitcode}") from error
-    finally:
-        process.join()
-
-
-def _send_measure(sender: Connection, *measurement) -> None:
-    sender.send(_measure(*measurement))
+    if stock["grown_gib"]:  # nothing grows where the warm-up was as large
+        row["memory_ratio"] = row["grown_gib"] / stock["grown_gib"]
 
 
 def _measure(implementation: str, count: int, width: int, args: argparse.Namespace, path: Path) -> dict:
@@ -127,7 +107,7 @@ def _measure(implementation: str, count: int, width: int, args: argparse.Namespa
 
     with _timed_search(search):
         compute(features[: min(count, 1_000)], min(queries, 100))
-        before = _memory("VmRSS")
+        before = resident_memory("VmRSS")
         runs = []
         for _ in range(args.repeats):
             distances = None
@@ -144,8 +124,8 @@ def _measure(implementation: str, count: int, width: int, args: argparse.Namespa
         "search_s": searching,
         "rest_s": total - searching,
         "total_s": total,
-        "peak_gib": _memory("VmHWM"),
-        "grown_gib": _memory("VmHWM") - before,
+        "peak_gib": resident_memory("VmHWM"),
+        "grown_gib": resident_memory("VmHWM") - before,
     }
     if features.is_cuda:
         row["peak_gpu_gib"] = torch.cuda.max_memory_allocated() / 2**30
@@ -232,14 +212,6 @@ def _identities(rng: np.random.Generator, count: int, per_identity: int = 20) ->
     return rng.integers(0, max(1, count // per_identity), count)
 
 
-def _memory(name: str) -> float:
-    """GiB of this process in memory: now (``VmRSS``), or the most so far (``VmHWM``)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) / 2**20
-    raise RuntimeError("the peak memory of a process is read from /proc, which is not here: run it on Linux")
-
-
 def _ratio(key: str) -> Callable[[dict], str]:
     return lambda row: f"{row[key]:.1f}" if key in row else ""
 
@@ -257,5 +229,6 @@ _COLUMNS = {
     "whole, times faster": _ratio("total_s_ratio"),
     "peak, GiB": lambda row: f"{row['peak_gib']:.2f}",
     "of it by the call": lambda row: f"{row['grown_gib']:.2f}" if "grown_gib" in row else "",
+    "that of stock's": lambda row: f"{row['memory_ratio']:.2f}" if "memory_ratio" in row else "",
     "largest difference": lambda row: f"{row['largest_difference']:.1e}" if "largest_difference" in row else "",
 }

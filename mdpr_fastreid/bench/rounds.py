@@ -2,16 +2,15 @@
 
 import argparse
 import gc
-import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
 
 from mdpr_fastreid.bench.networks import set_threads
+from mdpr_fastreid.bench.processes import in_new_process, resident_memory
 from mdpr_fastreid.engine.progress import Progress
 
 REFERENCE = "reference"
@@ -88,18 +87,7 @@ def peak_memory(prepare: Prepare, setting: str, args: argparse.Namespace) -> flo
     """
     if torch.device(args.device).type == "cpu" and not Path("/proc/self/clear_refs").exists():
         return None
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send_peak, args=(sender, prepare, setting, args))
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    except EOFError as error:
-        process.join()
-        raise RuntimeError(f"measuring the memory of {setting!r} ended with exit code {process.exitcode}") from error
-    finally:
-        process.join()
+    return in_new_process(_peak, setting, prepare, args)
 
 
 def spread_cell(values: Mapping[str, float], digits: int = 2) -> str:
@@ -107,10 +95,10 @@ def spread_cell(values: Mapping[str, float], digits: int = 2) -> str:
     return f"{values['median']:.{digits}f} ({values['min']:.{digits}f} - {values['max']:.{digits}f})"
 
 
-def _send_peak(sender: Connection, prepare: Prepare, setting: str, args: argparse.Namespace) -> None:
+def _peak(setting: str, prepare: Prepare, args: argparse.Namespace) -> float:
     set_threads(args)
     on_gpu = torch.device(args.device).type == "cuda"
-    before = 0.0 if on_gpu else _resident("VmRSS")
+    before = 0.0 if on_gpu else resident_memory("VmRSS")
     run = prepare(args, setting)
     run()  # an optimizer makes its state in its first step
     gc.collect()
@@ -120,13 +108,7 @@ def _send_peak(sender: Connection, prepare: Prepare, setting: str, args: argpars
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew: proc(5)
     run()
     wait(args.device)
-    sender.send(torch.cuda.max_memory_allocated(args.device) / 2**30 if on_gpu else _resident("VmHWM") - before)
-
-
-def _resident(name: str) -> float:
-    """GiB of this process in memory: now (``VmRSS``), or the most so far (``VmHWM``)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 2**20 for line in lines if line.startswith(f"{name}:"))
+    return torch.cuda.max_memory_allocated(args.device) / 2**30 if on_gpu else resident_memory("VmHWM") - before
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

@@ -21,21 +21,22 @@ from mdpr_fastreid.compat.replacing import replace
 
 def apply() -> None:
     """Mend the collator and the pool of patches."""
-    replace(data_build, "fast_batch_collator", _stacking(data_build.fast_batch_collator))
+    replace(data_build, "fast_batch_collator", fast_batch_collator)
     RandomPatch.__call__ = _keeping_patches_alone(RandomPatch.__call__)
 
 
-def _stacking(stock_collator: Callable) -> Callable:
-    def fast_batch_collator(batched_inputs: Sequence) -> Any:
-        first = batched_inputs[0]
-        if isinstance(first, Mapping):
-            return {key: fast_batch_collator([one[key] for one in batched_inputs]) for key in first}
-        if isinstance(first, torch.Tensor):
-            return _stacked(batched_inputs)
-        return stock_collator(batched_inputs)
+def fast_batch_collator(batched_inputs: Sequence) -> Any:
+    """The stock collator, with images ``[C, H, W]`` stacked to ``[B, C, H, W]`` by :func:`_stacked`."""
+    first = batched_inputs[0]
+    if isinstance(first, Mapping):
+        return {key: fast_batch_collator([one[key] for one in batched_inputs]) for key in first}
+    if isinstance(first, torch.Tensor):
+        return _stacked(batched_inputs)
+    return fast_batch_collator.__wrapped__(batched_inputs)
 
-    fast_batch_collator.__wrapped__ = stock_collator  # functools.wraps would say that it is FastReID's own
-    return fast_batch_collator
+
+# Of the module, so that spawned workers find it by its name
+fast_batch_collator.__wrapped__ = data_build.fast_batch_collator
 
 
 def _stacked(images: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -153,6 +153,15 @@ def test_what_only_evaluates_waits_for_its_weights(plan_in):
     assert order.index("mdpr seed1") < order.index("bot seed1")
 
 
+@pytest.fixture
+def heeds_interruptions():
+    """What a shell starts in the background ignores Ctrl-C: this test run, perhaps."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_interruptions")
 def test_an_interruption_ends_the_runs_and_leaves_no_process(plan_in):
     script = "import os, pathlib, sys, time; (pathlib.Path(sys.argv[1]) / 'pid').write_text(str(os.getpid()))\n"
     left, _ = launch.prepare(plan_in)
