@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import torch
 
 from mdpr_fastreid.compat.mixed_precision import cpu_has_bfloat16
+from mdpr_fastreid.errors import UsageError
 
 _PACKAGES = ("torch", "numpy", "faiss-cpu", "fastreid")
 
@@ -48,15 +50,12 @@ def add_run(
         about: what the rows have in common, by name; it is told before the machine.
 
     Raises:
-        ValueError: the file that is there is none of ours.
+        UsageError: the file that is there is none of ours.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    try:
-        runs = json.loads(path.read_text())["runs"] if path.exists() else []
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a file of runs: move it away") from error
-    command = "mdpr " + " ".join(sys.argv[1:])
+    runs = read_runs(path)
+    command = shlex.join(["mdpr", *sys.argv[1:]])
     runs.append(
         {
             "date": datetime.date.today().isoformat(),
@@ -68,8 +67,21 @@ def add_run(
     )
     path.write_text(json.dumps({"runs": runs}, indent=1) + "\n")
     tables = [_table(run, columns) for run in runs]
-    (folder / f"{name}.md").write_text("\n".join(tables))
+    heading = f"# {name.replace('_', ' ').capitalize()}, a table for each run\n"
+    (folder / f"{name}.md").write_text("\n".join([heading, *tables]))
     return tables[-1]
+
+
+def read_runs(path: Path) -> list[dict]:
+    """The runs that :func:`add_run` has written there so far; none without a file.
+
+    Raises:
+        UsageError: the file is none of ours.
+    """
+    try:
+        return json.loads(path.read_text())["runs"] if path.exists() else []
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not a file of runs: move it away, or name another --output") from error
 
 
 def _table(run: Mapping, columns: Mapping[str, Callable]) -> str:

@@ -3,6 +3,8 @@
 import argparse
 import importlib
 
+from mdpr_fastreid.bench import report
+
 HELP = "measure a part of the plugin against what it replaces"
 
 BENCHMARKS = ("infer", "rerank", "train")
@@ -20,4 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the benchmark the words name."""
+    for name in (args.benchmark, f"{args.benchmark}_components"):
+        report.read_runs(args.output / f"{name}.json")  # after the measurement it would be too late to complain
     return args.run_benchmark(args)
