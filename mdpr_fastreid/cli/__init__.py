@@ -4,6 +4,7 @@ import argparse
 import importlib
 import sys
 
+from mdpr_fastreid import __version__
 from mdpr_fastreid.errors import UsageError
 
 VERBS = ("data", "synth", "convert", "prepare", "bench", "compare", "export")
@@ -19,6 +20,7 @@ def main(argv: list[str] | None = None) -> int:
         The exit code: 0 when it worked, 1 when it did not, 2 for a mistake on the command line.
     """
     parser = argparse.ArgumentParser(prog="mdpr", description="MDPR for FastReID: tools around train_net.py.")
+    parser.add_argument("--version", action="version", version=f"mdpr-fastreid {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="<verb>", required=True)
     for name in VERBS:
         module = importlib.import_module(f"{__name__}.{name}")

@@ -9,6 +9,7 @@ HELP = "translate a weight file between the published MDPR's names and ours"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
     parser.add_argument("input", metavar="IN", help="weights to read: .pth, or .safetensors")
     parser.add_argument("output", metavar="OUT", help="weights to write: .pth, or .safetensors")
     parser.add_argument("--to-official", action="store_true", help="from our names to the published ones")

@@ -15,6 +15,7 @@ _HOW_TO_LOAD = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
     parser.add_argument("--config-file", required=True, metavar="C", help="the config that was trained with")
     parser.add_argument("--weights", required=True, metavar="W", help="its checkpoint: .pth, or .safetensors")
     parser.add_argument("--format", required=True, metavar="F", help="onnx, torchscript or torch-export")
