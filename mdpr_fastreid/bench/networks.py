@@ -20,7 +20,9 @@ def add_network_arguments(parser: argparse.ArgumentParser, settings: Iterable[st
     """What all measurements of networks are told: which, on what, how often, and where the results go."""
     settings = tuple(settings)
     parser.add_argument("--backbone", default="r50", choices=("r18", "r34", "r50", "r101"), help="ResNet's depth")
-    parser.add_argument("--size", type=_size, default=(384, 192), metavar="HxW", help="height and width of the images")
+    parser.add_argument(
+        "--size", type=image_size, default=(384, 192), metavar="HxW", help="height and width of the images"
+    )
     parser.add_argument("--batch", type=int, default=batch, help="images at a time")
     parser.add_argument("--repeats", type=int, default=5, help="rounds; in each, every setting has its turn")
     parser.add_argument("--threads", type=int, help="threads on a CPU; PyTorch's own choice by default")
@@ -100,7 +102,8 @@ def synthetic_batch(args: argparse.Namespace) -> dict[str, torch.Tensor]:
     return {"images": images.to(args.device), "targets": targets.to(args.device)}
 
 
-def _size(text: str) -> tuple[int, int]:
+def image_size(text: str) -> tuple[int, int]:
+    """``HxW`` of a command line as height and width."""
     match = re.fullmatch(r"(\d+)[xX](\d+)", text)
     if not match or min(int(side) for side in match.groups()) < 32:
         raise argparse.ArgumentTypeError(f"{text!r} is no size: give height x width, such as 384x192, 32 or more each")

@@ -7,7 +7,7 @@ from mdpr_fastreid.bench import report
 
 HELP = "measure a part of the plugin against what it replaces"
 
-BENCHMARKS = ("infer", "rerank", "train")
+BENCHMARKS = ("infer", "loader", "rerank", "train")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

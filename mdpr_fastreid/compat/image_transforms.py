@@ -54,3 +54,6 @@ def to_tensor(pic: Image.Image | np.ndarray) -> torch.Tensor:
         pixels = pixels[:, :, None]
     image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
     return image.float() if image.dtype == torch.uint8 else image
+
+
+to_tensor.__wrapped__ = functional.to_tensor
