@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
 
     from mdpr_fastreid.data.check import check, open_dataset, sample_sheet
 
+    if args.workers is not None and args.workers < 1:
+        raise UsageError(f"--workers {args.workers}: give at least 1")
     if args.sample and len(args.sets) > 1:
         raise UsageError("--sample is for one set at a time")
     reports = []

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -49,6 +50,34 @@ def test_a_query_without_a_match_is_an_error(folder, tmp_path):
     assert kinds(folder, tmp_path) == (1, {("error", "query without a match")})
 
 
+@pytest.mark.parametrize(("images", "pattern"), [(1, ""), (3, r"c(\d)")])
+def test_a_test_set_without_queries_is_an_error(tmp_path, images, pattern):
+    """One image an identity, or all of one camera: nothing that could be evaluated."""
+    write_images(tmp_path / "own", [f"{name}/c1_{number}.png" for name in "abcd" for number in range(images)])
+    code = main(["data", str(tmp_path / "own"), "--camera-pattern", pattern, "--json", str(tmp_path / "r.json")])
+    findings = json.loads((tmp_path / "r.json").read_text())[0]["findings"]
+    assert (code, [finding["kind"] for finding in findings]) == (1, ["no query images"])
+
+
+def test_a_set_to_train_on_only_is_nothing_wrong(tmp_path):
+    write_images(tmp_path / "own", ["train/a/1.png", "train/b/1.png"])
+    assert kinds(tmp_path / "own", tmp_path) == (0, set())
+
+
+def test_files_that_are_no_images_by_name_or_lie_too_deep_are_listed(tmp_path):
+    write_images(tmp_path / "own", [*(f"{name}/{n}.png" for name in "ab" for n in range(2)), "a/more/1.png"])
+    assert kinds(tmp_path / "own", tmp_path) == (
+        0,
+        {("warning", "left out, as not named as an image is or in a folder too deep")},
+    )
+
+
+def test_identities_are_called_by_the_users_names(tmp_path, capsys):
+    write_images(tmp_path, [f"{part}/anna/{part}.png" for part in ("train", "query", "gallery")])
+    assert main(["data", str(tmp_path)]) == 1
+    assert f"identity anna: {tmp_path}/train/anna/train.png and " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("same", ["bytes", "pixels"])
 @pytest.mark.parametrize(
     ("copy", "code", "level", "where"),
@@ -77,7 +106,28 @@ def test_a_set_that_is_not_there_is_one_line(tmp_path, capsys, name):
     assert f"mdpr prepare {name}" in error and "FASTREID_DATASETS" in error and "Traceback" not in error
 
 
-@pytest.mark.parametrize(("name", "message"), [("Market1510", "did you mean Market1501"), ("no/where", "is no folder")])
-def test_an_unknown_name_is_one_line(capsys, name, message):
-    assert main(["data", name]) == 2
-    assert message in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["Market1510"], "did you mean Market1501"),
+        (["no/where"], "'no/where' is no folder"),
+        ([__file__], "is no folder"),
+        ([""], "'' is no folder"),
+        ([".", "--workers", "0"], "--workers 0: give at least 1"),
+    ],
+)
+def test_what_cannot_be_opened_is_one_line(capsys, words, message):
+    assert main(["data", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_folder_that_may_not_be_read_is_one_line(tmp_path, capsys, monkeypatch):
+    """As for anybody but root, who runs tests in containers."""
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", lambda self, **_: refuse(self))
+    assert main(["data", str(tmp_path / "within")]) == 2
+    assert "within' is no folder" in capsys.readouterr().err

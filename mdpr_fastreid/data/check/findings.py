@@ -57,6 +57,7 @@ def check(data: ImageDataset, progress: Callable[[int], None], workers: int | No
         *(Finding(ERROR, "damaged", f"{found.path}: {found.error}") for found in inspections.values() if found.error),
         *_identities_in_both(data, splits),
         *_unmatched(splits),
+        *_half_a_test(splits),
         *_duplicates(splits, inspections),
         *(
             Finding(WARNING, "counts", f"{part} has {count_of(splits[part])}, {count} as published")
@@ -64,6 +65,9 @@ def check(data: ImageDataset, progress: Callable[[int], None], workers: int | No
             if count_of(splits[part]) != count
         ),
     ]
+    if left_out := getattr(data, "left_out", []):
+        kind = "left out, as not named as an image is or in a folder too deep"
+        findings += [Finding(WARNING, kind, str(path)) for path in left_out]
     if not paths:
         findings.append(Finding(ERROR, "empty", "there is no image in it"))
     return Report(name, str(getattr(data, "dataset_dir", "")), counted, findings)
@@ -86,12 +90,14 @@ def _identities_in_both(data: ImageDataset, splits: dict[str, list[tuple]]) -> l
     if type(data).__name__ in _NUMBERED_TWICE:
         return []
     prefix = f"{getattr(data, 'dataset_name', '')}_"
+    names = getattr(data, "identity_names", {})
     train = {str(item[1]).removeprefix(prefix): item[0] for item in splits["train"]}
     ignored = set(data._junk_pids)
-    test = {str(item[1]): item[0] for item in splits["query"] + splits["gallery"] if item[1] not in ignored}
+    test = {item[1]: item[0] for item in splits["query"] + splits["gallery"] if item[1] not in ignored}
     return [
-        Finding(ERROR, "identity in train and test", f"identity {pid}: {train[pid]} and {test[pid]}")
-        for pid in sorted(train.keys() & test.keys())
+        Finding(ERROR, "identity in train and test", f"identity {names.get(pid, pid)}: {train[str(pid)]} and {path}")
+        for pid, path in sorted(test.items(), key=lambda item: str(item[0]))
+        if str(pid) in train
     ]
 
 
@@ -102,6 +108,16 @@ def _unmatched(splits: dict[str, list[tuple]]) -> list[Finding]:
         Finding(ERROR, "query without a match", f"{path}: no gallery image of its identity under another camera")
         for path in queries_without_match(splits["query"], splits["gallery"])
     ]
+
+
+def _half_a_test(splits: dict[str, list[tuple]]) -> list[Finding]:
+    empty = [part for part in ("query", "gallery") if not splits[part]]
+    if len(empty) != 1:  # both empty: a set to train on
+        return []
+    reason = "nothing can be evaluated"
+    if empty == ["query"]:
+        reason += "; a query needs a gallery image of its identity under another camera"
+    return [Finding(ERROR, f"no {empty[0]} images", reason)]
 
 
 def _duplicates(splits: dict[str, list[tuple]], inspections: dict[str, Inspection]) -> list[Finding]:

@@ -1,5 +1,6 @@
 """Finds a data set by its registered name or by its folder."""
 
+import os
 from pathlib import Path
 
 from fastreid.data.datasets import DATASET_REGISTRY
@@ -20,11 +21,12 @@ def open_dataset(name: str, root: str, camera_pattern: str = "") -> ImageDataset
     Raises:
         UsageError: there is no such set or folder, or it cannot be read.
     """
-    folder = Path(name)
-    if name not in DATASET_REGISTRY._obj_map and folder.is_dir():
+    known = name in DATASET_REGISTRY._obj_map
+    if not known and os.path.isdir(name):
+        folder = Path(name)
         return custom_class(folder.resolve().name, folder, camera_pattern)(root=root)
-    if name not in DATASET_REGISTRY._obj_map and ("/" in name or "\\" in name):
-        raise UsageError(f"{name} is no folder")
+    if not known and (os.path.exists(name) or "/" in name or "\\" in name or not name):
+        raise UsageError(f"{name!r} is no folder")
     try:
         return DATASET_REGISTRY.get(name)(root=root)
     except (AssertionError, RuntimeError, OSError) as error:

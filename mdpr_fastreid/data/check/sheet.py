@@ -21,6 +21,7 @@ def sample_sheet(data: ImageDataset) -> Image.Image:
     junk = set(data._junk_pids)
     rows += [("test", *row) for row in _rows([i for i in data.query + data.gallery if i[1] not in junk])[: ROWS // 2]]
     prefix = f"{getattr(data, 'dataset_name', '')}_"
+    names = {str(number): name for number, name in getattr(data, "identity_names", {}).items()}
     cameras = {str(camera).removeprefix(prefix) for _, _, images in rows for camera in images}
     known = len(cameras) < sum(len(images) for _, _, images in rows) or len(cameras) <= COLUMNS
     most = min(COLUMNS, max((len(images) for *_, images in rows), default=0))
@@ -33,7 +34,8 @@ def sample_sheet(data: ImageDataset) -> Image.Image:
         draw.text((_LEFT + x * (_CELL[0] + _GAP), 4), label[:11], _INK, font)
     for y, (part, identity, images) in enumerate(rows):
         top = _TOP + y * (_CELL[1] + _GAP)
-        draw.text((6, top + 52), f"{part}\n{str(identity).removeprefix(prefix)[-16:]}", _INK, font)
+        number = str(identity).removeprefix(prefix)
+        draw.text((6, top + 52), f"{part}\n{names.get(number, number)[-16:]}", _INK, font)
         of_camera = {str(camera).removeprefix(prefix): path for camera, path in images.items()}
         shown = [of_camera.get(camera) for camera in columns] if known else list(of_camera.values())[:COLUMNS]
         for x in range(len(columns)):

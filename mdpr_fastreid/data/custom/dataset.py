@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
-from mdpr_fastreid.data.custom.layouts import Record, is_distractor, read_records
+from mdpr_fastreid.data.custom.layouts import Record, is_distractor, left_out, read_records
 from mdpr_fastreid.data.custom.splitting import with_splits
 from mdpr_fastreid.data.datasets.base import DISTRACTOR, JUNK, ItemDataset
 from mdpr_fastreid.errors import UsageError
@@ -16,8 +16,9 @@ logger = logging.getLogger(__name__)
 class CustomDataset(ItemDataset):
     """The images of ``folder``, in one of the layouts of :func:`~mdpr_fastreid.data.custom.layouts.read_records`.
 
-    Identities and cameras are numbered in the order of their names, identities from 1; an image without a camera has
-    one of its own, so that nothing is taken out of the ranking.
+    Identities and cameras are numbered in the order of their names, identities from 1 (``identity_names`` has them by
+    number); an image without a camera has one of its own, so that nothing is taken out of the ranking. Files that are
+    in none of its splits are warned of, and ``left_out`` has them.
 
     Args:
         root: the data root, where a relative folder is looked for if it is not in the working directory.
@@ -34,10 +35,11 @@ class CustomDataset(ItemDataset):
 
     def __init__(self, root: str = "datasets", masks: bool = False, **kwargs):
         self.dataset_name = type(self).__name__
-        folder = Path(self.folder).expanduser()
-        self.dataset_dir = str(folder if folder.is_dir() or folder.is_absolute() else Path(root) / folder)
+        folder = Path(os.path.expanduser(self.folder))
+        self.dataset_dir = str(folder if os.path.isdir(folder) or folder.is_absolute() else Path(root) / folder)
         try:
             records, said = with_splits(read_records(Path(self.dataset_dir), self.camera_pattern))
+            self.left_out = left_out(Path(self.dataset_dir))
         except (UsageError, OSError) as error:
             raise UsageError(f"data set {self.dataset_name}: {error}") from error
         if said:
@@ -45,7 +47,12 @@ class CustomDataset(ItemDataset):
         without_mask = [record.path for record in records if masks and not record.mask]
         if without_mask:
             raise UsageError(f"data set {self.dataset_name}: {without_mask[0]} has no mask in manifest.csv")
-        train, query, gallery = _numbered(records, masks)
+        if self.left_out:
+            logger.warning(
+                "%s: %d files are left out, as they are not named as images are or lie too deep, e.g. %s",
+                *(self.dataset_name, len(self.left_out), self.left_out[0]),
+            )
+        self.identity_names, (train, query, gallery) = _numbered(records, masks)
         self._check(records, query, gallery)
         super().__init__(train, query, gallery, **kwargs)
 
@@ -81,7 +88,8 @@ def custom_class(name: str, folder: str | os.PathLike, camera_pattern: str = "")
     return type(name, (CustomDataset,), {"folder": str(folder), "camera_pattern": camera_pattern})
 
 
-def _numbered(records: list[Record], masks: bool) -> tuple[list[tuple], list[tuple], list[tuple]]:
+def _numbered(records: list[Record], masks: bool) -> tuple[dict[int, str], tuple[list[tuple], ...]]:
+    """The names of the identities by their numbers, and the items of training, query and gallery."""
     identities = {record.identity for record in records if not is_distractor(record)}
     pids = {identity: number for number, identity in enumerate(sorted(identities, key=_natural), start=1)}
     cameras = {record.camera for record in records if record.camera}
@@ -91,7 +99,8 @@ def _numbered(records: list[Record], masks: bool) -> tuple[list[tuple], list[tup
         pid = DISTRACTOR if is_distractor(record) else pids[record.identity]
         camid = camids[record.camera] if record.camera else len(camids) + number
         items[record.split].append((record.path, pid, camid, *([record.mask] if masks else [])))
-    return items["train"], items["query"], items["gallery"]
+    names = {number: identity for identity, number in pids.items()}
+    return names, (items["train"], items["query"], items["gallery"])
 
 
 def _natural(name: str) -> tuple[int, int, str]:

@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ MANIFEST = "manifest.csv"
 COLUMNS = ("path", "identity", "camera", "split", "mask", "frame")
 SPLITS = ("train", "query", "gallery", "test")
 _MARKET = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
+_OF_FILE_MANAGERS = {"Thumbs.db", "desktop.ini"}
 _MARKET_NAME = re.compile(r"^(-?\d+)_c(\d+)")
 
 
@@ -40,12 +42,12 @@ def read_records(folder: Path, camera_pattern: str = "") -> list[Record]:
     Raises:
         UsageError: the folder is missing or empty, or something in it cannot be understood; the message says what.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError(f"{folder} is no folder")
     pattern = _compiled(camera_pattern)
     if (folder / MANIFEST).is_file():
         records = list(_from_manifest(folder / MANIFEST, pattern))
-    elif any((folder / name).is_dir() for name in ("bounding_box_train", "bounding_box_test")):
+    elif _is_market(folder):
         records = list(_from_market(folder))
     else:
         records = list(_from_folders(folder, pattern))
@@ -84,6 +86,10 @@ def _camera(path: Path, pattern: re.Pattern | None) -> str:
     return found[1]
 
 
+def _is_market(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in ("bounding_box_train", "bounding_box_test"))
+
+
 def _from_market(folder: Path) -> Iterator[Record]:
     for name, split in _MARKET.items():
         if not (folder / name).is_dir():
@@ -98,19 +104,23 @@ def _from_market(folder: Path) -> Iterator[Record]:
 
 
 def _from_folders(folder: Path, pattern: re.Pattern | None) -> Iterator[Record]:
-    folders = _folders_in(folder)
     loose = images_in(folder)
     if loose:
         raise UsageError(f"{loose[0]} lies beside the identities' folders; put each image into its identity's folder")
-    names = {path.name for path in folders}
-    parts = [(path, path.name) for path in folders] if names and names <= set(SPLITS) else [(folder, "")]
-    for part, split in parts:
+    for part, split in _parts(folder):
         for identity in _folders_in(part):
             paths = images_in(identity)
             if not paths:
                 raise UsageError(f"{identity} holds no images; identities have one folder each, without folders in it")
             for path in paths:
                 yield Record(str(path), identity.name, _camera(path, pattern), split)
+
+
+def _parts(folder: Path) -> list[tuple[Path, str]]:
+    """The folders that hold identities, with their splits: those named so, or the folder itself."""
+    folders = _folders_in(folder)
+    named = folders and {path.name for path in folders} <= set(SPLITS)
+    return [(path, path.name) for path in folders] if named else [(folder, "")]
 
 
 def _folders_in(folder: Path) -> list[Path]:
@@ -121,10 +131,13 @@ def _from_manifest(manifest: Path, pattern: re.Pattern | None) -> Iterator[Recor
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
-            _check_columns(manifest, reader.fieldnames or [])
+            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+            _check_columns(manifest, reader.fieldnames)
             rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{manifest} cannot be read as CSV in UTF-8: {error}") from error
+    if not rows:
+        raise UsageError(f"{manifest} has no images, only its first line")
     seen: dict[str, int] = {}
     for line, row in rows:
         record = _record(manifest, line, row, pattern)
@@ -136,10 +149,14 @@ def _from_manifest(manifest: Path, pattern: re.Pattern | None) -> Iterator[Recor
 
 def _check_columns(manifest: Path, columns: list[str]) -> None:
     missing = [name for name in COLUMNS[:2] if name not in columns]
+    if missing and len(columns) == 1 and (separator := re.search(r"[;\t|]", columns[0])):
+        raise UsageError(f"{manifest} is separated by {separator[0]!r}; save it with commas")
     if missing:
         raise UsageError(f"{manifest} has no column {missing[0]!r}; its columns: {', '.join(columns) or 'none'}")
+    if twice := [name for name in COLUMNS if columns.count(name) > 1]:
+        raise UsageError(f"{manifest} has the column {twice[0]!r} twice")
     for name in set(columns) - set(COLUMNS):
-        nearest = difflib.get_close_matches(name.strip().lower(), COLUMNS, n=1, cutoff=0.75)
+        nearest = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=0.75)
         if nearest and nearest[0] not in columns:
             raise UsageError(f"{manifest} has a column {name!r}; did you mean {nearest[0]!r}?")
 
@@ -162,10 +179,29 @@ def _record(manifest: Path, line: int, row: dict, pattern: re.Pattern | None) ->
     for file in filter(None, (str(path), mask)):
         if not Path(file).is_file():
             raise wrong(f"{file} does not exist")
-    if cell["frame"] and not cell["frame"].isdigit():
+    if cell["frame"] and not cell["frame"].isdecimal():
         raise wrong(f"frame {cell['frame']!r} is no whole number")
     camera = cell["camera"] or _camera(path, pattern)
     return Record(str(path), cell["identity"], camera, cell["split"], mask, int(cell["frame"] or 0))
+
+
+def left_out(folder: Path) -> list[Path]:
+    """Files within a layout that are no images by their names, or lie too deep to belong to an identity.
+
+    Args:
+        folder: as :func:`read_records` takes it. Of a manifest's folder nothing is left out: it says what belongs.
+    """
+    if (folder / MANIFEST).is_file():
+        return []
+    market = [(folder / name, 1) for name in _MARKET]
+    places = market if _is_market(folder) else [(part, 2) for part, _ in _parts(folder)]
+    files = [(path, path.relative_to(part).parts, depth) for part, depth in places for path in sorted(part.rglob("*"))]
+    return [
+        path
+        for path, within, depth in files
+        if len(within) != depth or path.suffix.lower() not in IMAGE_SUFFIXES
+        if path.is_file() and path.name not in _OF_FILE_MANAGERS and not any(name.startswith(".") for name in within)
+    ]
 
 
 def is_distractor(record: Record) -> bool:

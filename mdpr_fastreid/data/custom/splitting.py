@@ -41,7 +41,11 @@ def with_splits(records: list[Record]) -> tuple[list[Record], str]:
             else record
             for record in records
         ]
-        said.append(f"{len(queries)} of the test images are queries, at most one of each camera of an identity")
+        said.append(
+            f"{len(queries)} of the test images are queries, at most one of each camera of an identity"
+            if queries
+            else "none of the test images can be a query, as no identity has two images under different cameras"
+        )
     return records, "; ".join(said)
 
 

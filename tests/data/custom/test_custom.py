@@ -112,6 +112,10 @@ def test_every_query_that_is_chosen_has_a_match_and_no_identity_is_in_both():
         ("path,camera\na0.png,1\n", "has no column 'identity'; its columns: path, camera"),
         ("", "has no column 'path'; its columns: none"),
         ("path,identity,camara\na0.png,1,1\n", "column 'camara'; did you mean 'camera'"),
+        ("path;identity\na0.png;1\n", "is separated by ';'; save it with commas"),
+        ("path,identity,identity\na0.png,1,2\n", "has the column 'identity' twice"),
+        ("path,identity\n", "has no images, only its first line"),
+        ("path,identity,frame\na0.png,1,²\n", "frame '²' is no whole number"),
         ("path,identity\nnone.png,1\n", r"line 2: .*none\.png does not exist"),
         ("path,identity\na0.png,\n", "line 2: path or identity is empty"),
         ("path,identity,split\na0.png,1,val\n", "line 2: split 'val' is none of train, query"),
@@ -127,6 +131,35 @@ def test_a_manifest_that_cannot_work_is_one_line(tmp_path, text, message):
     with pytest.raises(UsageError, match=message) as caught:
         custom_class("shop", manifest(tmp_path, text))()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["\ufeff" + "path,identity,camera,split\r\n" + ROWS, " Path, Identity ,CAMERA,split\n" + ROWS]
+)
+def test_a_manifest_as_a_spreadsheet_saves_it_is_read(tmp_path, text):
+    data = custom_class("shop", manifest(tmp_path, text))()
+    assert [len(part) for part in (data.train, data.query, data.gallery)] == [2, 1, 1]
+
+
+def test_files_that_are_left_out_are_warned_of(tmp_path, caplog):
+    names = [f"{name}/{number}.png" for name in "ab" for number in range(2)]
+    write_images(tmp_path, [*names, "a/more/2.png", "b/3.gif", "-1/4.png", ".trash/5.png"])
+    (tmp_path / "a/Thumbs.db").touch()
+    with caplog.at_level(logging.WARNING):
+        data = custom_class("shop", tmp_path)()
+    assert data.left_out == [tmp_path / "a/more/2.png", tmp_path / "b/3.gif"]
+    assert (
+        f"shop: 2 files are left out, as they are not named as images are or lie too deep, e.g. {tmp_path}/a/more/2.png"
+        in caplog.text
+    )
+    assert len(data.train + data.query + data.gallery) == 4
+
+
+def test_market_folders_leave_out_what_lies_in_them_only(tmp_path):
+    folder = market_tree(tmp_path)
+    write_images(folder, ["gt_bbox/1.png", "query/more/0101_c1s1_000009_00.png", "query/0101_c1s1_000008_00.gif"])
+    left = custom_class("shop", folder)().left_out
+    assert left == [folder / "query/0101_c1s1_000008_00.gif", folder / "query/more/0101_c1s1_000009_00.png"]
 
 
 def test_queries_without_a_match_warn_and_the_others_count(tmp_path, caplog):
