@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, SequentialSampler
 from mdpr_fastreid.bench import report
 from mdpr_fastreid.bench.networks import image_size
 from mdpr_fastreid.bench.rounds import REFERENCE, interleaved, speed, spread_cell, wait
-from mdpr_fastreid.compat import batch_copies, image_transforms
+from mdpr_fastreid.compat import batch_copies, byte_batches, image_transforms, loader_building
 from mdpr_fastreid.config import config_file
 from mdpr_fastreid.data.synth.plan import plan
 from mdpr_fastreid.data.synth.presets import PRESETS
@@ -49,10 +49,12 @@ _STEPS = {
     "RandomCrop": "crop",
     "RandomHorizontalFlip": "flip",
     "ToTensor": "to tensor",
+    "ToBytes": "to tensor",
     "RandomErasing": "random erasing",
+    "MarkErased": "random erasing",
     "RandomPatch": "random patch",
 }
-"""What the transforms of the packaged configurations are called in the table."""
+"""What the transforms of the packaged configurations, and ours for them, are called in the table."""
 
 
 class Source(NamedTuple):
@@ -151,12 +153,15 @@ def in_setting(setting: str) -> Iterator[None]:
         yield
         return
     with (
-        warnings.catch_warnings(action="ignore"),  # stock's to_tensor goes through a type that PyTorch will drop
+        warnings.catch_warnings(),
+        mock.patch.object(loader_building, "send_bytes"),
         mock.patch.object(common, "read_image", data_utils.read_image.__wrapped__),
         mock.patch.object(transforms, "to_tensor", image_transforms.to_tensor.__wrapped__),
         mock.patch.object(transforms.RandomPatch, "__call__", transforms.RandomPatch.__call__.__wrapped__),
         mock.patch.object(data_build, "fast_batch_collator", batch_copies.fast_batch_collator.__wrapped__),
     ):
+        # Stock's to_tensor goes through a type that PyTorch is going to drop
+        warnings.filterwarnings("ignore", message="TypedStorage is deprecated")
         yield
 
 
@@ -192,6 +197,8 @@ def _rows(source: Source, args: argparse.Namespace) -> list[dict]:
     for workers in args.workers:
         loaders = {setting: build(source, setting, workers, args) for setting in SETTINGS}
         digests = {setting: _digest(loader, setting, args) for setting, loader in loaders.items()}
+        for loader in loaders.values():
+            _fill_patch_pool(loader)
         cpu: dict[str, list[float]] = defaultdict(list)
         runs = {
             setting: functools.partial(_timed_epoch, loader, setting, cpu[setting], args)
@@ -210,13 +217,19 @@ def _rows(source: Source, args: argparse.Namespace) -> list[dict]:
 
 
 def _digest(loader: DataLoader, setting: str, args: argparse.Namespace) -> str:
-    """A hash of all that an epoch from the seed computes, in this process; it also fills the pool of random patches."""
+    """A hash of all images of an epoch from the seed."""
     _seed(args.seed)
     hashed = hashlib.sha256()
     with in_setting(setting):
-        for index in range(len(loader.dataset)):
-            hashed.update(loader.dataset[index]["images"].numpy())
+        for batch in loader:
+            hashed.update(batch["images"].cpu().numpy())
     return hashed.hexdigest()
+
+
+def _fill_patch_pool(loader: DataLoader) -> None:
+    """Read as many images as random patch waits for, so that workers start as they are in the midst of a training."""
+    for index in range(min(_PATCHES_AT_LEAST, len(loader.dataset))):
+        loader.dataset[index]
 
 
 def _timed_epoch(loader: DataLoader, setting: str, cpu: list[float], args: argparse.Namespace) -> None:
@@ -242,7 +255,11 @@ def _core_seconds() -> float:
 
 
 def _component_rows(source: Source, args: argparse.Namespace) -> list[dict]:
-    loaders = {setting: build(source, setting, 0, args) for setting in SETTINGS}
+    loaders = {setting: build(source, setting, 1, args) for setting in SETTINGS}
+    for loader in loaders.values():
+        _fill_patch_pool(loader)
+        if loader.worker_init_fn is not None:  # what its workers do is measured in this process
+            loader.dataset.transform, _ = byte_batches.on_bytes(loader.dataset)
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     progress = Progress((args.repeats + 1) * len(loaders), "measuring")
     for round_number in range(args.repeats + 1):
@@ -279,7 +296,7 @@ def _spent(loader: DataLoader, args: argparse.Namespace) -> dict[str, float]:
         spent[name] += _core_seconds() - start
         return result
 
-    dataset, made = loader.dataset, []
+    dataset, made, finish = loader.dataset, [], vars(loader).get("finish")
     for index, (path, *_) in enumerate(dataset.img_items):
         step("read the file", _file_content, path)
         image = step("decode", common.read_image, path)
@@ -291,6 +308,8 @@ def _spent(loader: DataLoader, args: argparse.Namespace) -> dict[str, float]:
     spent["decode"] -= spent["read the file"]
     for first in range(0, len(made), args.batch):
         step("collate", loader.collate_fn, made[first : first + args.batch])
+        if finish is not None:
+            step("to floats", finish, loader.collate_fn(made[first : first + args.batch]))
     step("hand over", _hand_over, made, loader)
     spent["hand over"] -= spent["collate"]
     return spent
@@ -309,6 +328,7 @@ def _file_content(path: str) -> bytes:
 
 
 _PAGE = 4096
+_PATCHES_AT_LEAST = 100
 
 _COLUMNS = {
     "files": lambda row: "x".join(map(str, row["files"])),

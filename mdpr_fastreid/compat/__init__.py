@@ -11,6 +11,7 @@ MENDS = (
     "spawned_processes",
     "registry_names",
     "cpu_device",
+    "byte_batches",
     "cpu_loader",
     "loader_building",
     "custom_data",

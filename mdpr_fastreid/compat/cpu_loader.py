@@ -42,10 +42,20 @@ class PrefetchLoader(DataLoader):
     # Off, the loader's workers still prefetch, but nothing draws random numbers beside the main thread
     runs_ahead = True
 
+    @staticmethod
+    def finish(batch: Any) -> Any:
+        """What is done with a batch before anybody gets it; a loader may have its own."""
+        return batch
+
     def __iter__(self) -> Iterator:
+        start = super().__iter__
+
+        def batches() -> Iterator:
+            return map(self.finish, start())
+
         if self.runs_ahead:
-            return PrefetchIterator(super().__iter__)
-        return (batch for start in [super().__iter__] for batch in start())
+            return PrefetchIterator(batches)
+        return (batch for start_now in [batches] for batch in start_now())
 
     def shutdown(self) -> None:
         """Nothing to do, each iterator ends its own thread; kept for the stock interface."""

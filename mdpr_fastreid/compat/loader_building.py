@@ -26,6 +26,7 @@ from fastreid.data.samplers.triplet_sampler import reorder_index
 from fastreid.utils import comm
 from torch.utils.data import DataLoader
 
+from mdpr_fastreid.compat.byte_batches import send_bytes
 from mdpr_fastreid.compat.cpu_loader import PrefetchLoader
 from mdpr_fastreid.compat.custom_data import check_command, register_custom
 from mdpr_fastreid.compat.damaged_images import watch
@@ -102,6 +103,7 @@ def _check_batch(cfg: CfgNode | None, section: str) -> None:
 
 
 def _fitted(loader: DataLoader, cfg: CfgNode | None) -> DataLoader:
+    send_bytes(loader)
     if cfg is None:
         return loader
     if torch.device(cfg.MODEL.DEVICE).type == "cpu" and not isinstance(loader, PrefetchLoader):

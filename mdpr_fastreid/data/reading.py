@@ -26,10 +26,11 @@ def read_rgb(file: str | BinaryIO) -> Image.Image:
         image.load()
         if image.mode == "F":
             raise ValueError("its pixels are floating-point numbers; save it with 8 bits a channel")
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode in _DEEP:
             levels = np.asarray(image).astype(np.int64)
             if levels.min() < 0 or levels.max() > 65_535:
                 raise ValueError("its pixels have more than 16 bits; save it with 8 bits a channel")
             image = Image.fromarray((levels >> 8).astype(np.uint8))
-        return image.convert("RGB")
+        # Where there is nothing to do, both of these would copy the picture
+        return image if image.mode == "RGB" else image.convert("RGB")
