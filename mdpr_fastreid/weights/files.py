@@ -99,13 +99,28 @@ def load_weight_file(path: str | os.PathLike) -> Any:
                 "can afford to lose: torch.save(torch.load(OLD, map_location='cpu', weights_only=False)['state_dict'], "
                 "NEW); see docs/weights.md"
             ) from error
+        if _is_plain_pickle(path):
+            raise UsageError(
+                f"{path}: is a pickle that torch.save did not write, which is refused: reading it could run anything. "
+                "If you trust its author, save the weights alone on a machine that you can afford to lose: "
+                "torch.save(pickle.load(open(OLD, 'rb'))['model'], NEW); see docs/weights.md"
+            ) from error
         raise UsageError(f"{path}: is truncated or not a file of torch.save") from error
     except IsADirectoryError:
         raise UsageError(f"{path}: is a folder, not a weight file") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except PermissionError:
+        raise UsageError(f"{path}: may not be read (permission denied)") from None
+    except Exception as error:  # a file of anything else, taken for a pickle, ends in an error of any type
         if "TorchScript" in str(error):
             raise UsageError(f"{path}: is a TorchScript program; save its state_dict() instead") from error
         raise UsageError(f"{path}: is truncated or not a file of torch.save ({type(error).__name__})") from error
+
+
+def _is_plain_pickle(path: str | os.PathLike) -> bool:
+    """Whether a file begins as ``pickle.dump`` does by itself; torch.save writes a zip archive, or protocol 2."""
+    with open(path, "rb") as file:
+        first = file.read(2)
+    return first[:1] == b"\x80" and first[1:] > b"\x02"
 
 
 def sha256_of(path: Path | str) -> str:
@@ -174,6 +189,9 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
         return safetensors.torch.load_file(path)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such weight file") from None
+    except OSError as error:  # a folder is "No such device" to safetensors
+        what = "is a folder, not a weight file" if path.is_dir() else f"cannot be read ({error})"
+        raise UsageError(f"{path}: {what}") from None
     except safetensors.SafetensorError as error:
         raise UsageError(f"{path}: is truncated or not a safetensors file ({error})") from error
 

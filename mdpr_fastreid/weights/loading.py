@@ -96,7 +96,7 @@ def fit_to(model: nn.Module, state_dict: Mapping[str, Any], prefix: str = "", re
         resized: as in :func:`load_backbone`.
 
     Raises:
-        UsageError: the file is of a known kind, but not whole.
+        UsageError: the file is of a known kind, but not whole, or holds NaN or infinity where the model takes it.
     """
     state_dict = {name: torch.as_tensor(value) for name, value in state_dict.items()}
     recognised = recognise(state_dict)
@@ -116,6 +116,8 @@ def fit_to(model: nn.Module, state_dict: Mapping[str, Any], prefix: str = "", re
         else:
             other_shapes[full] = tuple(value.shape), tuple(needed.shape)
         used.add(original)
+    if broken := [name for name in state_dict if name in used and not _is_finite(state_dict[name])]:
+        raise UsageError(f"holds NaN or infinity, as of a training that diverged, in {_some(broken)}")
     left = [name for name in state_dict if name not in used]
     return Fit(recognised, taken, [name for name in missing if not _is_counter(name)], other_shapes, left)
 
@@ -239,6 +241,11 @@ def _architecture(names: list[str]) -> str:
 def _is_counter(name: str) -> bool:
     """Batch norm's counters: nothing depends on them, and old files have none."""
     return name.endswith("num_batches_tracked")
+
+
+def _is_finite(value: torch.Tensor) -> bool:
+    """Whether there is neither NaN nor infinity: both stay in a sum, and in float64 nothing else overflows."""
+    return bool(torch.isfinite(value.sum(dtype=torch.float64)))
 
 
 def _some(names: list[str], shown: int = 3) -> str:

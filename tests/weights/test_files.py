@@ -69,6 +69,29 @@ def test_the_way_out_of_the_message_works(tmp_path, monkeypatch):
     assert torch.equal(read_weights(new)[0]["conv1.weight"], WEIGHTS["conv1.weight"])
 
 
+def test_a_pickle_of_another_library_is_refused_with_its_own_way(tmp_path):
+    """As Detectron's weights are: NumPy arrays by ``pickle.dump``."""
+    old, new = tmp_path / "old.pkl", tmp_path / "new.pth"
+    old.write_bytes(pickle.dumps({"model": {"conv1.weight": WEIGHTS["conv1.weight"].numpy()}, "__author__": "MoCo"}))
+    with pytest.raises(
+        UsageError, match=r"old\.pkl: is a pickle that torch\.save did not write, which is refused"
+    ) as caught:
+        read_weights(old)
+    assert "torch.save(pickle.load(open(OLD, 'rb'))['model'], NEW)" in str(caught.value)
+    with old.open("rb") as file:
+        torch.save(pickle.load(file)["model"], new)
+    np.testing.assert_array_equal(read_weights(new)[0]["conv1.weight"], WEIGHTS["conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    "content", [b"this is no weight file\n", b"root:x:0:0\n", b"0", b"e", b"\n" * 9, b"<html>", b""]
+)
+def test_a_file_of_anything_else_is_one_line(tmp_path, content):
+    (tmp_path / "text.pth").write_bytes(content)
+    with pytest.raises(UsageError, match=r"text\.pth: is truncated or not a file of torch\.save"):
+        read_weights(tmp_path / "text.pth")
+
+
 def test_networks_of_a_file_are_told_apart_by_their_names(tmp_path):
     torch.save({"student": WEIGHTS, "teacher": WEIGHTS, "epoch": 3}, tmp_path / "dino.pth")
     weights, left = read_weights(tmp_path / "dino.pth")
@@ -80,8 +103,10 @@ def test_a_program_and_a_folder_are_named_as_what_they_are(tmp_path):
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "program.pt")
     with pytest.raises(UsageError, match=r"program\.pt: is a TorchScript program; save its state_dict"):
         read_weights(tmp_path / "program.pt")
-    with pytest.raises(UsageError, match="is a folder, not a weight file"):
-        read_weights(tmp_path)
+    for folder in (tmp_path, tmp_path / "folder.safetensors"):
+        folder.mkdir(exist_ok=True)
+        with pytest.raises(UsageError, match="is a folder, not a weight file"):
+            read_weights(folder)
 
 
 def test_the_hash_is_that_of_the_whole_file(tmp_path):

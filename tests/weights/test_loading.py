@@ -185,6 +185,17 @@ def test_a_truncated_file_is_refused(tmp_path, model):
     refused(model, path, "is truncated or not a file of torch.save")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_of_a_training_that_diverged_are_refused(tmp_path, model, value):
+    broken = {**PLAIN, "layer2.0.bn1.running_var": torch.full((128,), value), "fc.bias": torch.full((1000,), value)}
+    refused(model, saved(tmp_path / "weights.pth", broken), "NaN or infinity", "in layer2.0.bn1.running_var")
+
+
+def test_nan_in_what_is_left_in_the_file_does_no_harm(tmp_path, model):
+    start_from(model, saved(tmp_path / "weights.pth", {**PLAIN, "fc.bias": torch.full((1000,), torch.nan)}))
+    assert_in_all_branches(model)
+
+
 def test_weights_of_ibn_net_fill_an_ibn_backbone(tmp_path):
     model = small_model(*BOT, "MODEL.BACKBONE.WITH_IBN", True)
     weights = numbered(model.backbone.state_dict())
