@@ -71,15 +71,22 @@ def _print_one(name: str, root: Path, download: bool) -> int:
         state, what = data_state(source, root), source.title
     print(f"{source.name}: {what}")
     facts = [("paper", source.paper), ("from", _origin(source)), ("terms", source.terms), ("place", state.place)]
-    if isinstance(source, WeightSource):
-        facts.append(("setting", f"MODEL.BACKBONE.PRETRAIN_PATH {state.place}"))
-    else:
-        facts.append(("setting", f"DATASETS.NAMES \"('{source.name}',)\""))
+    facts.append(("setting", _setting(source, state.place)))
     facts += [("state", state.word), *(("", line) for line in state.details)]
     print("\n".join(f"  {key:<8} {value}" for key, value in facts))
     if state.word == "missing" and (way := _way(source)):
         print(f"  {'get it':<8} {way}")
     return 0 if state.word in ("complete", "there") else 1
+
+
+def _setting(source, place: Path) -> str:
+    from mdpr_fastreid.data.prepared import published_counts
+    from mdpr_fastreid.data.sources import WeightSource
+
+    if isinstance(source, WeightSource):
+        return f"MODEL.BACKBONE.PRETRAIN True MODEL.BACKBONE.PRETRAIN_PATH {place}"
+    to_train = source.preset or "train" in published_counts(source)
+    return " ".join(f"{key} '(\"{source.name}\",)'" for key in ("DATASETS.NAMES", "DATASETS.TESTS")[not to_train :])
 
 
 def _named(name: str):
@@ -93,8 +100,9 @@ def _named(name: str):
         sources[plain(source.name)] = sources[plain(getattr(source, "title", source.name))] = source
     if plain(name) in sources:
         return sources[plain(name)]
-    nearest = difflib.get_close_matches(plain(name), sources, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(dict.fromkeys(sources[n].name for n in nearest))}? " if nearest else ""
+    nearest = [known for known in sources if plain(name) and plain(name) in known]
+    nearest += difflib.get_close_matches(plain(name), sources, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(list(dict.fromkeys(sources[n].name for n in nearest))[:4])}? " if nearest else ""
     raise UsageError(f"nothing is known of {name!r}; {hint}`mdpr prepare` lists all")
 
 

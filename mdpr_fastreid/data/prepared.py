@@ -38,8 +38,8 @@ def data_state(source: DataSource, root: Path) -> State:
     if source.preset:
         return _rendered_state(source, root)
     dataset = DATASET_REGISTRY.get(source.name)
-    folders = (source.folder,) if source.folder else dataset.folders
-    found = [name for name in folders if (root / name).is_dir()]
+    folders = source.folders or dataset.folders
+    found = [name for name in folders if os.path.isdir(root / name)]
     place = root / (found or folders)[0]
     if not found:
         others = f"or, in the same place, {', '.join(folders[1:])}" if len(folders) > 1 else ""
@@ -47,11 +47,11 @@ def data_state(source: DataSource, root: Path) -> State:
     logging.disable(logging.WARNING)  # the counts that a set warns of are told here in full
     try:
         items = dataset(root=str(root))
-    except (UsageError, RuntimeError) as error:
+    except (UsageError, RuntimeError, OSError) as error:
         return State(place, "incomplete", [str(error).splitlines()[0]])
     finally:
         logging.disable(logging.NOTSET)
-    published = source.published or dataset.published
+    published = published_counts(source)
     details, whole = [], True
     for split in ("train", "query", "gallery"):
         paths = [item[0] for item in getattr(items, split)]
@@ -67,9 +67,14 @@ def data_state(source: DataSource, root: Path) -> State:
     return State(place, "complete" if whole else "incomplete", details)
 
 
+def published_counts(source: DataSource) -> dict[str, Count]:
+    """The published counts of a set's splits; a split that it has not is not in them."""
+    return source.published or DATASET_REGISTRY.get(source.name).published
+
+
 def _rendered_state(source: DataSource, root: Path) -> State:
     folder = set_folder(root, PRESETS[source.preset].name)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return State(folder, "missing", [])
     try:
         splits = read_manifest(folder)["splits"]
@@ -98,9 +103,13 @@ def sha256_prefix(name: str) -> str:
 def weights_state(source: WeightSource) -> State:
     """Look for a file of weights and compare it with the hash in its name; without one, see whether it can be read."""
     path = weights_folder() / source.file
-    if not path.is_file():
+    if not os.path.isfile(path):
         return State(path, "missing", [])
-    digest, prefix = sha256_of(path), sha256_prefix(source.file)
+    prefix = sha256_prefix(source.file)
+    try:
+        digest = sha256_of(path)
+    except UsageError as error:
+        return State(path, "damaged", [str(error)])
     details = [f"{path.stat().st_size:,} bytes", f"SHA-256 {digest}"]
     if prefix:
         same = digest.startswith(prefix)

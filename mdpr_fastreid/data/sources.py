@@ -9,6 +9,11 @@ from mdpr_fastreid.data.datasets.base import PUBLISHED_BY_THE_TOOLBOX, Count
 
 _ON_REQUEST = "for research; its authors give it to those who ask and agree to their terms"
 _OF_DUKE = "made of DukeMTMC-reID, so that one's terms bind it too"
+_MSMT17 = (
+    "Wei et al., Person Transfer GAN to Bridge Domain Gap for Person Re-Identification, CVPR 2018",
+    "https://www.pkuvmc.com/dataset.html",
+    _ON_REQUEST,
+)
 _ICME = "https://github.com/tinajia2012/ICME2018_Occluded-Person-Reidentification_datasets"
 
 
@@ -21,7 +26,7 @@ class DataSource(NamedTuple):
         paper: authors, title, where.
         page: its authors' page; "" if there is none.
         terms: of use, in short; the page has them in full.
-        folder: under the data root, for the toolbox's own classes; "" for ours, which know it.
+        folders: under the data root, for the toolbox's own classes; none for ours, which know them.
         published: splits of the toolbox's own classes, junk left out; None for ours, which know them.
         preset: of SynthReID, which is rendered and not fetched.
     """
@@ -31,7 +36,7 @@ class DataSource(NamedTuple):
     paper: str
     page: str
     terms: str
-    folder: str = ""
+    folders: tuple[str, ...] = ()
     published: dict[str, Count] | None = None
     preset: str = ""
 
@@ -66,7 +71,7 @@ DATA_SOURCES = (
         "Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015",
         "https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html",
         "for research, as its authors' page says",
-        "Market-1501-v15.09.15",
+        ("Market-1501-v15.09.15",),
         PUBLISHED_BY_THE_TOOLBOX["Market1501"],
     ),
     DataSource(
@@ -77,19 +82,17 @@ DATA_SOURCES = (
         "vitro, ICCV 2017",
         "",
         "withdrawn by its authors in 2019; only a copy that you are entitled to",
-        "DukeMTMC-reID",
+        ("DukeMTMC-reID",),
         PUBLISHED_BY_THE_TOOLBOX["DukeMTMC"],
     ),
-    *(
-        DataSource(
-            f"MSMT17V{version}",
-            f"MSMT17 V{version}",
-            "Wei et al., Person Transfer GAN to Bridge Domain Gap for Person Re-Identification, CVPR 2018",
-            "https://www.pkuvmc.com/dataset.html",
-            _ON_REQUEST,
-        )
-        for version in (1, 2)
+    DataSource(
+        "MSMT17",
+        "MSMT17, the version that is there",
+        *_MSMT17,
+        ("MSMT17_V1", "MSMT17_V2"),
+        PUBLISHED_BY_THE_TOOLBOX["MSMT17"],
     ),
+    *(DataSource(f"MSMT17V{version}", f"MSMT17 V{version}", *_MSMT17) for version in (1, 2)),
     DataSource(
         "OccludedDuke",
         "Occluded-Duke",

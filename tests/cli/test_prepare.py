@@ -2,9 +2,13 @@
 
 import hashlib
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 import torch
+from fastreid.config import get_cfg
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.modeling.backbones.resnet import model_urls
 from support.image_trees import market_tree, write_images
@@ -13,6 +17,9 @@ from mdpr_fastreid.cli import main
 from mdpr_fastreid.data import sources
 from mdpr_fastreid.data.datasets.base import Count
 from mdpr_fastreid.data.sources import DATA_SOURCES, WEIGHT_SOURCES
+from mdpr_fastreid.weights import files
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +62,70 @@ def test_what_pretrain_true_takes_is_what_the_toolbox_names():
     free = {source.url for source in WEIGHT_SOURCES if "what PRETRAIN True takes" in source.backbone}
     wanted = {url for key, url in model_urls.items() if not key.startswith("se_")}
     assert free == wanted
+
+
+def test_every_set_that_the_docs_list_is_known(prepare):
+    rows = [line.split("|")[1] for line in (ROOT / "docs/data.md").read_text().splitlines() if line.startswith("| `")]
+    names = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert {"MSMT17", "MSMT17V1", "OccludedDuke"} <= set(names)
+    for name in names:
+        assert prepare(name)[1].startswith(f"{name}: ")
+
+
+def test_msmt17_is_found_in_either_version(tmp_path, prepare):
+    assert f"place    {tmp_path / 'MSMT17_V1'}" in prepare("MSMT17")[1]
+    (tmp_path / "MSMT17_V2").mkdir()
+    assert f"place    {tmp_path / 'MSMT17_V2'}" in prepare("MSMT17")[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("Market1501", """DATASETS.NAMES '("Market1501",)' DATASETS.TESTS '("Market1501",)'"""),
+        ("SynthReIDTiny", """DATASETS.NAMES '("SynthReIDTiny",)' DATASETS.TESTS '("SynthReIDTiny",)'"""),
+        ("OccludedReID", """DATASETS.TESTS '("OccludedReID",)'"""),
+        ("luperson-r50", "MODEL.BACKBONE.PRETRAIN True MODEL.BACKBONE.PRETRAIN_PATH "),
+    ],
+)
+def test_the_setting_works_as_it_is_printed(prepare, name, setting):
+    assert f"  setting  {setting}" in prepare(name)[1]
+    if not setting.startswith("MODEL"):
+        words = shlex.split(setting)
+        cfg = get_cfg()
+        cfg.merge_from_list(words)
+        assert tuple(cfg.DATASETS.TESTS) == (name,)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("market", "did you mean Market1501?"),
+        ("CUHK03", "did you mean CUHK03Labeled or CUHK03Detected?"),
+        ("luperson", "did you mean luperson-r50 or luperson-r101-ibn?"),
+        ("qqq", "of 'qqq'; `mdpr prepare` lists all"),
+    ],
+)
+def test_a_part_of_a_name_leads_to_those_that_have_it(prepare, name, hint):
+    code, _, error = prepare(name)
+    assert (code, hint in error) == (2, True), error
+
+
+def test_what_may_not_be_read_is_a_state_not_an_end(tmp_path, prepare, home, monkeypatch):
+    """As for anybody but root, who runs tests in containers."""
+    market_tree(tmp_path / "Occluded_Duke")
+    home.mkdir(parents=True)
+    (home / "lup_moco_r50.pth").write_bytes(b"x")
+
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    monkeypatch.setattr(files, "open", refuse, raising=False)
+    code, out, _ = prepare()
+    states = {line.split()[0]: line for line in out.splitlines() if line}
+    assert code == 0
+    assert " incomplete " in states["OccludedDuke"]
+    assert " damaged " in states["luperson-r50"]
 
 
 @pytest.mark.parametrize("name", ["occluded-duke", "OccludedDuke", "Occluded Duke"])

@@ -32,5 +32,5 @@ def open_dataset(name: str, root: str, camera_pattern: str = "") -> ImageDataset
     except (AssertionError, RuntimeError, OSError) as error:
         raise UsageError(
             f"data set {name}: {error}. It is looked for in {Path(root).absolute()} (environment variable "
-            f"FASTREID_DATASETS); `mdpr prepare {name}` says where it comes from"
+            f"FASTREID_DATASETS); `mdpr prepare {name}` says where it comes from and belongs"
         ) from error

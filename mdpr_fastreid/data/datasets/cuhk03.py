@@ -1,4 +1,4 @@
-"""CUHK03 in the 767/700 protocol; the toolbox's own ``CUHK03`` reads the raw MATLAB file and the classic splits."""
+"""CUHK03 in the 767/700 protocol, both kinds of boxes; the toolbox's own ``CUHK03`` extracts the raw MATLAB file."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +13,8 @@ from mdpr_fastreid.errors import UsageError
 class _CUHK03NewProtocol(PublishedDataset):
     """What the hand-labelled and the detected boxes share; see :class:`CUHK03Labeled`."""
 
-    folders = ("cuhk03", "cuhk03-np", "CUHK03-NP", "CUHK03")
+    # The ready-split ones first: cuhk03 may hold the raw file only, for the toolbox's CUHK03
+    folders = ("cuhk03-np", "CUHK03-NP", "cuhk03", "CUHK03")
     boxes = ""
 
     def splits(self, folder: Path) -> tuple[list[tuple], list[tuple], list[tuple]]:

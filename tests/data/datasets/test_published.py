@@ -117,6 +117,12 @@ def test_cuhk03_reads_the_protocols_file(tmp_path):
     assert data.gallery == [(str(folder / names[2]), 2, 0)]
 
 
+def test_cuhk03_ready_split_is_found_beside_the_raw_file(tmp_path):
+    (tmp_path / "cuhk03/cuhk03_release").mkdir(parents=True)
+    write_images(tmp_path, [f"cuhk03-np/labeled/{part}" for part in CUHK_PARTS])
+    assert len(load("CUHK03Labeled", tmp_path).train) == 1
+
+
 def test_a_protocol_file_of_another_kind_is_named(tmp_path):
     write_images(tmp_path / "cuhk03/images_labeled", ["1_001_1_01.png"])
     protocol = tmp_path / "cuhk03/cuhk03_new_protocol_config_labeled.mat"
