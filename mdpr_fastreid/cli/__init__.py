@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         verb = verbs.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(verb)
         verb.set_defaults(run=module.run)
-    args = parser.parse_args(argv)
+    args = parser.parse_args(argv, argparse.Namespace(words=sys.argv[1:] if argv is None else argv))
     try:
         return args.run(args)
     except UsageError as error:

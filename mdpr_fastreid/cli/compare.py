@@ -14,6 +14,8 @@ HELP = "train methods under the same conditions, and show them side by side"
 _DESCRIPTION = f"""{HELP}. Every method with every seed is a run of its own, which resumes and is not repeated once
 finished: the same command goes on where it was interrupted. KEY VALUE pairs hold for all runs."""
 
+_LARGEST_SEED = 2**31 - 1  # NumPy takes 32 bits; each process adds its rank
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
@@ -90,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         overrides=tuple(args.overrides),
         imports=tuple(args.imports),
         output=args.output,
-        command=_command(),
+        command="mdpr " + " ".join(map(shlex.quote, (word for word in args.words if word != "--report-only"))),
     )
     made = plan.make_plan(request)
     print(plan.describe(made), flush=True)
@@ -127,24 +129,25 @@ def _reported(outcome) -> int:
     return 1 if outcome.failed else 0
 
 
-def _command() -> str:
-    words = [word for word in sys.argv[1:] if word != "--report-only"]
-    return "mdpr " + " ".join(shlex.quote(word) for word in words)
-
-
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("an empty list")
+    return names
 
 
 def _seeds(text: str) -> tuple[int, ...]:
-    words = _names(text)
-    if not words or not all(word.isdigit() for word in words) or len(set(words)) != len(words):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of different whole numbers from 0 on, e.g. 0,1,2")
-    return tuple(int(word) for word in words)
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    seeds = tuple(int(word) for word in words if word.isdecimal())
+    if not words or len(set(seeds)) != len(words) or max(seeds) > _LARGEST_SEED:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no list of different whole numbers from 0 to {_LARGEST_SEED}, e.g. 0,1,2"
+        )
+    return seeds
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
     return int(text)
 

@@ -13,6 +13,7 @@ from fastreid.modeling.backbones import build_backbone
 from torch import nn
 
 from mdpr_fastreid.compare.shared import read_config
+from mdpr_fastreid.compat.registry_names import UnknownNameError
 from mdpr_fastreid.errors import UsageError
 
 BUILT_IN = {
@@ -32,6 +33,7 @@ _BACKBONES = {
 BACKBONES = (*(name for name in _BACKBONES), *(f"r{depth}-ibn" for depth in (18, 34, 50, 101)))
 """What ``--backbone`` takes: ResNet, ResNet-IBN, ResNeSt and OSNet, as the configs' names have them."""
 
+_BOTTLENECK_RESNETS = tuple(f"build_resnet_backbone {depth}x" for depth in (50, 101, 152))
 # What makes up a backbone; the non-local blocks are a part of AGW and SBS.
 _BACKBONE_KEYS = ("NAME", "DEPTH", "LAST_STRIDE", "NORM", "WITH_IBN", "WITH_SE", "FEAT_DIM")
 # How images are normalised and what weights training starts from are conditions, not the method.
@@ -78,7 +80,7 @@ def find_methods(names: Sequence[str]) -> list[Method]:
             short = re.sub(r"[^\w.-]+", "-", Path(name).stem)
             methods.append(Method(short, Path(name).stem, name))
         else:
-            nearest = difflib.get_close_matches(name, BUILT_IN, n=1)
+            nearest = difflib.get_close_matches(name.lower(), BUILT_IN, n=1)
             hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(BUILT_IN)}, and config files"
             raise UsageError(f"--methods {name}: {hint}")
     known = [method.name for method in methods]
@@ -133,6 +135,7 @@ def empty_model(cfg: CfgNode) -> nn.Module:
 
     Raises:
         CannotCarryError: it cannot be built, or cannot read an image of ``INPUT.SIZE_TEST``.
+        UsageError: its config names what nobody has registered.
     """
     cfg = cfg.clone()
     cfg.MODEL.DEVICE = "meta"
@@ -141,6 +144,8 @@ def empty_model(cfg: CfgNode) -> nn.Module:
         with torch.device("meta"), torch.no_grad():
             model = build_model(cfg).eval()
             model(torch.empty(2, 3, *input_size(cfg)))
+    except UnknownNameError as error:  # a typing mistake, or code that was not imported: no method to leave out
+        raise UsageError(f"{error}; code of your own that registers it is imported with --import MODULE") from error
     except Exception as error:  # any toolbox model may be here, and each fails in its own way
         raise CannotCarryError(_reason(cfg, error)) from error
     return model
@@ -189,7 +194,11 @@ def _channels(cfg: CfgNode) -> int:
 
 def _reason(cfg: CfgNode, error: Exception) -> str:
     backbone = f"{cfg.MODEL.BACKBONE.NAME} {cfg.MODEL.BACKBONE.DEPTH}"
-    if cfg.MODEL.META_ARCHITECTURE == "MGN":
+    if cfg.MODEL.META_ARCHITECTURE == "MGN" and backbone not in _BOTTLENECK_RESNETS:
         return f"MGN needs a ResNet of bottleneck blocks (r50, r101), and {backbone} is none"
     first_line = (str(error).strip().splitlines() or [""])[0]
-    return f"{cfg.MODEL.META_ARCHITECTURE} cannot be built on {backbone}: {type(error).__name__}: {first_line}"
+    size = "x".join(map(str, input_size(cfg)))
+    return (
+        f"{cfg.MODEL.META_ARCHITECTURE} cannot be built on {backbone} for images of {size}: "
+        f"{type(error).__name__}: {first_line}"
+    )

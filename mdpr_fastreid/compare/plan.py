@@ -19,7 +19,7 @@ from mdpr_fastreid.compare.methods import (
     method_config,
     notes,
 )
-from mdpr_fastreid.compare.shared import DEFAULT_CONFIG, Data, iterations, shared_config
+from mdpr_fastreid.compare.shared import DEFAULT_CONFIG, Data, iterations, read_config, shared_config
 from mdpr_fastreid.errors import UsageError
 
 
@@ -173,7 +173,7 @@ def describe(plan: Plan) -> str:
     lines += [f"  left out: {title}: {why}" for title, why in plan.left_out.items()]
     trained = sum(run.trained for run in plan.runs)
     evaluated = f", {len(plan.runs) - trained} evaluations of trained weights" * (len(plan.runs) > trained)
-    lines += ["", f"{trained} runs{evaluated}, under {plan.output / 'runs'}"]
+    lines += ["", f"{trained} run{'s' * (trained > 1)}{evaluated}, under {plan.output / 'runs'}"]
     return "\n".join(lines)
 
 
@@ -232,5 +232,8 @@ def _ablated(request: Request) -> list[Method]:
     if unknown:
         raise UsageError(f"--ablation {unknown}: there are {', '.join(ablations.GROUPS)}")
     (base,) = find_methods(request.methods)
+    architecture = read_config(base.config).MODEL.META_ARCHITECTURE
+    if architecture != "MDPR":
+        raise UsageError(f"--ablation takes MDPR apart, and {base.config} is a {architecture}")
     rows = [ablations.FULL, *(row for name in request.ablations for row in ablations.GROUPS[name])]
     return [Method(row.name, row.title, base.config, row.overrides, row.trained) for row in rows]

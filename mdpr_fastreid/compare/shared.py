@@ -4,11 +4,13 @@ import hashlib
 import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
+from fastreid.utils.compute_dist import build_dist
 
 from mdpr_fastreid.engine import Trainer, config_from
 from mdpr_fastreid.errors import UsageError
@@ -89,10 +91,24 @@ def shared_config(
     # What is reported is the last epoch: the best one would be chosen on the test set.
     _set_unless(cfg, overrides, "TEST.EVAL_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 5))
     _set_unless(cfg, overrides, "SOLVER.CHECKPOINT_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 20))
-    found = _data(cfg)
-    _scale_schedule(cfg, overrides, published_epochs, found.train_images)
-    _check_schedule(cfg, found)
+    with _refusals_in_a_line():
+        build_dist(torch.eye(2), torch.eye(2), cfg.TEST.METRIC)  # refused here, and not after the first training
+        found = _data(cfg)
+        _scale_schedule(cfg, overrides, published_epochs, found.train_images)
+        _check_schedule(cfg, found)
     return cfg, found
+
+
+@contextmanager
+def _refusals_in_a_line() -> Iterator[None]:
+    """The toolbox tells of a setting that cannot be by whatever error comes first."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        raise UsageError(f"these settings cannot be shared: {type(error).__name__}: {first_line}") from error
 
 
 def _check_overrides(overrides: Sequence[str], data: str | None, size: tuple[int, int] | None) -> None:

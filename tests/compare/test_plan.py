@@ -111,6 +111,13 @@ def test_what_a_backbone_cannot_carry_is_left_out_with_the_reason():
         make_plan(dataclasses.replace(REQUEST, methods=("mgn",)))
 
 
+def test_the_reason_is_that_of_the_error():
+    asked = {"methods": ("bot", "mgn"), "backbone": "r50", "seeds": (0,)}
+    reason = make_plan(dataclasses.replace(REQUEST, **asked)).left_out["MGN"]
+    assert reason.startswith("MGN cannot be built on build_resnet_backbone 50x for images of 64x32: ValueError")
+    assert not make_plan(dataclasses.replace(REQUEST, **asked, size=(128, 64))).left_out
+
+
 def test_missing_non_local_blocks_are_told():
     plan = make_plan(dataclasses.replace(REQUEST, methods=("agw",), seeds=(0,)))
     assert any("no non-local blocks" in line for line in plan.notes["agw"])
@@ -152,6 +159,23 @@ MISTAKES = {
     "an unknown ablation": (
         {"methods": ("mdpr",), "ablations": ("mops",)},
         "--ablation mops: there are maps",
+    ),
+    "a method in capitals": ({"methods": ("MDPR",)}, "--methods MDPR: did you mean mdpr?"),
+    "an ablation of what is no MDPR": (
+        {"methods": ("bot",), "ablations": ("maps",)},
+        "--ablation takes MDPR apart, and Baselines/Base-BoT.yml is a Baseline",
+    ),
+    "a part that nobody registered": (
+        {"overrides": (*OVERRIDES, "MODEL.HEADS.NAME", "MyHead")},
+        "; code of your own that registers it is imported with --import MODULE",
+    ),
+    "an unknown distance": (
+        {"overrides": (*OVERRIDES, "TEST.METRIC", "manhattan")},
+        "TEST.METRIC must be cosine, euclidean or jaccard, got 'manhattan'",
+    ),
+    "an unknown sampler": (
+        {"overrides": (*OVERRIDES, "DATALOADER.SAMPLER_TRAIN", "Fair")},
+        "these settings cannot be shared: ValueError: Unknown training sampler: Fair",
     ),
     "an ablation of two methods": ({"ablations": ("maps",)}, "--ablation takes one method"),
 }
@@ -221,16 +245,26 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(tmp_path, capsys):
     words = ["--data", "SynthReIDTiny", "--methods", "bot", "--backbone", "r18", "--size", "64x32", "--dry-run"]
     assert main(["compare", *words, "--output", str(tmp_path / "out"), *OVERRIDES]) == 0
     told = capsys.readouterr().out
-    assert "shared by all runs" in told and "64x32 (height x width)" in told and "1 runs" in told
+    assert "shared by all runs" in told and "64x32 (height x width)" in told and "1 run, under" in told
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("words", [["--size", "big"], ["--seeds", "0,0"], ["--epochs", "0"]])
+SENSELESS = {
+    "--size": ("big", "64", "0x8"),
+    "--epochs": ("0", "²"),
+    "--jobs": ("0",),
+    "--seeds": ("0,0", "1,01", "-1", "1,x", "2147483648"),
+    "--methods": ("", ","),
+    "--ablation": ("",),
+}
+
+
+@pytest.mark.parametrize("words", [(option, value) for option, values in SENSELESS.items() for value in values])
 def test_options_that_make_no_sense_are_refused(words, capsys):
     with pytest.raises(SystemExit) as refused:
         main(["compare", *words])
     assert refused.value.code == 2
-    assert words[1] in capsys.readouterr().err
+    assert f"argument {words[0]}: " in capsys.readouterr().err
 
 
 def test_the_project_runs_the_comparison_with_its_conditions(monkeypatch, capsys):
