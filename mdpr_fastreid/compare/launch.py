@@ -70,7 +70,10 @@ def prepare(plan: Plan) -> tuple[list[Run], list[str]]:
             records.write_json(folder / records.CONDITIONS, now)
         except OSError as error:
             raise UsageError(f"{folder} cannot be written: {error.strerror}; choose another --output") from error
-        if not (folder / records.RESULT).is_file():
+        if records.read_result(folder) is None:
+            if (folder / records.RESULT).is_file():
+                told.append(f"{folder / records.RESULT} is damaged: {run.name} is evaluated anew")
+                (folder / records.RESULT).unlink()
             left.append(run)
     return left, told
 

@@ -33,7 +33,7 @@ class StatusLine:
         """Say how a run ended, on a line that stays."""
         self._left.remove(run)
         folder = self._plan.folder(run)
-        result = records.read_json(folder / records.RESULT)
+        result = records.read_result(folder)
         if result:
             self._seconds.setdefault(run.method.name, []).append(seconds)
             outcome = f"mAP {result['metrics']['mAP']:.1f}, Rank-1 {result['metrics']['Rank-1']:.1f}"

@@ -1,5 +1,6 @@
 """Which queries to look at, and what each method ranked for them."""
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,16 @@ def load_rankings(summaries: Sequence[Summary]) -> tuple[int | None, dict[str, R
     seed = max(seeds, key=lambda seed: len(finished[seed]), default=None)
     if seed is None:
         return None, {}
-    return seed, {one.method.name: Ranking(one.folders[seed] / RANKING) for one in finished[seed]}
+    rankings = {one.method.name: _ranking(one.folders[seed] / RANKING) for one in finished[seed]}
+    return seed, {name: ranking for name, ranking in rankings.items() if ranking is not None}
+
+
+def _ranking(path: Path) -> Ranking | None:
+    """None of a file that is gone or damaged: the tables do not need it."""
+    try:
+        return Ranking(path)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
 
 
 def choose_queries(average_precision: Mapping[str, np.ndarray], titles: Mapping[str, str]) -> list[tuple[str, int]]:

@@ -21,6 +21,8 @@ CONDITIONS = "conditions.json"
 """What the run was made under: its settings by dotted key, and the hash of the data."""
 PROGRESS = "progress.json"
 """What it is doing, and how far it is."""
+CHECKPOINT = "last_checkpoint"
+"""FastReID's pointer to the checkpoint that a run goes on from."""
 RESULT = "result.json"
 """What it reached; there once it is finished."""
 FAILURE = "failure.json"
@@ -30,6 +32,8 @@ RANKING = "ranking.npz"
 OUTPUT = "output.txt"
 """What the process printed."""
 
+# What tables and plots cannot do without
+_IN_A_RESULT = {"metrics", "reranked", "cmc", "feature_length", "config_hash", "environment"}
 # Where things lie, how many processes read images and how often a run looks up do not change what it ends with.
 _NO_CONDITION = (
     "OUTPUT_DIR",
@@ -58,12 +62,13 @@ def changed(folder: Path, now: Mapping[str, object]) -> list[str]:
     A key that the toolbox or the plugin has got since counts only if it is not at its default.
 
     Args:
-        folder: of the run; where there is none, nothing differs.
+        folder: of the run; where nothing was trained yet, nothing differs.
         now: :func:`conditions` of what is asked for.
     """
     before = read_json(folder / CONDITIONS)
     if before is None:
-        return []
+        begun = (folder / RESULT).is_file() or (folder / CHECKPOINT).is_file()
+        return [f"{CONDITIONS} is missing or damaged"] if begun else []
     defaults = _default_conditions()
     return [
         f"{key} {before.get(key, defaults.get(key))} -> {value}"
@@ -103,11 +108,18 @@ def make_output(folder: Path) -> None:
 
 
 def read_json(path: Path) -> dict | None:
-    """What a JSON file holds, or None if it is not there or not whole."""
+    """The object that a JSON file holds, or None if it is not there or not whole."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):  # ValueError: no JSON, or no text at all
         return None
+    return content if isinstance(content, dict) else None
+
+
+def read_result(folder: Path) -> dict | None:
+    """What a run reached, or None if it is not finished, or its :data:`RESULT` is damaged."""
+    result = read_json(folder / RESULT)
+    return result if result and result.keys() >= _IN_A_RESULT else None
 
 
 def write_json(path: Path, value: object) -> None:

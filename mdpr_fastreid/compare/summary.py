@@ -99,12 +99,12 @@ def summarize(plan: Plan) -> list[Summary]:
             if different:
                 outdated[run.seed] = records.listing(different)
                 continue
-            result = records.read_json(folder / records.RESULT)
+            result = records.read_result(folder)
             failure = records.read_json(folder / records.FAILURE)
             if result:
                 results[run.seed] = result
             elif failure:
-                failures[run.seed] = failure["error"]
+                failures[run.seed] = failure.get("error", f"{records.FAILURE} is damaged")
         folders = {run.seed: plan.folder(run) for run in runs}
         settings = folders[runs[0].seed] / records.SETTINGS
         summaries.append(Summary(method, results, failures, outdated, folders, settings, plan.costs[method.name]))
@@ -152,13 +152,15 @@ def _as_json(summary: Summary, plan: Plan) -> dict:
         "standard_deviation": {name: _rounded(value.deviation) for name, value in spreads.items() if value},
         "runs": [{"seed": seed, **result} for seed, result in summary.results.items()],
         "failures": [{"seed": seed, "error": error} for seed, error in summary.failures.items()],
+        "outdated": [{"seed": seed, "changed": changed} for seed, changed in summary.outdated.items()],
     }
 
 
 def _row(summary: Summary, seed: int) -> list:
     if seed not in summary.results:
         nothing = [""] * (2 * len(ACCURACY) + len(SPEED) + 1)
-        return [summary.method.name, seed, *nothing, summary.failures.get(seed, "not run yet")]
+        outdated = {seed: f"run under other conditions ({why})" for seed, why in summary.outdated.items()}
+        return [summary.method.name, seed, *nothing, {**outdated, **summary.failures}.get(seed, "not finished yet")]
     accuracy = [summary.value(seed, name, reranked) for reranked in (False, True) for name in ACCURACY]
     speed = [summary.value(seed, name) for name in SPEED]
     return [summary.method.name, seed, *map(_rounded, [*accuracy, *speed]), summary.results[seed]["config_hash"], ""]

@@ -28,6 +28,7 @@ from mdpr_fastreid.compare import evaluate
 from mdpr_fastreid.compare.methods import input_size
 from mdpr_fastreid.compare.provenance import environment
 from mdpr_fastreid.compare.records import (
+    CHECKPOINT,
     CONDITIONS,
     FAILURE,
     RANKING,
@@ -42,6 +43,7 @@ from mdpr_fastreid.compare.records import (
 from mdpr_fastreid.compare.shared import read_config
 from mdpr_fastreid.engine import Trainer, load_for_evaluation
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
+from mdpr_fastreid.errors import UsageError
 
 _POINTS_OF_A_CURVE = 100
 _CPU_BATCH = 32
@@ -104,9 +106,9 @@ def main(folder: Path) -> int:
         result = measure(cfg, model, folder)
     except Exception as error:  # whatever it is belongs into the table, beside the runs that went well
         traceback.print_exc()
-        lines = str(error).strip().splitlines() or [""]
-        told = {"error": f"{type(error).__name__}: {lines[0]}", "log": str(folder / "log.txt")}
-        write_json(folder / FAILURE, told)
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        told = first_line if isinstance(error, UsageError) else f"{type(error).__name__}: {first_line}"
+        write_json(folder / FAILURE, {"error": told, "log": str(folder / "log.txt")})
         return 1
     write_json(folder / RESULT, result)
     _drop_checkpoints(folder)
@@ -171,7 +173,12 @@ def training_times(path: Path) -> float | None:
 def _trained(cfg: CfgNode) -> torch.nn.Module:
     tell(Path(cfg.OUTPUT_DIR), "starting")
     trainer = _Trainer(cfg)
-    trainer.resume_or_load(resume=True)
+    try:
+        trainer.resume_or_load(resume=True)
+    except UsageError as error:
+        if not (Path(cfg.OUTPUT_DIR) / CHECKPOINT).is_file():
+            raise  # it is about the weights that training starts from
+        raise UsageError(f"{error}; delete {cfg.OUTPUT_DIR}, and the same command trains this run anew") from error
     # A complete run that was killed while it was measured would be evaluated by train() once more than needed.
     if trainer.start_epoch < trainer.max_epoch:
         trainer.train()
@@ -189,7 +196,7 @@ def _evaluated(cfg: CfgNode) -> torch.nn.Module:
 
 def _drop_checkpoints(folder: Path) -> None:
     """Of the checkpoints only the newest is needed, and nothing of the best: results are those of the last epoch."""
-    pointer = folder / "last_checkpoint"
+    pointer = folder / CHECKPOINT
     newest = pointer.read_text().strip() if pointer.is_file() else ""
     for path in folder.glob("model_*.pth"):
         if newest and path.name not in (newest, "model_final.pth"):

@@ -99,6 +99,27 @@ def test_a_changed_config_is_said_and_the_earlier_run_is_kept(plan_in):
     assert (kept / records.RESULT).is_file() and str(kept) in told[0]
 
 
+@pytest.mark.parametrize("content", ['{"metrics": {"mA', "{}", "[]", "\x00"])
+def test_a_damaged_result_is_not_reported_and_the_run_is_evaluated_anew(plan_in, content):
+    folders = [made_up_result(plan_in, run) for run in plan_in.runs]
+    (folders[1] / records.RESULT).write_text(content)
+    assert not summarize(plan_in)[1].results.get(0)
+    left, told = launch.prepare(plan_in)
+    assert left == [plan_in.runs[1]]
+    assert told == [f"{folders[1] / records.RESULT} is damaged: bot/seed0 is evaluated anew"]
+    assert launch.prepare(plan_in) == (left, []), "it is told once"
+
+
+@pytest.mark.parametrize("evidence", [records.RESULT, records.CHECKPOINT])
+def test_a_run_whose_conditions_are_lost_is_set_aside_and_not_mixed_up(plan_in, evidence):
+    folder = made_up_result(plan_in, plan_in.runs[0])
+    (folder / records.CONDITIONS).write_text("{")
+    (folder / records.RESULT).rename(folder / evidence)
+    assert not summarize(plan_in)[0].results
+    _, told = launch.prepare(plan_in)
+    assert "(conditions.json is missing or damaged): it is kept as" in told[0]
+
+
 def test_changed_data_is_a_changed_run(plan_in):
     made_up_result(plan_in, plan_in.runs[0])
     other = dataclasses.replace(plan_in, data=dataclasses.replace(plan_in.data, digest="0" * 16))

@@ -91,6 +91,15 @@ def test_every_image_is_in_the_page_once(reported, images):
     assert 'class="photo gone"' in page
 
 
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut"])
+def test_damaged_rank_lists_are_left_out_of_the_page(reported, content):
+    plan, _ = reported
+    (plan.folder(plan.runs[0]) / records.RANKING).write_bytes(content)
+    write_all(plan)
+    page = (plan.output / "report.html").read_text()
+    assert "<b>BoT</b>" in page and "<b>MDPR</b>" not in page
+
+
 def test_nothing_finished_is_a_page_too(plan_in):
     launch.prepare(plan_in)
     outcome = write_all(plan_in)
@@ -109,7 +118,9 @@ def test_the_same_results_give_the_same_pictures(reported):
 def test_report_only_trains_nothing(tmp_path, capsys):
     words = ["--data", "SynthReIDTiny", "--methods", "bot", "--backbone", "r18", "--size", "64x32", "--report-only"]
     assert main(["compare", *words, "--output", str(tmp_path / "new"), "MODEL.BACKBONE.PRETRAIN", "False"]) == 0
-    assert "BoT, seed 0: not finished yet" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "BoT, seed 0: not finished yet" in told
+    assert f"`mdpr compare {' '.join(words[:-1])} --output {tmp_path / 'new'} MODEL" in told
     assert not (tmp_path / "new" / "runs").exists()
 
 

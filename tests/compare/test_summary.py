@@ -91,5 +91,5 @@ def test_the_files_hold_every_run_and_their_means(partial):
     assert [(row["method"], row["seed"], row["mAP"]) for row in rows] == [
         ("mdpr", "0", "41.0"), ("mdpr", "1", "43.0"), ("bot", "0", "30.0"), ("bot", "1", ""),
     ]  # fmt: skip
-    assert rows[-1]["error"] == "not run yet" and rows[0]["error"] == ""
+    assert rows[-1]["error"] == "not finished yet" and rows[0]["error"] == ""
     assert all(row[name] for row in rows[:3] for name in ACCURACY)

@@ -118,6 +118,19 @@ def test_a_run_that_was_killed_while_it_was_measured_is_not_trained_again(whole_
     assert (folder / "metrics.json").read_text() == curve
 
 
+def test_a_damaged_checkpoint_says_how_to_go_on(whole_run, tmp_path):
+    plan, folder = whole_run
+    plan = dataclasses.replace(plan, output=tmp_path)
+    launch.prepare(plan)
+    damaged = plan.folder(plan.runs[0])
+    (damaged / records.CHECKPOINT).write_text("model_final.pth")
+    (damaged / "model_final.pth").write_bytes((folder / "model_final.pth").read_bytes()[:10_000])
+    assert worker.main(damaged) == 1
+    error = json.loads((damaged / records.FAILURE).read_text())["error"]
+    assert error.startswith(str(damaged / "model_final.pth"))
+    assert error.endswith(f"; delete {damaged}, and the same command trains this run anew")
+
+
 def test_a_run_without_training_evaluates_the_weights_it_is_given(whole_run, tmp_path):
     plan, folder = whole_run
     cfg = plan.runs[0].cfg.clone()
