@@ -25,11 +25,18 @@ def run(args: argparse.Namespace) -> int:
     if target.exists() and not args.force:
         raise UsageError(f"{target} is there already; --force replaces it")
     state_dict, left = read_weights(source)
+    if args.to_official and any(name.startswith("generate.") for name in state_dict):
+        raise UsageError(f"{source} has the published names already; without --to-official it gets ours")
+    if not args.to_official and any(name.startswith("backbone.trunk.") for name in state_dict):
+        raise UsageError(f"{source} has our names already; --to-official gives it the published ones")
     try:
         translated = (to_official if args.to_official else from_official)(state_dict)
     except ValueError as error:
         raise UsageError(f"{source}: {error}") from None
-    write_weights(translated, target)
+    try:
+        write_weights(translated, target)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
     cfg = settings(state_dict if args.to_official else translated)
     mdpr, ibn = cfg.MODEL.MDPR, "-IBN" if cfg.MODEL.BACKBONE.WITH_IBN else ""
     print(f"{len(translated)} tensors of {source} written to {target}, none missing, none unknown")

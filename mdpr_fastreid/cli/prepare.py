@@ -74,8 +74,8 @@ def _print_one(name: str, root: Path, download: bool) -> int:
     facts.append(("setting", _setting(source, state.place)))
     facts += [("state", state.word), *(("", line) for line in state.details)]
     print("\n".join(f"  {key:<8} {value}" for key, value in facts))
-    if state.word == "missing" and (way := _way(source)):
-        print(f"  {'get it':<8} {way}")
+    if state.word in ("missing", "damaged") and (way := _way(source)):
+        print(f"  {'get it':<8} {'delete what is there, then ' if state.word == 'damaged' else ''}{way}")
     return 0 if state.word in ("complete", "there") else 1
 
 

@@ -10,20 +10,24 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 from mdpr_fastreid.errors import SettingsError
 
+_registered: set[str] = set()
+
 
 def apply() -> None:
     """Nothing: ``compat.loader_building`` calls :func:`register_custom` when a loader is built."""
 
 
 def register_custom(cfg: CfgNode | None) -> None:
-    """Register the data sets of ``DATASETS.CUSTOM``.
+    """Register the data sets of ``DATASETS.CUSTOM``, instead of those of the config before.
 
     Raises:
         SettingsError: the key is no tuple of pairs (name, folder), or a name is one of the toolbox's or the plugin's.
     """
-    from mdpr_fastreid.data.custom import CustomDataset, custom_class
+    from mdpr_fastreid.data.custom import custom_class
 
-    pairs = () if cfg is None else cfg.DATASETS.get("CUSTOM", ())
+    if cfg is None:
+        return
+    pairs = cfg.DATASETS.get("CUSTOM", ())
     shape = 'DATASETS.CUSTOM is a tuple of pairs (name, folder): (("shop", "/data/shop"),)'
     if pairs and all(isinstance(part, str) for part in pairs):
         raise SettingsError(f"{shape}; {pairs!r} is one pair, or none, without the tuple around it")
@@ -34,10 +38,13 @@ def register_custom(cfg: CfgNode | None) -> None:
         name, folder = pair
         if name in classes:
             raise SettingsError(f"DATASETS.CUSTOM names {name} twice")
-        known = DATASET_REGISTRY._obj_map.get(name)
-        if known is not None and not issubclass(known, CustomDataset):
+        if name in DATASET_REGISTRY._obj_map and name not in _registered:
             raise SettingsError(f"DATASETS.CUSTOM: {name} is a registered data set already; choose another name")
         classes[name] = custom_class(name, folder, cfg.DATASETS.get("CUSTOM_CAMERA_PATTERN", ""))
+    for name in _registered - classes.keys():  # of an earlier config's, whose folder must not pass for another set
+        DATASET_REGISTRY._obj_map.pop(name, None)
+    _registered.clear()
+    _registered.update(classes)
     DATASET_REGISTRY._obj_map.update(classes)
 
 

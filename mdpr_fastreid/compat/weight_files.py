@@ -36,6 +36,8 @@ def apply() -> None:
     @functools.wraps(stock_resume_or_load)
     def resume_or_load(self: DefaultTrainer, resume: bool = True) -> None:
         self.checkpointer.pinned_sha256 = self.cfg.MODEL.get("WEIGHTS_SHA256", "")
+        if self.checkpointer.pinned_sha256 and not resume and not self.cfg.MODEL.WEIGHTS:
+            raise UsageError("MODEL.WEIGHTS_SHA256 pins a file, but MODEL.WEIGHTS names none")
         stock_resume_or_load(self, resume)
 
     DefaultTrainer.resume_or_load = resume_or_load

@@ -68,6 +68,24 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(tmp_path, capsys, publis
     assert "is there already; --force replaces it" in refused(capsys, good, good)
 
 
+def test_the_other_direction_is_named(tmp_path, capsys, published):
+    theirs, ours, out = (tmp_path / name for name in ("theirs.pth", "ours.pth", "out.pth"))
+    write_weights(published, theirs)
+    write_weights(from_official(published), ours)
+    assert "theirs.pth has the published names already" in refused(capsys, theirs, out, "--to-official")
+    assert "ours.pth has our names already; --to-official gives it" in refused(capsys, ours, out)
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path, capsys, published):
+    write_weights(published, tmp_path / "good.pth")
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for place, options in (("file/out.pth", []), ("folder", ["--force"])):
+        error = refused(capsys, tmp_path / "good.pth", tmp_path / place, *options)
+        assert f"cannot write {tmp_path / place}: " in error
+    assert not list(tmp_path.glob("*.tmp"))
+
+
 class Payload:
     """Its ``__reduce__``, set by the test, is what unpickling would call."""
 

@@ -179,6 +179,7 @@ def test_weights_are_whole_if_their_hash_is_the_one_in_their_name(prepare, home,
     (home / name).write_bytes(content[:-1])
     code, out, _ = prepare("resnet50")
     assert (code, "state    damaged" in out, "another file, or a part of it" in out) == (1, True, True)
+    assert "get it   delete what is there, then mdpr prepare resnet50 --download" in out
 
 
 def test_weights_without_a_published_hash_are_read(prepare, home):

@@ -240,6 +240,11 @@ def test_a_pinned_hash_is_compared_by_the_trainer(tmp_path, model):
         DefaultTrainer.resume_or_load(trainer_of(model, path, "sha256:12345678"), resume=False)
 
 
+def test_a_pinned_hash_of_no_file_is_one_line(model):
+    with pytest.raises(UsageError, match=r"MODEL\.WEIGHTS_SHA256 pins a file, but MODEL\.WEIGHTS names none"):
+        DefaultTrainer.resume_or_load(trainer_of(model, "", "sha256:12345678"), resume=False)
+
+
 def test_a_pinned_hash_is_compared_before_anything_is_read(tmp_path, model):
     (tmp_path / "weights.pth").write_text("no weights at all")
     for pinned, message in (("0" * 64, "is another file than MODEL.WEIGHTS_SHA256 says"), ("abc", "is no SHA-256")):

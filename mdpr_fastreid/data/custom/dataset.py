@@ -37,6 +37,9 @@ class CustomDataset(ItemDataset):
         self.dataset_name = type(self).__name__
         folder = Path(os.path.expanduser(self.folder))
         self.dataset_dir = str(folder if os.path.isdir(folder) or folder.is_absolute() else Path(root) / folder)
+        if not folder.is_absolute() and not os.path.isdir(self.dataset_dir):
+            places = f"{os.getcwd()} or {os.path.abspath(root)}"
+            raise UsageError(f"data set {self.dataset_name}: there is no folder {self.folder} in {places}")
         try:
             records, said = with_splits(read_records(Path(self.dataset_dir), self.camera_pattern))
             self.left_out = left_out(Path(self.dataset_dir))

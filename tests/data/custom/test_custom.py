@@ -42,6 +42,13 @@ def test_another_config_may_give_the_name_another_folder(tmp_path):
         assert build_reid_train_loader(cfg).dataset.num_classes == count
 
 
+def test_a_name_of_an_earlier_config_is_unknown_to_the_next(tmp_path):
+    build_reid_train_loader(shop_config(tmp_path, market_tree(tmp_path / "own")))
+    cfg = shop_config(tmp_path, tmp_path / "own", "DATASETS.CUSTOM", (("other", str(tmp_path / "own")),))
+    with pytest.raises(UsageError, match="nothing is registered as 'shop'"):
+        build_reid_train_loader(cfg)
+
+
 def test_market_names_give_cameras_from_zero_and_keep_distractors_unlabelled(tmp_path):
     folder = market_tree(tmp_path / "own", train=1, test=1)
     write_images(folder / "bounding_box_test", ["0000_c1s1_000001_00.png", "-1_c1s1_000002_00.png"])
@@ -194,3 +201,5 @@ def test_an_empty_or_missing_folder_is_one_line(tmp_path):
         custom_class("shop", tmp_path)()
     with pytest.raises(UsageError, match="nowhere is no folder"):
         custom_class("shop", tmp_path / "nowhere")()
+    with pytest.raises(UsageError, match=rf"shop: there is no folder no/where in .+ or {tmp_path}$"):
+        custom_class("shop", "no/where")(root=str(tmp_path))
