@@ -48,6 +48,9 @@ def _defaults() -> CfgNode:
     C.DATALOADER = CfgNode()
     # Whether training goes on with another image of the identity when one cannot be read
     C.DATALOADER.SKIP_DAMAGED = False
+    # Folder for the resized training images, which are then decoded and resized in the first epoch only; "" for none.
+    # They take 3 x height x width bytes each, in a file that goes with the run
+    C.DATALOADER.CACHE = ""
 
     C.SOLVER = CfgNode()
     C.SOLVER.AMP = CfgNode()

@@ -15,6 +15,7 @@ MENDS = (
     "cpu_loader",
     "loader_building",
     "custom_data",
+    "resized_images",
     "damaged_images",
     "sampler_items",
     "image_transforms",

@@ -31,6 +31,7 @@ from mdpr_fastreid.compat.cpu_loader import PrefetchLoader
 from mdpr_fastreid.compat.custom_data import check_command, register_custom
 from mdpr_fastreid.compat.damaged_images import watch
 from mdpr_fastreid.compat.replacing import replace
+from mdpr_fastreid.compat.resized_images import keep_resized
 from mdpr_fastreid.compat.seeding import seed_of
 from mdpr_fastreid.errors import UsageError
 
@@ -50,6 +51,8 @@ def apply() -> None:
         names = cfg.DATASETS.NAMES if cfg else ()
         loader = _build(stock_train, cfg, names, args, kwargs)
         watch(loader.dataset, check_command(cfg, names), skip=bool(cfg and cfg.DATALOADER.get("SKIP_DAMAGED", False)))
+        if cfg and cfg.DATALOADER.get("CACHE", ""):
+            keep_resized(loader.dataset, cfg.DATALOADER.CACHE)
         _check_sampler(loader.batch_sampler)
         return _fitted(loader, cfg)
 
