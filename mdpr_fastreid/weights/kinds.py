@@ -54,7 +54,14 @@ NETWORKS = (
 )
 """The network that each method's authors evaluate; what lies beside it is left."""
 
-MEANINGLESS = ("module.", "model.", "backbone.", "base.", "base_model.", "encoder.", "net.", "network.", "trunk.", "0.")
+WRAPPERS = ("module.", "_orig_mod.")
+"""Prefixes of DataParallel and ``torch.compile``, around whole models."""
+
+MEANINGLESS = (
+    *WRAPPERS,
+    *("model.", "backbone.", "base.", "base_model.", "encoder.", "net.", "network.", "trunk.", "0."),
+    *("resnet.", "convnet.", "cnn.", "visual.", "feature_extractor.", "features."),
+)
 """Prefixes around a backbone; they are taken away until an architecture shows."""
 
 ARCHITECTURES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -93,13 +100,11 @@ def recognise(state_dict: Weights) -> Recognised:
     Raises:
         UsageError: it is the published MDPR's, but not whole.
     """
-    names = {name: name for name in state_dict}
-    names = _inside(names, "module.") if all(name.startswith("module.") for name in names) else names
+    names = _unwrapped({name: name for name in state_dict})
     networks = []
     while wrapping := next((w for w in NETWORKS if any(name.startswith(w.prefix) for name in names)), None):
         networks.append(wrapping)
-        names = _inside(names, wrapping.prefix)
-        names = _inside(names, "module.") if all(name.startswith("module.") for name in names) else names
+        names = _unwrapped(_inside(names, wrapping.prefix))
     for kind, marks, translated in _WHOLE_MODELS:
         if _has(names, marks) and not networks:
             ours = translated(names, state_dict)
@@ -149,6 +154,12 @@ def _peeled(names: Names) -> tuple[Names, str]:
         inside = max((_inside(remaining, prefix) for prefix in MEANINGLESS), key=len)
         remaining = inside
     return names, ""
+
+
+def _unwrapped(names: Names) -> Names:
+    while names and (wrapper := next((w for w in WRAPPERS if all(name.startswith(w) for name in names)), None)):
+        names = _inside(names, wrapper)
+    return names
 
 
 def _inside(names: Names, prefix: str) -> Names:

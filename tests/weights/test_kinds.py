@@ -57,6 +57,25 @@ def test_names_lead_to_the_files_own():
     assert set(names.values()) == set(state_dict)
 
 
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        *("module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "_orig_mod.backbone.", "encoder.module."),
+        *("module.base.", "model.net.", "resnet.", "visual.", "feature_extractor.", "encoder_q._orig_mod."),
+    ],
+)
+def test_a_backbone_is_found_behind(prefix):
+    recognised = recognise(under(prefix, resnet()))
+    assert recognised.architecture == "ResNet-18"
+    assert recognised.names["backbone.layer4.1.bn2.weight"] == f"{prefix}layer4.1.bn2.weight"
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_a_whole_model_is_found_behind(prefix):
+    names = recognise(under(prefix, {**under("backbone.", resnet()), "heads.weight": torch.zeros(1)})).names
+    assert names["heads.weight"] == f"{prefix}heads.weight"
+
+
 def test_the_published_mdpr_is_translated():
     published = golden.load("mdpr_r18_attn3_part3_unguided_plain").state_dict
     recognised = recognise(under("module.", published))
