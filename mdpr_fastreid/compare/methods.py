@@ -161,6 +161,12 @@ def notes(cfg: CfgNode, model: nn.Module) -> list[str]:
     return told
 
 
+def settings_ablated(cfg: CfgNode) -> str:
+    """Where an MDPR stands on what its ablations change by number."""
+    mdpr = cfg.MODEL.MDPR
+    return f"{mdpr.ATTENTION.MAPS} attention maps, beta = {mdpr.ATTENTION.AREA_SCALE:g}, {mdpr.PARTS} stripes"
+
+
 def input_size(cfg: CfgNode) -> tuple[int, int]:
     """(height, width) of a test image; FastReID's "as it is" counts as 256 x 128."""
     return tuple(cfg.INPUT.SIZE_TEST) if len(cfg.INPUT.SIZE_TEST) == 2 else (256, 128)

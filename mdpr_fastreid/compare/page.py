@@ -16,7 +16,7 @@ from mdpr_fastreid.compare.rank_lists import MOST_METHODS, Ranking, choose_queri
 from mdpr_fastreid.compare.summary import Summary
 
 _PLOTS = {
-    "accuracy": "mAP of every seed, with mean and sample standard deviation.",
+    "accuracy": "mAP of every seed (dots), with mean (diamonds) and sample standard deviation (bars).",
     "cmc": "Cumulative matching characteristic: mean over seeds, the band from the lowest to the highest seed.",
     "speed": "mAP against images a second, with standard deviations: up and to the right is better.",
     "training": "How training went, mean over seeds. Losses are sums of different terms, so compare their course only.",

@@ -51,8 +51,8 @@ code { font: .86em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mo
 .wrong i { color: var(--wrong); font-style: normal; font-weight: 700; }
 .maps { display: flex; flex-wrap: wrap; gap: 16px 26px; }
 .maps figure { margin: 8px 0; display: flex; gap: 4px; flex-wrap: wrap; max-width: 100%; }
-.maps div { width: 62px; font-size: .66rem; color: var(--soft); text-align: center; line-height: 1.35; }
-.maps img { width: 62px; height: 124px; padding: 0; border: 0; border-radius: 3px; display: block; }
+.maps div { width: 66px; font-size: .7rem; color: var(--soft); text-align: center; line-height: 1.35; }
+.maps img { width: 66px; height: 132px; padding: 0; border: 0; border-radius: 3px; display: block; }
 @media (max-width: 700px) {
   main { padding: 16px 14px 48px; }
   .case { flex-direction: column; gap: 8px; }
@@ -61,5 +61,19 @@ code { font: .86em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mo
   .list { flex-direction: column; gap: 2px; }
   .who { width: auto; padding: 0; } .who b { display: inline; margin-right: 8px; }
   .strip { max-width: 100%; }
+}
+@media print {
+  :root { --ink: #000; --soft: #444; --line: #ccc; --paper: #fff; --panel: #f6f8fa; --right: #14884a;
+    --wrong: #c9302c; color-scheme: light; }
+  body { font-size: 12px; }
+  main { max-width: none; padding: 0; }
+  nav { display: none; }
+  .case, .list, figure, tr, .maps figure { break-inside: avoid; }
+  h2, h3 { break-after: avoid; }
+  .scroll, .strip, .speed, .training { overflow: visible; }
+  .speed img, .training img { min-width: 0; }
+  .strip { flex-wrap: wrap; }
+  .hit .photo { width: 48px; height: 96px; }
+  th, td { padding: 4px 8px; }
 }
 """

@@ -18,6 +18,7 @@ from mdpr_fastreid.compare.methods import (
     input_size,
     method_config,
     notes,
+    settings_ablated,
 )
 from mdpr_fastreid.compare.shared import DEFAULT_CONFIG, Data, iterations, read_config, shared_config
 from mdpr_fastreid.errors import UsageError
@@ -128,6 +129,8 @@ def make_plan(request: Request) -> Plan:
             continue
         kept.append(method)
         told[method.name] = notes(cfg, model)
+        if request.ablations and method.name == ablations.FULL.name:
+            told[method.name].append(settings_ablated(cfg))
         costs[method.name] = Cost(parameters(model), multiply_adds(model, input_size(cfg)))
         source = "" if method.trained else ablations.FULL.name
         for seed in request.seeds:

@@ -1,5 +1,6 @@
 """The pictures of a comparison, as SVG files."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mdpr_fastreid.compare.curves import read_curves
 from mdpr_fastreid.compare.summary import Summary
@@ -17,6 +19,7 @@ from mdpr_fastreid.compare.summary import Summary
 # Okabe and Ito's palette, which the colour-blind can tell apart
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 _STYLES = ("-", "--", "-.", ":")
+_MARKERS = ("o", "s", "^", "X")
 _MOST_LINES = len(_COLOURS) * len(_STYLES)
 _STYLE = {
     "font.size": 10,
@@ -30,6 +33,7 @@ _STYLE = {
     "svg.hashsalt": "mdpr compare",  # the same numbers give the same file
     "figure.constrained_layout.use": True,
 }
+_INCHES_OF_A_HANDLE, _INCHES_OF_A_LETTER, _INCHES_OF_A_ROW = 0.65, 0.07, 0.2
 SHOWN_RANKS = 20
 """Length of the CMC curves drawn."""
 SMALLEST_SPAN = 4.0
@@ -65,6 +69,10 @@ def _look(index: int) -> dict[str, object]:
     return {"color": _COLOURS[index % len(_COLOURS)], "linestyle": _STYLES[index // len(_COLOURS)]}
 
 
+def _marker(index: int) -> str:
+    return _MARKERS[index % _MOST_LINES // len(_COLOURS)]
+
+
 def _accuracy(summaries: Sequence[Summary]) -> Figure:
     """mAP as points on a line a method: its seeds, their mean and deviation; the re-ranked ones beside it."""
     figure, axes = plt.subplots(figsize=(7, max(4.2, 1.2 + 0.55 * len(summaries))))
@@ -75,14 +83,14 @@ def _accuracy(summaries: Sequence[Summary]) -> Figure:
             key = "reranked" if reranked else "metrics"
             seeds = [result[key]["mAP"] for result in summary.results.values()]
             axes.plot(seeds, [row + offset] * len(seeds), "o", color=colour, alpha=0.35, markersize=4)
-            label = ("re-ranked" if reranked else "distance of the features") if row == 0 else None
+            label = ("re-ranked" if reranked else "not re-ranked") if row == 0 else None
             axes.errorbar(
                 value.mean, row + offset, xerr=value.deviation or 0, fmt="D", color=colour, capsize=4, label=label
             )
     axes.set_yticks(range(len(summaries)), [one.method.title for one in summaries])
     axes.set_ylim(len(summaries) - 0.5, -0.5)
     axes.set_xlim(_wide_enough(*axes.get_xlim()))
-    axes.set_xlabel("mAP, %: seeds (dots), mean and standard deviation (diamonds)")
+    axes.set_xlabel("mAP, %")
     figure.legend(loc="outside upper right", ncols=2)
     return figure
 
@@ -96,7 +104,7 @@ def _wide_enough(low: float, high: float) -> tuple[float, float]:
 def _cmc(summaries: Sequence[Summary]) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 4.2))
     for index, summary in enumerate(summaries):
-        shown = min(SHOWN_RANKS, *(len(result["cmc"]) for result in summary.results.values()), SHOWN_RANKS)
+        shown = min([SHOWN_RANKS, *(len(result["cmc"]) for result in summary.results.values())])
         curves = np.array([result["cmc"][:shown] for result in summary.results.values()])
         ranks = np.arange(1, shown + 1)
         axes.plot(ranks, curves.mean(axis=0), label=summary.method.title, **_look(index))
@@ -107,7 +115,7 @@ def _cmc(summaries: Sequence[Summary]) -> Figure:
     axes.set_xlabel("rank k")
     axes.set_ylabel("queries with a match up to rank k, %")
     axes.set_xticks([1, 5, 10, 15, 20])
-    _legend(figure, len(summaries))
+    _legend(figure, summaries)
     return figure
 
 
@@ -120,14 +128,13 @@ def _speed(summaries: Sequence[Summary]) -> Figure:
                 continue
             label = summary.method.title if what == "inference" else None
             errors = {"xerr": speed.deviation or 0, "yerr": accuracy.deviation or 0}
-            axes.errorbar(
-                speed.mean, accuracy.mean, **errors, fmt="o", color=_look(index)["color"], capsize=3, label=label
-            )
+            look = {"fmt": _marker(index), "color": _look(index)["color"], "capsize": 3}
+            axes.errorbar(speed.mean, accuracy.mean, **errors, **look, label=label)
         axes.set_xlabel(f"images a second in {what}")
         axes.set_xlim(left=0)
     panels[0].set_ylabel("mAP, %")
     panels[0].set_ylim(_wide_enough(*panels[0].get_ylim()))
-    _legend(figure, len(summaries))
+    _legend(figure, summaries)
     return figure
 
 
@@ -142,8 +149,10 @@ def _training(summaries: Sequence[Summary]) -> Figure:
             )
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlabel("iteration")
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     panels[0].set_yscale("log")
-    _legend(figure, len(summaries))
+    panels[1].set_ylim(_wide_enough(*panels[1].get_ylim()))
+    _legend(figure, summaries)
     return figure
 
 
@@ -154,9 +163,15 @@ def _draw_mean(axes: Axes, curves: Sequence[Sequence[tuple[int, float]]], index:
     by_iteration: list[Mapping[int, float]] = [dict(curve) for curve in curves]
     shared = sorted(set.intersection(*(set(one) for one in by_iteration)))
     means = [float(np.mean([one[iteration] for one in by_iteration])) for iteration in shared]
-    marker = "o" if len(shared) < 12 else None
+    marker = _marker(index) if len(shared) < 12 else None
     axes.plot(shared, means, label=label, marker=marker, markersize=3, **_look(index))
 
 
-def _legend(figure: Figure, count: int) -> None:
-    figure.legend(loc="outside upper center", ncols=min(count, 5))
+def _legend(figure: Figure, summaries: Sequence[Summary]) -> None:
+    """A legend above the axes, in as many columns as the figure is wide for; the figure grows by its other rows."""
+    width, height = figure.get_size_inches()
+    longest = max(len(one.method.title) for one in summaries)
+    columns = min(len(summaries), max(1, int(width / (_INCHES_OF_A_HANDLE + _INCHES_OF_A_LETTER * longest))))
+    rows = math.ceil(len(summaries) / columns)
+    figure.set_size_inches(width, height + _INCHES_OF_A_ROW * (rows - 1))
+    figure.legend(loc="outside upper center", ncols=columns)

@@ -80,11 +80,11 @@ def shared_config(
     cfg = read_config(config, overrides)
     published_epochs = cfg.SOLVER.MAX_EPOCH
     if data is not None:
-        cfg.DATASETS.NAMES = cfg.DATASETS.TESTS = (data,)
+        cfg.DATASETS.NAMES, cfg.DATASETS.TESTS = (data,), (data,)
     if len(cfg.DATASETS.TESTS) != 1:
         raise UsageError(f"a comparison evaluates on one data set, DATASETS.TESTS names {len(cfg.DATASETS.TESTS)}")
     if size is not None:
-        cfg.INPUT.SIZE_TRAIN = cfg.INPUT.SIZE_TEST = list(size)
+        cfg.INPUT.SIZE_TRAIN, cfg.INPUT.SIZE_TEST = list(size), list(size)
     cfg.SOLVER.MAX_EPOCH = epochs or published_epochs
     cfg.SOLVER.IMS_PER_BATCH = batch or cfg.SOLVER.IMS_PER_BATCH
     cfg.TEST.EVAL_UNTRAINED = False

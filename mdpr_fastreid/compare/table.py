@@ -1,6 +1,7 @@
 """The outcome of a comparison as Markdown."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mdpr_fastreid.compare.plan import Plan
@@ -65,7 +66,7 @@ def caption(plan: Plan, summaries: Sequence[Summary]) -> str:
     if counts == {planned}:
         seeds = f"{planned} seeds" if planned > 1 else "1 seed"
     elif len(summaries) > _MOST_LISTED:
-        seeds = f"{min(counts)} to {max(counts)} finished seeds of {planned}"
+        seeds = f"{_range(counts)} finished seeds of {planned}"
     else:
         told = ", ".join(f"{summary.method.title} {len(summary.results)}" for summary in summaries)
         seeds = f"finished seeds of {planned}: {told}"
@@ -76,7 +77,12 @@ def caption(plan: Plan, summaries: Sequence[Summary]) -> str:
         )
     else:
         spread = "with one seed there is no deviation to tell a difference from noise by, so nothing is bold"
-    return f"{setting(plan)}, {seeds}: {spread}."
+    return f"In percent; {setting(plan)}, {seeds}: {spread}."
+
+
+def _range(counts: Iterable[int]) -> str:
+    different = sorted(set(counts))
+    return f"{different[0]} to {different[-1]}" if len(different) > 1 else str(different[0])
 
 
 def setting(plan: Plan) -> str:
@@ -86,21 +92,42 @@ def setting(plan: Plan) -> str:
 
 
 def verdict(plan: Plan, summaries: Sequence[Summary]) -> str:
-    """One sentence on who leads in mAP, and whether that is more than noise."""
+    """One sentence or two on who leads in mAP, or what an ablation changes, and whether that is more than noise."""
     spreads = {one.method.title: one.spread("mAP") for one in summaries}
-    ranked = sorted(((value, title) for title, value in spreads.items() if value), key=lambda pair: -pair[0].mean)
-    if len(ranked) < 2:
+    there = {title: value for title, value in spreads.items() if value}
+    if len(there) < 2:
         return "Fewer than two methods are finished: there is nothing to compare yet."
-    (first, leader), (second, next_best) = ranked[:2]
+    if plan.ablation and plan.methods[0].title in there:
+        return _verdict_of_ablation(plan.methods[0].title, there)
+    (leader, first), (next_best, second) = sorted(there.items(), key=lambda pair: -pair[1].mean)[:2]
     lead = f"{leader} leads in mAP, {first.mean:.1f} to {second.mean:.1f} of {next_best}"
     if clear_best(spreads):
-        return f"{lead}: more than one standard deviation, over {len(plan.seeds)} seeds."
+        return (
+            f"{lead}: more than one standard deviation, over {_range(value.count for value in there.values())} seeds."
+        )
     if first.deviation is None or second.deviation is None:
         return f"{lead}; with one seed that can be noise."
     largest = max(first.deviation, second.deviation)
     if first.mean - second.mean <= largest:
         return f"{lead}: within one standard deviation ({largest:.1f}), so this comparison shows no winner."
     return f"{lead}, but not every method has the seeds, or the lead, that a winner needs."
+
+
+def _verdict_of_ablation(full: str, spreads: Mapping[str, Spread]) -> str:
+    whole = spreads[full]
+    told = f"{full} reaches {with_deviation(whole)} mAP."
+    compared = {title: value for title, value in spreads.items() if title != full and value.deviation is not None}
+    if whole.deviation is None or not compared:
+        return f"{told} With one seed no row can be told from noise."
+    differences = {
+        title: value.mean - whole.mean
+        for title, value in compared.items()
+        if abs(value.mean - whole.mean) > max(value.deviation, whole.deviation)
+    }
+    if not differences:
+        return f"{told} No row differs from it by more than one standard deviation."
+    listed = ", ".join(f"{title} ({change:+.1f})" for title, change in sorted(differences.items(), key=lambda p: p[1]))
+    return f"{told} By more than one standard deviation, its own and {full}'s, differ: {listed}."
 
 
 def problems(plan: Plan, summaries: Sequence[Summary]) -> list[str]:
@@ -121,7 +148,9 @@ def problems(plan: Plan, summaries: Sequence[Summary]) -> list[str]:
 
 def command_of(summary: Summary) -> str:
     """What repeats the method's first run by hand, in a folder of its own."""
-    return f"python train_net.py --config-file {summary.settings} OUTPUT_DIR logs/{summary.method.name}-again"
+    evaluated = "" if summary.method.trained else "--eval-only "
+    settings = shlex.quote(str(summary.settings))
+    return f"python train_net.py --config-file {settings} {evaluated}OUTPUT_DIR logs/{summary.method.name}-again"
 
 
 def markdown(plan: Plan, summaries: Sequence[Summary]) -> str:

@@ -227,6 +227,7 @@ def test_features_are_evaluated_from_the_one_trained_model_of_their_seed():
     weights = {run.cfg.MODEL.WEIGHTS for run in reading}
     assert weights == {str(plan.output / "runs" / "mdpr" / "seed3" / "model_final.pth")}
     assert all(run.source == "mdpr" for run in reading)
+    assert plan.notes == {"mdpr": ["2 attention maps, beta = 0.001, 2 stripes"]}
 
 
 def test_the_baselines_have_the_published_settings():

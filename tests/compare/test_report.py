@@ -1,5 +1,6 @@
 """The page and the pictures."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 from support.comparisons import made_up_result
 
 from mdpr_fastreid.cli import main
-from mdpr_fastreid.compare import evaluate, launch, records
+from mdpr_fastreid.compare import evaluate, launch, plots, records
 from mdpr_fastreid.compare.curves import read_curves
 from mdpr_fastreid.compare.pictures import overlay
 from mdpr_fastreid.compare.plots import SMALLEST_SPAN, _wide_enough
@@ -61,8 +62,8 @@ def reported(plan_in, images):
 def test_everything_is_written_and_a_failure_is_told(reported):
     plan, outcome = reported
     names = {path.relative_to(plan.output).as_posix() for path in outcome.files}
-    plots = {f"plots/{name}.svg" for name in ("accuracy", "cmc", "speed", "training")}
-    assert names == {"results.json", "results.csv", "table.md", "report.html", *plots}
+    drawn = {f"plots/{name}.svg" for name in ("accuracy", "cmc", "speed", "training")}
+    assert names == {"results.json", "results.csv", "table.md", "report.html", *drawn}
     assert all(path.stat().st_size for path in outcome.files)
     assert outcome.failed and "ValueError" in outcome.text
 
@@ -158,6 +159,23 @@ def test_results_of_other_conditions_are_not_reported_and_that_is_said(plan_in):
     assert not summaries[0].results
     told = "MDPR, seed 0, was run under other conditions (SOLVER.BASE_LR 9.0 -> 0.00035): not shown"
     assert told in problems(plan_in, summaries)
+
+
+@pytest.mark.parametrize("count", [2, 24])
+def test_the_legends_of_many_methods_are_whole_and_tell_them_apart(plan_in, count):
+    made_up_result(plan_in, plan_in.runs[0])
+    (one, _) = summarize(plan_in)
+    titles = [f"{k}: read: global feature of the hard branch" for k in range(count)]
+    many = [dataclasses.replace(one, method=dataclasses.replace(one.method, title=title)) for title in titles]
+    looks = {(line.get_color(), line.get_linestyle()) for line in plots._cmc(many).axes[0].lines}
+    assert len(looks) == count
+    for draw in (plots._cmc, plots._speed, plots._training):
+        figure = draw(many)
+        figure.canvas.draw()
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1 and len(legend.get_texts()) == count
+        plots.plt.close(figure)
 
 
 @pytest.mark.parametrize(("low", "high"), [(37.84, 37.88), (10.0, 60.0)])

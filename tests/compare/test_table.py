@@ -1,5 +1,6 @@
 """The tables, from fixed numbers."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,16 @@ from mdpr_fastreid.compare.methods import Method
 from mdpr_fastreid.compare.plan import Cost
 from mdpr_fastreid.compare.provenance import commit, machine_of
 from mdpr_fastreid.compare.summary import ACCURACY, Summary, summarize
-from mdpr_fastreid.compare.table import accuracy_rows, caption, cost_rows, markdown, table, verdict, with_deviation
+from mdpr_fastreid.compare.table import (
+    accuracy_rows,
+    caption,
+    command_of,
+    cost_rows,
+    markdown,
+    table,
+    verdict,
+    with_deviation,
+)
 
 
 def summary(name, *maps):
@@ -78,6 +88,22 @@ def test_the_verdict_claims_no_more_than_the_numbers_do(plan_in, words):
     assert words in verdict(plan_in, summaries)
 
 
+ABLATION = {
+    "A reaches 51.0 ± 1.4 mAP. By more than one standard deviation, its own and A's, differ: C (-10.5), D (+9.0).": [
+        *((50.0, 52.0), (50.0, 51.0), (40.0, 41.0), (60.0, 60.0)),
+    ],
+    "No row differs from it by more than one standard deviation.": [(50.0, 52.0), (50.0, 51.0)],
+    "With one seed no row can be told from noise.": [(50.0,), (40.0,)],
+}
+
+
+@pytest.mark.parametrize("words", ABLATION)
+def test_the_verdict_of_an_ablation_is_what_differs_from_the_whole(plan_in, words):
+    summaries = [summary(name, *maps) for name, maps in zip("abcd", ABLATION[words], strict=False)]
+    plan = dataclasses.replace(plan_in, ablation=True, methods=tuple(one.method for one in summaries))
+    assert verdict(plan, summaries).endswith(words)
+
+
 def test_the_whole_text_names_commands_data_machine_and_what_is_missing(plan_in):
     made_up_result(plan_in, plan_in.runs[0])
     failed = plan_in.folder(plan_in.runs[1])
@@ -87,6 +113,15 @@ def test_the_whole_text_names_commands_data_machine_and_what_is_missing(plan_in)
     assert plan_in.command in text and plan_in.data.digest in text and "abc1234" in text
     assert f"train_net.py --config-file {plan_in.folder(plan_in.runs[0]) / records.SETTINGS}" in text
     assert "BoT, seed 0, failed: no memory" in text and "MDPR, seed 1: not finished yet" in text
+
+
+def test_what_was_only_evaluated_is_repeated_by_evaluating():
+    one = summary("feature-fusion", 50.0)
+    reading = dataclasses.replace(one, method=dataclasses.replace(one.method, trained=False), settings=Path("my s.yml"))
+    assert command_of(one) == "python train_net.py --config-file s.yml OUTPUT_DIR logs/feature-fusion-again"
+    assert command_of(reading) == (
+        "python train_net.py --config-file 'my s.yml' --eval-only OUTPUT_DIR logs/feature-fusion-again"
+    )
 
 
 def test_runs_of_several_commits_and_days_show_all_of_them():
