@@ -84,6 +84,7 @@ def test_identities_are_called_by_the_users_names(tmp_path, capsys):
     [
         ("bounding_box_test/0101", 1, "error", "across splits"),
         ("bounding_box_train/0001", 0, "warning", "within a split"),
+        ("bounding_box_train/0002", 1, "error", "under two identities"),
     ],
 )
 def test_duplicates_fail_across_splits_and_warn_within_one(folder, tmp_path, capsys, same, copy, code, level, where):

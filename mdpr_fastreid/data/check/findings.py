@@ -122,6 +122,7 @@ def _half_a_test(splits: dict[str, list[tuple]]) -> list[Finding]:
 
 def _duplicates(splits: dict[str, list[tuple]], inspections: dict[str, Inspection]) -> list[Finding]:
     split_of = {item[0]: part for part, items in splits.items() for item in items}
+    identity_of = {item[0]: item[1] for items in splits.values() for item in items}
     alike: dict[str, list[Inspection]] = defaultdict(list)
     for found in inspections.values():
         if not found.error:
@@ -130,7 +131,8 @@ def _duplicates(splits: dict[str, list[tuple]], inspections: dict[str, Inspectio
     for group in (group for group in alike.values() if len(group) > 1):
         across = len({split_of[found.path] for found in group}) > 1
         what = "bytes" if len({found.file_hash for found in group}) == 1 else "pixels"
-        where = "across splits" if across else "within a split"
+        mixed = len({identity_of[found.path] for found in group}) > 1
+        where = "across splits" if across else "under two identities" if mixed else "within a split"
         paths = ", ".join(found.path for found in group)
-        findings.append(Finding(ERROR if across else WARNING, f"duplicate {where}", f"same {what}: {paths}"))
+        findings.append(Finding(ERROR if across or mixed else WARNING, f"duplicate {where}", f"same {what}: {paths}"))
     return findings
