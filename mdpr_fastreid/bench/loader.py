@@ -41,6 +41,7 @@ HELP = "the input pipeline alone, from image files to batches, against stock Fas
 SETTINGS = {
     REFERENCE: "FastReID's own reading, transforms and collator",
     "ours": "the pipeline as it is by default",
+    "cached": "with DATALOADER.CACHE, from the second epoch on",
 }
 
 _STEPS = {
@@ -141,6 +142,8 @@ def render(args: argparse.Namespace, folder: Path) -> list[Source]:
 def build(source: Source, setting: str, workers: int, args: argparse.Namespace) -> DataLoader:
     """The training loader of a setting, made by FastReID's function, which reads every image once, in order."""
     cfg = _config(setting, workers, args)
+    if setting == "cached":
+        cfg.DATALOADER.CACHE = str(Path(source.items[0][0]).parent)
     with in_setting(setting):
         dataset = CommDataset(source.items, build_transforms(cfg, is_train=True), relabel=True)
         return build_reid_train_loader(cfg, train_set=dataset, sampler=SequentialSampler(dataset))
@@ -198,7 +201,7 @@ def _rows(source: Source, args: argparse.Namespace) -> list[dict]:
         loaders = {setting: build(source, setting, workers, args) for setting in SETTINGS}
         digests = {setting: _digest(loader, setting, args) for setting, loader in loaders.items()}
         for loader in loaders.values():
-            _fill_patch_pool(loader)
+            _settle(loader)
         cpu: dict[str, list[float]] = defaultdict(list)
         runs = {
             setting: functools.partial(_timed_epoch, loader, setting, cpu[setting], args)
@@ -226,9 +229,9 @@ def _digest(loader: DataLoader, setting: str, args: argparse.Namespace) -> str:
     return hashed.hexdigest()
 
 
-def _fill_patch_pool(loader: DataLoader) -> None:
-    """Read as many images as random patch waits for, so that workers start as they are in the midst of a training."""
-    for index in range(min(_PATCHES_AT_LEAST, len(loader.dataset))):
+def _settle(loader: DataLoader) -> None:
+    """Read every image outside the workers, so that the pool of random patch and the cache are as amid a training."""
+    for index in range(len(loader.dataset)):
         loader.dataset[index]
 
 
@@ -257,7 +260,7 @@ def _core_seconds() -> float:
 def _component_rows(source: Source, args: argparse.Namespace) -> list[dict]:
     loaders = {setting: build(source, setting, 1, args) for setting in SETTINGS}
     for loader in loaders.values():
-        _fill_patch_pool(loader)
+        _settle(loader)
         if loader.worker_init_fn is not None:  # what its workers do is measured in this process
             loader.dataset.transform, _ = byte_batches.on_bytes(loader.dataset)
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -298,14 +301,19 @@ def _spent(loader: DataLoader, args: argparse.Namespace) -> dict[str, float]:
 
     dataset, made, finish = loader.dataset, [], vars(loader).get("finish")
     for index, (path, *_) in enumerate(dataset.img_items):
-        step("read the file", _file_content, path)
-        image = step("decode", common.read_image, path)
-        for transform in dataset.transform.transforms:
+        steps = dataset.transform.transforms
+        if hasattr(dataset, "resized"):
+            image = step("read the resized", dataset.resized.picture, index, None)
+            steps = steps[1:]
+        else:
+            step("read the file", _file_content, path)
+            image = step("decode", common.read_image, path)
+        for transform in steps:
             name = type(transform).__name__
             image = step(_STEPS.get(name, name), transform, image)
         made.append({"images": image, "targets": index})
-    # Reading it once more costs as much as the reading within the decoding did
-    spent["decode"] -= spent["read the file"]
+    if "decode" in spent:  # reading the file once more costs as much as the reading within the decoding did
+        spent["decode"] -= spent["read the file"]
     for first in range(0, len(made), args.batch):
         step("collate", loader.collate_fn, made[first : first + args.batch])
         if finish is not None:
@@ -328,7 +336,6 @@ def _file_content(path: str) -> bytes:
 
 
 _PAGE = 4096
-_PATCHES_AT_LEAST = 100
 
 _COLUMNS = {
     "files": lambda row: "x".join(map(str, row["files"])),

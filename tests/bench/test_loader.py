@@ -33,6 +33,7 @@ def test_components_add_up(tmp_path):
     rows = {row["component"]: row for row in run["rows"]}
     total = rows.pop("sum")
     assert {"read the file", "decode", "resize", "random erasing", "random patch", "collate"} <= rows.keys()
+    assert rows["resize"]["cached"] == rows["decode"]["cached"] == rows["read the resized"]["ours"] == 0
     for setting in loader.SETTINGS:
         assert sum(row[setting] for row in rows.values()) == pytest.approx(total[setting])
 
