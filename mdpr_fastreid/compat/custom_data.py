@@ -5,6 +5,9 @@ registry cannot be told through its own means: that a name of an earlier config'
 rather than a mend, here because it has to hold for the stock builders, too.
 """
 
+import os
+import shlex
+
 from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 
@@ -50,5 +53,11 @@ def register_custom(cfg: CfgNode | None) -> None:
 
 def check_command(cfg: CfgNode | None, names: tuple[str, ...]) -> str:
     """The command line that looks closer at data sets: by name, or by folder if they are a user's own."""
+    from mdpr_fastreid.data.custom import located
+
     folders = dict(cfg.DATASETS.get("CUSTOM", ())) if cfg is not None else {}
-    return " ".join(["mdpr data", *(folders.get(name, name) for name in names if name)])
+    root = os.getenv("FASTREID_DATASETS", "datasets")
+    words = ["mdpr", "data", *(located(folders[name], root) if name in folders else name for name in names if name)]
+    if any(name in folders for name in names) and cfg.DATASETS.get("CUSTOM_CAMERA_PATTERN", ""):
+        words += ["--camera-pattern", cfg.DATASETS.CUSTOM_CAMERA_PATTERN]
+    return shlex.join(words)

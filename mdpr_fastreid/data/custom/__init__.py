@@ -1,5 +1,5 @@
 """A user's own images as a data set of FastReID's, without a class: see ``docs/data.md``."""
 
-from mdpr_fastreid.data.custom.dataset import CustomDataset, custom_class
+from mdpr_fastreid.data.custom.dataset import CustomDataset, custom_class, located
 
-__all__ = ["CustomDataset", "custom_class"]
+__all__ = ["CustomDataset", "custom_class", "located"]

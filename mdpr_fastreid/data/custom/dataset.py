@@ -35,9 +35,8 @@ class CustomDataset(ItemDataset):
 
     def __init__(self, root: str = "datasets", masks: bool = False, **kwargs):
         self.dataset_name = type(self).__name__
-        folder = Path(os.path.expanduser(self.folder))
-        self.dataset_dir = str(folder if os.path.isdir(folder) or folder.is_absolute() else Path(root) / folder)
-        if not folder.is_absolute() and not os.path.isdir(self.dataset_dir):
+        self.dataset_dir = located(self.folder, root)
+        if not os.path.isdir(self.dataset_dir) and not os.path.isabs(os.path.expanduser(self.folder)):
             places = f"{os.getcwd()} or {os.path.abspath(root)}"
             raise UsageError(f"data set {self.dataset_name}: there is no folder {self.folder} in {places}")
         try:
@@ -76,6 +75,12 @@ class CustomDataset(ItemDataset):
                 "e.g. %s",
                 *(self.dataset_name, len(alone), len(query), alone[0]),
             )
+
+
+def located(folder: str, root: str) -> str:
+    """Where a user's folder is: as it is given, else, if it is relative, under the data root."""
+    folder = os.path.expanduser(folder)
+    return folder if os.path.isdir(folder) else os.path.join(root, folder)
 
 
 def queries_without_match(query: list[tuple], gallery: list[tuple]) -> list[str]:

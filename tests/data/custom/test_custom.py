@@ -1,6 +1,7 @@
 """``DATASETS.CUSTOM``: a user's folder in three layouts, split where it is not, and mistakes told in one line."""
 
 import logging
+import shlex
 
 import pytest
 from fastreid.data import build_reid_test_loader, build_reid_train_loader
@@ -8,6 +9,8 @@ from fastreid.data.samplers import BalancedIdentitySampler
 from small_runs import small_config
 from support.image_trees import market_tree, write_images
 
+from mdpr_fastreid.cli import main
+from mdpr_fastreid.compat.custom_data import check_command
 from mdpr_fastreid.data.custom import custom_class
 from mdpr_fastreid.data.custom.layouts import Record
 from mdpr_fastreid.data.custom.splitting import with_splits
@@ -47,6 +50,17 @@ def test_a_name_of_an_earlier_config_is_unknown_to_the_next(tmp_path):
     cfg = shop_config(tmp_path, tmp_path / "own", "DATASETS.CUSTOM", (("other", str(tmp_path / "own")),))
     with pytest.raises(UsageError, match="nothing is registered as 'shop'"):
         build_reid_train_loader(cfg)
+
+
+def test_the_command_that_a_message_names_opens_the_folder(tmp_path, monkeypatch):
+    """Whether relative to the data root, with a space in its name, or with cameras in the names of its files."""
+    write_images(tmp_path / "my shop", [f"{name}/cam{camera}.png" for name in "abcd" for camera in (1, 2)])
+    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path))
+    cfg = shop_config(tmp_path, "my shop", "DATASETS.CUSTOM_CAMERA_PATTERN", r"cam(\d)")
+    words = shlex.split(check_command(cfg, ("shop",)))
+    assert words == ["mdpr", "data", str(tmp_path / "my shop"), "--camera-pattern", r"cam(\d)"]
+    assert main(words[1:]) == 0
+    assert check_command(cfg, ("Market1501",)) == "mdpr data Market1501"
 
 
 def test_market_names_give_cameras_from_zero_and_keep_distractors_unlabelled(tmp_path):
