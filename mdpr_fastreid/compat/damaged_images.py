@@ -1,6 +1,7 @@
 """An image that cannot be read ends a run in an error that does not name it, and a palette is read as grey, always.
 
-* Errors name the file and the command that lists all such files; with ``DATALOADER.SKIP_DAMAGED`` training goes on.
+* Errors name the file and the command that lists all such files; with ``DATALOADER.SKIP_DAMAGED`` training goes on, and
+  says at its end how many there were.
 * Palette, CMYK, 16-bit and transparent images become RGB, instead of wrong colours or an error inside a transform.
 * On a GPU the loader's thread dies with the error of a worker, and training waits for its next batch for ever.
 
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from fastreid.data import common, data_utils
 from fastreid.data.common import CommDataset
+from fastreid.engine.train_loop import TrainerBase
 from fastreid.utils.file_io import PathManager
 from PIL import Image
 
@@ -26,11 +28,12 @@ logger = logging.getLogger("fastreid.data.damaged")
 
 
 def apply() -> None:
-    """Mend the reading of images, the data set that training reads, and the GPU loader's thread."""
+    """Mend the reading of images, the data set that training reads, its end, and the GPU loader's thread."""
     stock_read_image = common.read_image
     common.read_image = read_image
     data_utils.read_image = functools.wraps(stock_read_image)(_reading(stock_read_image))
     CommDataset.__getitem__ = _getting(CommDataset.__getitem__)
+    TrainerBase.after_train = _telling_how_many(TrainerBase.after_train)
     data_utils.BackgroundGenerator.run = _passing_errors_on(data_utils.BackgroundGenerator.run)
     data_utils.BackgroundGenerator.next = _next
 
@@ -125,6 +128,22 @@ def _getting(stock_getitem: Callable) -> Callable:
         raise UsageError(f"{path}: every image of identity {identity} is damaged. `{command}` lists them")
 
     return __getitem__
+
+
+def _telling_how_many(stock_after_train: Callable) -> Callable:
+    @functools.wraps(stock_after_train)
+    def after_train(self: TrainerBase) -> None:
+        stock_after_train(self)
+        loader = getattr(getattr(self, "_trainer", self), "data_loader", None)
+        dataset = getattr(loader, "dataset", None)
+        substitutes = getattr(dataset, "substitutes", None)
+        if substitutes is not None and substitutes.count:
+            logger.warning(
+                f"{substitutes.count} of {len(dataset)} training images could not be read, others of their identities "
+                f"took their places (DATALOADER.SKIP_DAMAGED). `{dataset.check_command}` lists them"
+            )
+
+    return after_train
 
 
 def _passing_errors_on(stock_run: Callable) -> Callable:

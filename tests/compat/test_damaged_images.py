@@ -5,7 +5,7 @@ import pytest
 from fastreid.data import build_reid_train_loader
 from fastreid.data.data_utils import BackgroundGenerator
 from PIL import Image
-from small_runs import logged_by_fastreid, small_config
+from small_runs import logged_by_fastreid, small_config, trained
 from support.image_trees import market_tree
 
 from mdpr_fastreid.compat.damaged_images import read_image
@@ -60,6 +60,16 @@ def test_skipping_keeps_batches_balanced_and_warns_once_a_file(tmp_path, workers
     assert loader.dataset.substitutes.count == 1
     if workers == 0:
         assert [bad.name in message for message in messages].count(True) == 1
+
+
+def test_a_training_that_skipped_images_says_at_its_end_how_many(tmp_path):
+    folder, cfg = shop(tmp_path, "DATALOADER.SKIP_DAMAGED", True, "SOLVER.MAX_EPOCH", 4, "TEST.EVAL_PERIOD", 0)
+    for path in sorted((folder / "bounding_box_train").iterdir())[1:3]:
+        DAMAGE["truncated"](path)
+    with logged_by_fastreid() as messages:
+        trained(cfg)
+    (message,) = [message for message in messages if "could not be read" in message]
+    assert message.startswith("2 of 16 training images") and message.endswith(f"`mdpr data {folder}` lists them")
 
 
 def test_the_substitute_is_the_next_image_of_the_identity(tmp_path):
