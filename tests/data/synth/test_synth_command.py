@@ -23,23 +23,19 @@ def test_rendering_again_verifies_and_does_nothing(root, capsys):
     assert "synthreid-tiny: verified, 256 in bounding_box_train, 32 in query, 208 in bounding_box_test" in printed.out
 
 
-def test_progress_is_shown_with_an_estimate(tmp_path, capsys):
-    assert main(["synth", "--preset", "tiny", "--size", "32x16", "--workers", "2", "--root", str(tmp_path)]) == 0
+def test_progress_is_shown_with_an_estimate_and_knobs_reach_the_manifest(tmp_path, capsys):
+    words = ["--workers", "2", "--root", str(tmp_path), "--set", "occlusion=0.6", "--set", "look_alikes=3"]
+    assert main(["synth", "--preset", "tiny", "--size", "32x16", *words]) == 0
     printed = capsys.readouterr()
     assert "rendered" in printed.out
     assert "624/624" in printed.err and "<00:00" in printed.err
+    preset = read_manifest(tmp_path / "synthreid-tiny")["spec"]["preset"]
+    assert (preset["occlusion"], preset["look_alikes"]) == (0.6, 3)
 
 
 def test_another_seed_in_the_same_place_is_refused(root, capsys):
     assert main(["synth", *SMALL, "--root", str(root), "--seed", "3"]) == 2
     assert "another set (seed 0 instead of 3)" in capsys.readouterr().err
-
-
-def test_knobs_reach_the_manifest(tmp_path):
-    settings = ["--set", "occlusion=0.6", "--set", "look_alikes=3"]
-    assert main(["synth", "--preset", "tiny", "--size", "32x16", *settings, "--root", str(tmp_path)]) == 0
-    preset = read_manifest(tmp_path / "synthreid-tiny")["spec"]["preset"]
-    assert (preset["occlusion"], preset["look_alikes"]) == (0.6, 3)
 
 
 def test_preview_writes_three_sheets_and_no_set(tmp_path, capsys):
