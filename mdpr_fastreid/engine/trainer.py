@@ -60,7 +60,14 @@ class Trainer(DefaultTrainer):
         return super().test(cfg, evaluation_network(cfg, model))
 
     def train(self) -> Mapping | None:
-        """Train as stock, after measuring the untrained network if ``TEST.EVAL_UNTRAINED`` asks for it."""
+        """Train as stock, after measuring the untrained network if ``TEST.EVAL_UNTRAINED`` asks for it.
+
+        Raises:
+            UsageError: a test set is not there, or cannot be evaluated; stock finds out after the first epochs.
+        """
+        if self.cfg.TEST.EVAL_PERIOD > 0:
+            for name in self.cfg.DATASETS.TESTS:
+                self.build_test_loader(self.cfg, name)
         if self.cfg.TEST.EVAL_UNTRAINED and self.start_epoch == 0:
             logging.getLogger("fastreid").info("Evaluating the untrained network, to compare with")
             untrained = self.test(self.cfg, self.model)

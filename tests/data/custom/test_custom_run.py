@@ -35,6 +35,23 @@ def train_net(monkeypatch):
     return importlib.import_module("train_net")
 
 
+@pytest.mark.parametrize(
+    ("tests", "message"),
+    [
+        ("('shop',)", "shop has no query images, so it cannot stand in DATASETS.TESTS"),
+        ("('shpo',)", "did you mean shop"),
+    ],
+)
+def test_a_test_set_that_cannot_be_evaluated_is_told_before_training(train_net, tmp_path, capsys, tests, message):
+    write_images(tmp_path / "own", [f"train/{name}/{number}.png" for name in "abc" for number in range(4)])
+    (tmp_path / "shop.yml").write_text(CONFIG % (tmp_path / "own", tmp_path / "logs"))
+    words = ["--config-file", str(tmp_path / "shop.yml"), "DATASETS.TESTS", tests]
+    assert train_net.run(train_net.main, train_net.default_argument_parser(), words) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Starting training" not in captured.out
+
+
 def test_a_folder_trains_and_is_evaluated_without_a_class(train_net, tmp_path):
     write_images(tmp_path / "own", [f"{name}/{number}.png" for name in "abcdef" for number in range(4)])
     (tmp_path / "shop.yml").write_text(CONFIG % (tmp_path / "own", tmp_path / "logs"))
