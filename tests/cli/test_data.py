@@ -34,6 +34,16 @@ def test_a_whole_set_is_counted_and_shown(folder, tmp_path, capsys):
         assert image.getpixel((110 + 1, 22 + 1)) == pytest.approx(first.getpixel((0, 0)), abs=60)
 
 
+def test_the_sheet_writes_the_users_names_accents_included(tmp_path):
+    labels = []
+    for name in ("Müller", "Möller"):
+        write_images(tmp_path / name, [f"train/{name}/1.png"])
+        assert main(["data", str(tmp_path / name), "--sample", str(tmp_path / "sheet.png")]) == 0
+        with Image.open(tmp_path / "sheet.png") as sheet:
+            labels.append(sheet.crop((0, 22, 110, 150)).tobytes())
+    assert labels[0] != labels[1]
+
+
 def test_damage_is_listed(folder, tmp_path, capsys):
     (folder / "query/0101_c1s1_000000_00.png").write_bytes(b"")
     assert kinds(folder, tmp_path) == (1, {("error", "damaged")})

@@ -1,6 +1,7 @@
 """A picture of a data set: identities in rows, cameras in columns."""
 
 from collections import defaultdict
+from pathlib import Path
 
 from fastreid.data.datasets.bases import ImageDataset
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -28,7 +29,7 @@ def sample_sheet(data: ImageDataset) -> Image.Image:
     columns = sorted(cameras, key=lambda camera: (len(camera), camera))[:COLUMNS] if known else list(range(most))
     width = _LEFT + len(columns) * (_CELL[0] + _GAP) + _GAP
     sheet = Image.new("RGB", (width, _TOP + len(rows) * (_CELL[1] + _GAP) + _GAP), _PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    draw, font = ImageDraw.Draw(sheet), _font()
     for x, camera in enumerate(columns):
         label = f"camera {camera}" if known else f"image {x + 1}"
         draw.text((_LEFT + x * (_CELL[0] + _GAP), 4), label[:11], _INK, font)
@@ -42,6 +43,13 @@ def sample_sheet(data: ImageDataset) -> Image.Image:
             cell = _cell(shown[x] if x < len(shown) else None)
             sheet.paste(cell, (_LEFT + x * (_CELL[0] + _GAP), top))
     return sheet
+
+
+def _font() -> ImageFont.FreeTypeFont:
+    """Matplotlib's own: it has letters that Pillow's lacks, and people are called Müller."""
+    import matplotlib
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", 11)
 
 
 def _rows(items: list[tuple]) -> list[tuple]:
@@ -59,7 +67,7 @@ def _cell(path: str | None) -> Image.Image:
     try:
         image = ImageOps.contain(read_rgb(path), _CELL)
     except DAMAGE:
-        ImageDraw.Draw(cell).text((6, 56), "damaged", (180, 0, 0), ImageFont.load_default(12))
+        ImageDraw.Draw(cell).text((6, 56), "damaged", (180, 0, 0), _font())
         return cell
     cell.paste(image, ((_CELL[0] - image.width) // 2, (_CELL[1] - image.height) // 2))
     return cell
