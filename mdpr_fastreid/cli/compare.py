@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     # Argparse needs none of these, and they take seconds to import
     from mdpr_fastreid.compare import launch, plan, report
     from mdpr_fastreid.compare.ablations import GROUPS
+    from mdpr_fastreid.compare.provenance import without_home
 
     _import(args.imports)
     if args.ablation and args.methods is None:
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         overrides=tuple(args.overrides),
         imports=tuple(args.imports),
         output=args.output,
-        command="mdpr " + " ".join(map(shlex.quote, (word for word in args.words if word != "--report-only"))),
+        command=without_home(f"mdpr {shlex.join(word for word in args.words if word != '--report-only')}"),
     )
     made = plan.make_plan(request)
     print(plan.describe(made), flush=True)

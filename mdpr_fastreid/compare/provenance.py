@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -45,6 +46,14 @@ def machine_of(results: Iterable[Mapping]) -> str:
         if values:
             told.append(f"{name} {' / '.join(map(str, dict.fromkeys(values)))}")
     return ", ".join(told) or "no run is finished"
+
+
+def without_home(text: str) -> str:
+    """A command or message with ``~/`` for the home folder, whose name is no colleague's business.
+
+    Only at the start of a word, where a shell takes it for what it stands for.
+    """
+    return re.sub(rf"(?<!\S){re.escape(str(Path.home()))}/", "~/", text)
 
 
 def commit(folder: Path = Path(mdpr_fastreid.__file__).parent) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from mdpr_fastreid.compare import records
 from mdpr_fastreid.compare.methods import Method
 from mdpr_fastreid.compare.plan import Cost, Plan
+from mdpr_fastreid.compare.provenance import without_home
 from mdpr_fastreid.compare.shared import flat
 
 ACCURACY = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
@@ -104,7 +105,7 @@ def summarize(plan: Plan) -> list[Summary]:
             if result:
                 results[run.seed] = result
             elif failure:
-                failures[run.seed] = failure.get("error", f"{records.FAILURE} is damaged")
+                failures[run.seed] = without_home(failure.get("error", f"{records.FAILURE} is damaged"))
         folders = {run.seed: plan.folder(run) for run in runs}
         settings = folders[runs[0].seed] / records.SETTINGS
         summaries.append(Summary(method, results, failures, outdated, folders, settings, plan.costs[method.name]))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mdpr_fastreid.compare.plan import Plan
-from mdpr_fastreid.compare.provenance import machine_of
+from mdpr_fastreid.compare.provenance import machine_of, without_home
 from mdpr_fastreid.compare.summary import ACCURACY, Spread, Summary, clear_best
 
 _MOST_LISTED = 6
@@ -150,7 +150,8 @@ def command_of(summary: Summary) -> str:
     """What repeats the method's first run by hand, in a folder of its own."""
     evaluated = "" if summary.method.trained else "--eval-only "
     settings = shlex.quote(str(summary.settings))
-    return f"python train_net.py --config-file {settings} {evaluated}OUTPUT_DIR logs/{summary.method.name}-again"
+    command = f"python train_net.py --config-file {settings} {evaluated}OUTPUT_DIR logs/{summary.method.name}-again"
+    return without_home(command)
 
 
 def markdown(plan: Plan, summaries: Sequence[Summary]) -> str:

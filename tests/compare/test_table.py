@@ -9,7 +9,7 @@ from support.comparisons import made_up_result
 from mdpr_fastreid.compare import records
 from mdpr_fastreid.compare.methods import Method
 from mdpr_fastreid.compare.plan import Cost
-from mdpr_fastreid.compare.provenance import commit, machine_of
+from mdpr_fastreid.compare.provenance import commit, machine_of, without_home
 from mdpr_fastreid.compare.summary import ACCURACY, Summary, summarize
 from mdpr_fastreid.compare.table import (
     accuracy_rows,
@@ -122,6 +122,15 @@ def test_what_was_only_evaluated_is_repeated_by_evaluating():
     assert command_of(reading) == (
         "python train_net.py --config-file 'my s.yml' --eval-only OUTPUT_DIR logs/feature-fusion-again"
     )
+
+
+def test_the_home_folder_is_not_told(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna")
+    assert without_home("mdpr compare --output /home/anna/logs '/home/anna/a b'") == (
+        "mdpr compare --output ~/logs '/home/anna/a b'"
+    ), "in quotes a shell would not find it"
+    one = dataclasses.replace(summary("a", 50.0), settings=Path("/home/anna/runs/a/seed0/settings.yml"))
+    assert "--config-file ~/runs/a/seed0/settings.yml OUTPUT_DIR" in command_of(one)
 
 
 def test_runs_of_several_commits_and_days_show_all_of_them():
