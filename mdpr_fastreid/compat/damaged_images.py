@@ -19,7 +19,7 @@ from fastreid.data import common, data_utils
 from fastreid.data.common import CommDataset
 from fastreid.engine.train_loop import TrainerBase
 from fastreid.utils.file_io import PathManager
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mdpr_fastreid.data.reading import DAMAGE, read_rgb
 from mdpr_fastreid.errors import UsageError
@@ -55,8 +55,15 @@ def read_image(file_name: str) -> Image.Image:
         with PathManager.open(file_name, "rb") as file:
             return read_rgb(file)
     except DAMAGE as error:
-        reason = str(error).replace(repr(file_name), "").replace("\n", " ")
-        raise UsageError(f"{file_name}: cannot be read as an image ({type(error).__name__}: {reason})") from None
+        raise UsageError(f"{file_name}: cannot be read as an image ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not of a format that Pillow knows"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}".replace("\n", " ")
 
 
 def watch(dataset: CommDataset, command: str, skip: bool) -> None:

@@ -7,6 +7,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 
+import torch
 import torch.multiprocessing as mp
 import yaml
 from fastreid.config import CfgNode, get_cfg
@@ -15,6 +16,12 @@ from fastreid.engine import launch
 from mdpr_fastreid.config import add_mdpr_config, config_file
 from mdpr_fastreid.engine.evaluation_network import evaluation_dtype
 from mdpr_fastreid.errors import UsageError
+
+_LOSSES = {
+    "Baseline": ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface"),
+    "MGN": ("CrossEntropyLoss", "TripletLoss"),
+}
+"""What the toolbox's own architectures compute; others are asked when they are built."""
 
 
 def run(main: Callable[[Namespace], object], parser: ArgumentParser, argv: list[str] | None = None) -> int:
@@ -52,8 +59,25 @@ def config_from(args: Namespace) -> CfgNode:
         _merge_file(cfg, config_file(args.config_file))
     _merge_overrides(cfg, args.opts or [])
     evaluation_dtype(cfg)  # refused here, and not after the first epochs
+    _check_device(cfg.MODEL.DEVICE)
+    _check_losses(cfg.MODEL)
     cfg.freeze()
     return cfg
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"MODEL.DEVICE {device!r} is no device: cpu, cuda, or cuda:0 and so on") from error
+
+
+def _check_losses(model: CfgNode) -> None:
+    """Refuse losses that an architecture of the toolbox's would leave out without a word."""
+    known = _LOSSES.get(model.META_ARCHITECTURE)
+    unknown = [name for name in model.LOSSES.NAME if known and name not in known]
+    if unknown:
+        raise UsageError(f"MODEL.LOSSES.NAME: {model.META_ARCHITECTURE} has no {unknown[0]}; it has {', '.join(known)}")
 
 
 def _merge_file(cfg: CfgNode, path: str) -> None:
@@ -68,8 +92,10 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
         raise UsageError(f"config file {missing} does not exist{hint}") from error
     except (IsADirectoryError, PermissionError) as error:
         raise UsageError(f"config file {error.filename}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"config file {path} cannot be read as YAML: {' '.join(str(error).split())}") from error
+    except (TypeError, AttributeError) as error:
+        raise UsageError(f"config file {path} is empty, or no mapping of keys to values: {error}") from error
     except KeyError as error:
         unknown = re.search(r"Non-existent config key: ([\w.]+)", str(error))
         raise _unknown_key(cfg, unknown[1] if unknown else str(error), f"config file {path}") from error
@@ -97,6 +123,8 @@ def _unknown_key(cfg: CfgNode, key: str, where: str) -> UsageError:
     if not nearest:  # perhaps only its last part is right
         nearest = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]][:1]
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    if key.startswith("--"):
+        hint = "; options come before the pairs KEY VALUE"
     return UsageError(f"{where}: there is no key {key}{hint}")
 
 

@@ -35,6 +35,15 @@ MISTAKES = {
     "a key in the wrong section": (["MODEL.SEED", "1"], r"no key MODEL\.SEED; did you mean"),
     "a section instead of a key": (["SOLVER", "1"], r"there is no key SOLVER"),
     "a key without a value": (["SEED"], r"pairs KEY VALUE; SEED has no value"),
+    "an option among them": (
+        ["SEED", "1", "--eval-only"],
+        r"no key --eval-only; options come before the pairs KEY VALUE",
+    ),
+    "no device": (["MODEL.DEVICE", "quantum"], r"MODEL\.DEVICE 'quantum' is no device: cpu, cuda"),
+    "a loss that the toolbox would leave out": (
+        ["MODEL.LOSSES.NAME", "('CrossEntropyLoss','TripletLos')"],
+        r"MODEL\.LOSSES\.NAME: Baseline has no TripletLos; it has CrossEntropyLoss, TripletLoss",
+    ),
     "a value of the wrong type": (["SOLVER.MAX_EPOCH", "many"], r"SOLVER\.MAX_EPOCH cannot be 'many'"),
 }
 
@@ -51,7 +60,9 @@ FILES = {
     "unknown key": ("SOLVER:\n  MAX_EPOCHS: 7\n", r"bad\.yml: there is no key SOLVER\.MAX_EPOCHS; did you mean"),
     "wrong type": ("SOLVER:\n  MAX_EPOCH: many\n", r"bad\.yml: .*SOLVER\.MAX_EPOCH"),
     "no YAML": ("SOLVER: [1, \n", r"bad\.yml cannot be read as YAML"),
-    "a plain text": ("hello\n", r"bad\.yml cannot be read as YAML"),
+    "a plain text": ("hello\n", r"bad\.yml is empty, or no mapping of keys to values"),
+    "nothing in it": ("", r"bad\.yml is empty, or no mapping of keys to values"),
+    "a list": ("- SOLVER\n- MODEL\n", r"bad\.yml is empty, or no mapping of keys to values"),
     "no base file": ("_BASE_: bass.yml\n", r"config file .*bass\.yml does not exist"),
 }  # fmt: skip
 
