@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[(128, 64), (256, 128)],
         metavar="HxW",
-        help="sizes of the image files: Market-1501's are 128x64, those of DukeMTMC-reID and MSMT17 vary and are larger",
+        help="sizes of the image files: Market-1501's are 128x64, those of other data sets are larger and vary",
     )
     parser.add_argument("--batch", type=int, default=64, help="images in a batch")
     parser.add_argument("--images", type=int, default=256, help="images that are read in each round")
