@@ -3,10 +3,11 @@
 import argparse
 import functools
 import hashlib
+import os
 import random
-import resource
 import statistics
 import tempfile
+import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -253,8 +254,8 @@ def _touch(images: torch.Tensor) -> None:
 
 def _core_seconds() -> float:
     # Of this process and of its workers, which have ended when a loader is through
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    ended = os.times()
+    return time.process_time() + ended.children_user + ended.children_system
 
 
 def _component_rows(source: Source, args: argparse.Namespace) -> list[dict]:
