@@ -7,7 +7,6 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +21,7 @@ from mdpr_fastreid.bench.cost import multiply_adds, parameters
 from mdpr_fastreid.bench.networks import (
     add_network_arguments,
     check_network_arguments,
+    described,
     exists,
     network_config,
     synthetic_batch,
@@ -45,20 +45,14 @@ SETTINGS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Network, images, rounds, device and where the results go."""
-    add_network_arguments(parser, SETTINGS, batch=8)
-    parser.add_argument(
-        "--output", type=Path, default=Path("logs/bench"), help="folder of infer.json and infer.md, which grow"
-    )
+    add_network_arguments(parser, SETTINGS, "infer")
 
 
 def run(args: argparse.Namespace) -> int:
     """Time all settings in interleaved rounds, print the table and write it."""
     check_network_arguments(args)
     names = [name for name in SETTINGS if name in (REFERENCE, *args.methods) and exists(name, args)]
-    about = {
-        "network": f"ResNet-{args.backbone[1:]}, {args.size[0]}x{args.size[1]}, batch {args.batch}",
-        "threads": torch.get_num_threads() if args.device == "cpu" else None,
-    }
+    about = described(args)
     if args.components:
         rows = _component_rows([name for name in names if name not in ("sbs", "mgn")], args)
         print(report.add_run("infer_components", rows, COMPONENT_COLUMNS, args.output, about))

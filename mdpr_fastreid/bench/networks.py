@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode, get_cfg
@@ -16,14 +17,14 @@ _INSTANCES = 4
 _WITHOUT_BOTTLENECKS = ("r18", "r34")
 
 
-def add_network_arguments(parser: argparse.ArgumentParser, settings: Iterable[str], batch: int) -> None:
+def add_network_arguments(parser: argparse.ArgumentParser, settings: Iterable[str], name: str) -> None:
     """What all measurements of networks are told: which, on what, how often, and where the results go."""
     settings = tuple(settings)
     parser.add_argument("--backbone", default="r50", choices=("r18", "r34", "r50", "r101"), help="ResNet's depth")
     parser.add_argument(
         "--size", type=image_size, default=(384, 192), metavar="HxW", help="height and width of the images"
     )
-    parser.add_argument("--batch", type=int, default=batch, help="images at a time")
+    parser.add_argument("--batch", type=int, default=8, help="images at a time")
     parser.add_argument("--repeats", type=int, default=5, help="rounds; in each, every setting has its turn")
     parser.add_argument("--threads", type=int, help="threads on a CPU; PyTorch's own choice by default")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
@@ -34,6 +35,9 @@ def add_network_arguments(parser: argparse.ArgumentParser, settings: Iterable[st
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--opts", nargs="+", default=[], metavar="KEY VALUE", help="of MDPR's config, such as MODEL.MDPR.PARTS 3"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("logs/bench"), help=f"folder of {name}.json and {name}.md, which grow"
     )
 
 
@@ -54,6 +58,14 @@ def check_network_arguments(args: argparse.Namespace) -> None:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"--device {args.device}: this machine has {torch.cuda.device_count()} GPUs that PyTorch sees")
     set_threads(args)
+
+
+def described(args: argparse.Namespace) -> dict[str, str | int | None]:
+    """What all rows of a table have in common: network, input and threads."""
+    return {
+        "network": f"ResNet-{args.backbone[1:]}, {args.size[0]}x{args.size[1]}, batch {args.batch}",
+        "threads": torch.get_num_threads() if args.device == "cpu" else None,
+    }
 
 
 def set_threads(args: argparse.Namespace) -> None:

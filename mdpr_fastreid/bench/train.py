@@ -6,7 +6,6 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -22,6 +21,7 @@ from mdpr_fastreid.bench.infer import COMPONENT_COLUMNS, component_multiply_adds
 from mdpr_fastreid.bench.networks import (
     add_network_arguments,
     check_network_arguments,
+    described,
     exists,
     network_config,
     synthetic_batch,
@@ -65,21 +65,15 @@ SETTINGS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Network, images, rounds, device and where the results go."""
-    add_network_arguments(parser, SETTINGS, batch=8)
-    parser.add_argument(
-        "--output", type=Path, default=Path("logs/bench"), help="folder of train.json and train.md, which grow"
-    )
+    add_network_arguments(parser, SETTINGS, "train")
 
 
 def run(args: argparse.Namespace) -> int:
     """Time all settings in interleaved rounds, print the table and write it."""
     check_network_arguments(args)
     names = [name for name in SETTINGS if name in (REFERENCE, *args.methods) and exists(name, args)]
-    about = {
-        "network": f"ResNet-{args.backbone[1:]}, {args.size[0]}x{args.size[1]}, batch {args.batch}",
-        "precision": "float16 by AMP" if args.device != "cpu" else "bfloat16 by AMP where native, else float32",
-        "threads": torch.get_num_threads() if args.device == "cpu" else None,
-    }
+    precision = "float16 by AMP" if args.device != "cpu" else "bfloat16 by AMP where native, else float32"
+    about = {**described(args), "precision": precision}
     if args.components:
         rows = _component_rows([name for name in names if SETTINGS[name].method == "mdpr"], args)
         print(report.add_run("train_components", rows, COMPONENT_COLUMNS, args.output, about))

@@ -11,6 +11,9 @@ from mdpr_fastreid.inference.winograd import (
     STEP,
     TILE,
     WinogradConv2d,
+    outputs_of_tiles,
+    tile_grid,
+    transformed_tiles,
 )
 
 
@@ -82,22 +85,13 @@ def _kernel(weight: torch.Tensor, transform: torch.Tensor) -> torch.Tensor:
 
 
 def _tiles(features: torch.Tensor) -> torch.Tensor:
-    """``[B, C, h, w]`` -> ``[36, tiles, C]``; a tile reaches one pixel over its output on every side."""
-    rows, columns, below, right = _grid(features)
-    padded = F.pad(features.permute(0, 2, 3, 1), (0, 0, 1, right + 1, 1, below + 1))
-    tiles = padded.unfold(1, TILE, STEP).unfold(2, TILE, STEP).permute(4, 5, 0, 1, 2, 3)
-    transformed = INPUT_TRANSFORM.to(features) @ tiles.reshape(TILE**2, -1)
-    return transformed.view(TILE**2, features.size(0) * rows * columns, features.size(1))
+    return transformed_tiles(features, INPUT_TRANSFORM.to(features))
 
 
 def _convolved(features: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """``[B, C, h, w]`` and a transformed kernel ``[36, C, C']`` -> ``[B, C', h, w]``."""
-    batch, _, height, width = features.shape
-    rows, columns, _, _ = _grid(features)
     products = torch.bmm(_tiles(features), kernel)
-    outputs = (OUTPUT_TRANSFORM.to(features) @ products.view(TILE**2, -1)).view(STEP, STEP, batch, rows, columns, -1)
-    outputs = outputs.permute(2, 3, 0, 4, 1, 5).reshape(batch, rows * STEP, columns * STEP, -1)
-    outputs = outputs[:, :height, :width].permute(0, 3, 1, 2)
+    outputs = outputs_of_tiles(products, OUTPUT_TRANSFORM.to(features), features).permute(0, 3, 1, 2)
     channels_last = features.is_contiguous(memory_format=torch.channels_last)
     return outputs.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
@@ -105,14 +99,7 @@ def _convolved(features: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
 def _output_gradients(gradient: torch.Tensor) -> torch.Tensor:
     """``[B, C', h, w]`` -> ``[36, tiles, C']``, the gradient of the products."""
     batch, channels, _, _ = gradient.shape
-    rows, columns, below, right = _grid(gradient)
+    rows, columns, below, right = tile_grid(gradient)
     padded = F.pad(gradient.permute(0, 2, 3, 1), (0, 0, 0, right, 0, below))
     tiles = padded.reshape(batch, rows, STEP, columns, STEP, channels).permute(2, 4, 0, 1, 3, 5)
     return (OUTPUT_TRANSFORM.to(gradient).T @ tiles.reshape(STEP**2, -1)).view(TILE**2, -1, channels)
-
-
-def _grid(features: torch.Tensor) -> tuple[int, int, int, int]:
-    """Rows and columns of tiles that cover a map, and by how much they reach over it below and to the right."""
-    height, width = features.shape[2:]
-    rows, columns = -(-height // STEP), -(-width // STEP)
-    return rows, columns, rows * STEP - height, columns * STEP - width

@@ -48,6 +48,31 @@ OUTPUT_TRANSFORM = torch.kron(_AT, _AT)
 _EVERYWHERE = 1 * TILE + 1
 
 
+def tile_grid(features: torch.Tensor) -> tuple[int, int, int, int]:
+    """Rows and columns of 4x4 tiles that cover a map, and by how much they reach over it below and to the right."""
+    height, width = features.shape[2:]
+    rows, columns = -(-height // STEP), -(-width // STEP)
+    return rows, columns, rows * STEP - height, columns * STEP - width
+
+
+def transformed_tiles(features: torch.Tensor, transform: torch.Tensor) -> torch.Tensor:
+    """``[B, C, h, w]`` -> ``[36, tiles, C]``: all 6x6 tiles, which reach one pixel over their output on every side."""
+    rows, columns, below, right = tile_grid(features)
+    padded = F.pad(features.permute(0, 2, 3, 1), (0, 0, 1, right + 1, 1, below + 1))
+    tiles = padded.unfold(1, TILE, STEP).unfold(2, TILE, STEP)  # [B, rows, columns, C, 6, 6]
+    tiles = tiles.permute(4, 5, 0, 1, 2, 3).reshape(TILE**2, -1)
+    return (transform @ tiles).view(TILE**2, features.size(0) * rows * columns, features.size(1))
+
+
+def outputs_of_tiles(products: torch.Tensor, transform: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    """``[36, tiles, C']`` -> ``[B, h, w, C']``, of the batch and size of ``features`` ``[B, C, h, w]``."""
+    rows, columns, _, _ = tile_grid(features)
+    batch, _, height, width = features.shape
+    outputs = (transform @ products.view(TILE**2, -1)).view(STEP, STEP, batch, rows, columns, -1)
+    outputs = outputs.permute(2, 3, 0, 4, 1, 5).reshape(batch, rows * STEP, columns * STEP, -1)
+    return outputs[:, :height, :width]
+
+
 class WinogradConv2d(nn.Module):
     """A 3x3 convolution with stride 1 and padding 1, by Winograd's minimal filtering F(4x4, 3x3).
 
@@ -84,20 +109,12 @@ class WinogradConv2d(nn.Module):
         )
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        batch, _, height, width = features.shape
-        rows, columns = -(-height // STEP), -(-width // STEP)
-        # A tile reaches one pixel over its output on every side; the last ones may reach over the map's end as well.
-        below, right = rows * STEP - height + 1, columns * STEP - width + 1
-        padded = F.pad(features.permute(0, 2, 3, 1), (0, 0, 1, right, 1, below))
-        tiles = padded.unfold(1, TILE, STEP).unfold(2, TILE, STEP)  # [B, rows, columns, C, 6, 6]
-        tiles = tiles.permute(4, 5, 0, 1, 2, 3).reshape(TILE**2, -1)
-        products = torch.bmm((self.input_transform @ tiles).view(TILE**2, -1, self.in_channels), self.weight)
+        """``[B, in_channels, h, w]`` -> ``[B, out_channels, h, w]``."""
+        products = torch.bmm(transformed_tiles(features, self.input_transform), self.weight)
         if self.bias is not None:
             products[_EVERYWHERE] += self.bias
-        outputs = self.output_transform @ products.view(TILE**2, -1)
-        outputs = outputs.view(STEP, STEP, batch, rows, columns, self.out_channels).permute(2, 3, 0, 4, 1, 5)
-        outputs = outputs.reshape(batch, rows * STEP, columns * STEP, self.out_channels)
-        return outputs[:, :height, :width].contiguous().permute(0, 3, 1, 2)
+        outputs = outputs_of_tiles(products, self.output_transform, features)
+        return outputs.contiguous().permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}"

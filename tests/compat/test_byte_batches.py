@@ -11,12 +11,12 @@ from fastreid.data import build_reid_train_loader
 from fastreid.data.common import CommDataset
 from fastreid.data.transforms import build_transforms
 from fastreid.data.transforms.transforms import RandomPatch
-from PIL import Image
 from small_runs import small_config
 from torch.utils.data import SequentialSampler
 
 from mdpr_fastreid.bench.loader import in_setting
 from mdpr_fastreid.compat import byte_batches
+from tests.support.image_trees import pictures_of_all_sizes
 
 EVERYTHING = ["INPUT.SIZE_TRAIN", [48, 32], "INPUT.PADDING.ENABLED", True, "INPUT.AFFINE.ENABLED", True]
 EVERYTHING += ["INPUT.CJ.ENABLED", True, "INPUT.AUTOAUG.ENABLED", True, "INPUT.AUTOAUG.PROB", 0.5]
@@ -26,13 +26,7 @@ PATCHING = ["INPUT.RPT.ENABLED", True]
 
 @pytest.fixture
 def items(tmp_path):
-    generator = np.random.default_rng(0)
-    found = []
-    for number in range(24):
-        pixels = generator.integers(0, 256, (*generator.integers(20, 70, 2), 3), dtype=np.uint8)
-        found.append((str(tmp_path / f"{number}.png"), f"synth_{number % 4}", "synth_c1"))
-        Image.fromarray(pixels).save(found[-1][0])
-    return found
+    return pictures_of_all_sizes(tmp_path, 24)
 
 
 def epochs(items, cfg, setting, workers=1, patches=3):

@@ -17,19 +17,14 @@ from torch.utils.data import SequentialSampler
 from mdpr_fastreid.compat import resized_images
 from mdpr_fastreid.compat.resized_images import ResizedImages
 from mdpr_fastreid.errors import UsageError
+from tests.support.image_trees import pictures_of_all_sizes
 
 RANDOM = ["INPUT.PADDING.ENABLED", True, "INPUT.REA.ENABLED", True, "INPUT.CJ.ENABLED", True]
 
 
 @pytest.fixture
 def items(tmp_path):
-    generator = np.random.default_rng(0)
-    found = []
-    for number in range(16):
-        pixels = generator.integers(0, 256, (*generator.integers(20, 70, 2), 3), dtype=np.uint8)
-        found.append((str(tmp_path / f"{number}.png"), f"synth_{number % 4}", "synth_c1", "a mask"))
-        Image.fromarray(pixels).save(found[-1][0])
-    return found
+    return [(*item, "a mask") for item in pictures_of_all_sizes(tmp_path, 16)]
 
 
 def loader_of(items, cfg):

@@ -17,6 +17,15 @@ def write_images(folder: Path, names: Iterable[str], size: tuple[int, int] = (16
     return paths
 
 
+def pictures_of_all_sizes(folder: Path, count: int) -> list[tuple[str, str, str]]:
+    """Write pictures of 20 to 69 pixels a side; returns them as items (file, identity, camera) of four identities."""
+    rng = np.random.default_rng(0)
+    items = [(str(folder / f"{number}.png"), f"synth_{number % 4}", "synth_c1") for number in range(count)]
+    for path, _, _ in items:
+        Image.fromarray(rng.integers(0, 256, (*rng.integers(20, 70, 2), 3), dtype=np.uint8)).save(path)
+    return items
+
+
 def market_tree(folder: Path, train: int = 2, test: int = 2, cameras: int = 2, images: int = 2) -> Path:
     """A set in Market-1501's layout: ``images`` a camera of each identity; train 1.., test from 101 on."""
 

@@ -138,7 +138,7 @@ def test_non_local_blocks_of_a_whole_backbone_find_their_place():
     assert set(names.values()) == set(whole.state_dict())
 
 
-def refused(model, path, *parts):
+def assert_refused(model, path, *parts):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(UsageError) as caught:
         start_from(model, path)
@@ -152,7 +152,7 @@ def refused(model, path, *parts):
 def test_another_architecture_is_refused_by_name(tmp_path, model):
     vit = {"patch_embed.proj.weight": torch.zeros(4, 3, 16, 16), "blocks.0.attn.qkv.weight": torch.zeros(12, 4)}
     path = saved(tmp_path / "mocov3-vit.pth", {"state_dict": under("module.base_encoder.", vit)})
-    refused(
+    assert_refused(
         model,
         path,
         "MoCo v3, base encoder, vision transformer fits 0 of the 150 weights of the model's backbone (ResNet-18)",
@@ -164,12 +164,16 @@ def test_another_architecture_is_refused_by_name(tmp_path, model):
 
 def test_a_wrong_prefix_is_refused_with_names_of_both_sides(tmp_path, model):
     path = saved(tmp_path / "weights.pth", under("foo.", PLAIN))
-    refused(model, path, "unknown fits 0 of the 150", "the file has foo.conv1.weight", "wants backbone.trunk.conv1")
+    assert_refused(
+        model, path, "unknown fits 0 of the 150", "the file has foo.conv1.weight", "wants backbone.trunk.conv1"
+    )
 
 
 def test_another_depth_is_refused_with_a_shape(tmp_path, model):
     path = saved(tmp_path / "weights.pth", resnet(50))
-    refused(model, path, "ResNet-50", "(ResNet-18)", "is [64, 64, 1, 1] in the file and [64, 64, 3, 3] in the model")
+    assert_refused(
+        model, path, "ResNet-50", "(ResNet-18)", "is [64, 64, 1, 1] in the file and [64, 64, 3, 3] in the model"
+    )
 
 
 def test_a_shallower_backbone_of_the_same_kind_is_a_warning_with_both(tmp_path):
@@ -182,13 +186,13 @@ def test_a_shallower_backbone_of_the_same_kind_is_a_warning_with_both(tmp_path):
 def test_a_truncated_file_is_refused(tmp_path, model):
     path = saved(tmp_path / "weights.pth", PLAIN)
     path.write_bytes(path.read_bytes()[:-500])
-    refused(model, path, "is truncated or not a file of torch.save")
+    assert_refused(model, path, "is truncated or not a file of torch.save")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_of_a_training_that_diverged_are_refused(tmp_path, model, value):
     broken = {**PLAIN, "layer2.0.bn1.running_var": torch.full((128,), value), "fc.bias": torch.full((1000,), value)}
-    refused(model, saved(tmp_path / "weights.pth", broken), "NaN or infinity", "in layer2.0.bn1.running_var")
+    assert_refused(model, saved(tmp_path / "weights.pth", broken), "NaN or infinity", "in layer2.0.bn1.running_var")
 
 
 def test_nan_in_what_is_left_in_the_file_does_no_harm(tmp_path, model):

@@ -168,6 +168,7 @@ class _Figure:
         self.tubes.append(Tube(eye.screen(top), eye.screen(bottom), radii, texture, self.turn, parts, layer + depth))
 
     def legs(self, lift: float) -> None:
+        """Legs, shoes, and trousers, shorts or a skirt; ``lift`` is how far the body is off the ground."""
         who, clothes = self.who, self.clothes
         for side in (1, -1):
             hip, knee, ankle, toe, heel = self._leg_joints(side, lift)
@@ -226,6 +227,7 @@ class _Figure:
         self.solid((0, top, 0), (0, hem, 0), wide * np.float32(roomy), deep, clothes.torso, UPPER, 0)
 
     def arms(self, lift: float) -> None:
+        """Arms, sleeves and hands."""
         who, clothes, pose = self.who, self.clothes, self.pose
         cloth = 0.029 * who.build * (1.12 if who.upper_cut in ("jacket", "coat", "hoodie") else 1.0)
         for side, elbow_bend in ((1, pose.left_elbow), (-1, pose.right_elbow)):
@@ -259,6 +261,7 @@ class _Figure:
                 self.solid((low[0], hand[1], hand[2]), low, wide, deep, clothes.bag, BAG, layer + 0.1)
 
     def head(self, lift: float) -> None:
+        """Neck, face, hair and what is worn on the head."""
         who, clothes = self.who, self.clothes
         base = CHIN + lift
         self.limb((0, SHOULDER + 0.01 + lift, 0), (0, base + 0.02, 0.012), 0.033, 0.03, clothes.skin, FACE, 0, -0.02)
@@ -293,6 +296,7 @@ class _Figure:
             )  # fmt: skip
 
     def luggage(self, lift: float) -> None:
+        """What the person carries."""
         who, clothes = self.who, self.clothes
         if who.backpack:
             pack = _outline("pack")

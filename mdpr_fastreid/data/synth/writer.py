@@ -249,18 +249,24 @@ def verify(folder: Path, request: Request) -> None:
 def _resume(partial: Path, request: Request) -> list[dict[str, str]]:
     """Digests of the jobs that an interrupted run has finished; clears what another request left behind."""
     header = json.dumps(request.spec(), sort_keys=True)
-    try:
-        lines = (partial / JOURNAL).read_text().split("\n")
-        if lines[0] == header:
-            # What follows the last line break was being written when the run ended.
-            return [json.loads(line) for line in lines[1:-1]]
-    except (FileNotFoundError, ValueError):
-        pass
+    finished = _finished(partial / JOURNAL, header)
+    if finished is not None:
+        return finished
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     (partial / JOURNAL).write_text(header + "\n")
     return []
+
+
+def _finished(journal: Path, header: str) -> list[dict[str, str]] | None:
+    """What the journal of a request says; None without one, or if it is another request's or damaged."""
+    try:
+        lines = journal.read_text().split("\n")
+        # What follows the last line break was being written when the run ended.
+        return [json.loads(line) for line in lines[1:-1]] if lines[0] == header else None
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _leave_interrupts_to_parent() -> None:
