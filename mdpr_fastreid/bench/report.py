@@ -14,6 +14,7 @@ import torch
 
 from mdpr_fastreid.compat.mixed_precision import cpu_has_bfloat16
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.weights import write_whole
 
 _PACKAGES = ("torch", "numpy", "faiss-cpu", "fastreid")
 
@@ -52,7 +53,6 @@ def add_run(
     Raises:
         UsageError: the file that is there is none of ours.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     runs = read_runs(path)
     command = shlex.join(["mdpr", *sys.argv[1:]])
@@ -65,10 +65,10 @@ def add_run(
             "rows": list(rows),
         }
     )
-    path.write_text(json.dumps({"runs": runs}, indent=1) + "\n")
+    write_whole(path, (json.dumps({"runs": runs}, indent=1) + "\n").encode())
     tables = [_table(run, columns) for run in runs]
     heading = f"# {name.replace('_', ' ').capitalize()}, a table for each run\n"
-    (folder / f"{name}.md").write_text("\n".join([heading, *tables]))
+    write_whole(folder / f"{name}.md", "\n".join([heading, *tables]).encode())
     return tables[-1]
 
 

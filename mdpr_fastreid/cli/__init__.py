@@ -5,7 +5,7 @@ import importlib
 import sys
 
 from mdpr_fastreid import __version__
-from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.errors import UsageError, disk_is_full
 
 VERBS = ("data", "synth", "convert", "prepare", "bench", "compare", "export")
 
@@ -33,6 +33,11 @@ def main(argv: list[str] | None = None) -> int:
     except UsageError as error:
         print(f"mdpr {args.verb}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        print(f"mdpr {args.verb}: {error}: make room, and run it again", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"mdpr {args.verb}: interrupted", file=sys.stderr)
         return 130

@@ -33,10 +33,7 @@ def run(args: argparse.Namespace) -> int:
         translated = (to_official if args.to_official else from_official)(state_dict)
     except ValueError as error:
         raise UsageError(f"{source}: {error}") from None
-    try:
-        write_weights(translated, target)
-    except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
+    write_weights(translated, target)
     cfg = settings(state_dict if args.to_official else translated)
     mdpr, ibn = cfg.MODEL.MDPR, "-IBN" if cfg.MODEL.BACKBONE.WITH_IBN else ""
     print(f"{len(translated)} tensors of {source} written to {target}, none missing, none unknown")

@@ -20,6 +20,7 @@ from mdpr_fastreid.compare import records
 from mdpr_fastreid.compare.plan import Plan, Run
 from mdpr_fastreid.compare.progress import StatusLine
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.weights import write_whole
 
 _POLL_SECONDS = 0.2
 _SECONDS_TO_END = 10.0
@@ -64,12 +65,9 @@ def prepare(plan: Plan) -> tuple[list[Run], list[str]]:
             else:
                 told.append(f"{reason}: its weights are evaluated anew")
                 (folder / records.RESULT).unlink(missing_ok=True)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / records.SETTINGS).write_text(yaml.safe_dump(yaml.safe_load(run.cfg.dump()), sort_keys=True))
-            records.write_json(folder / records.CONDITIONS, now)
-        except OSError as error:
-            raise UsageError(f"{folder} cannot be written: {error.strerror}; choose another --output") from error
+        settings = yaml.safe_dump(yaml.safe_load(run.cfg.dump()), sort_keys=True)
+        write_whole(folder / records.SETTINGS, settings.encode())
+        records.write_json(folder / records.CONDITIONS, now)
         if records.read_result(folder) is None:
             if (folder / records.RESULT).is_file():
                 told.append(f"{folder / records.RESULT} is damaged: {run.name} is evaluated anew")

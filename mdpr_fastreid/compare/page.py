@@ -14,6 +14,7 @@ from mdpr_fastreid.compare.plan import Plan, describe_method, describe_shared
 from mdpr_fastreid.compare.provenance import machine_of
 from mdpr_fastreid.compare.rank_lists import MOST_METHODS, Ranking, choose_queries, load_rankings
 from mdpr_fastreid.compare.summary import Summary
+from mdpr_fastreid.weights import write_whole
 
 _PLOTS = {
     "accuracy": "mAP of every seed (dots), with mean (diamonds) and sample standard deviation (bars).",
@@ -47,7 +48,8 @@ def write_page(plan: Plan, summaries: Sequence[Summary], plots: Mapping[str, Pat
     body = "\n".join(f'<h2 id="{_anchor(title)}">{title}</h2>\n{html}' for title, html in sections.items())
     heading = escape(title_of(plan))
     path = plan.output / "report.html"
-    path.write_text(
+    write_whole(
+        path,
         f"""<!doctype html>
 <html lang="en">
 <head>
@@ -64,8 +66,7 @@ def write_page(plan: Plan, summaries: Sequence[Summary], plots: Mapping[str, Pat
 {body}
 </main></body>
 </html>
-""",
-        encoding="utf-8",
+""".encode(),
     )
     return path
 

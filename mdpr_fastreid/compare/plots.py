@@ -1,5 +1,6 @@
 """The pictures of a comparison, as SVG files."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mdpr_fastreid.compare.curves import read_curves
 from mdpr_fastreid.compare.summary import Summary
+from mdpr_fastreid.weights import write_whole
 
 # Okabe and Ito's palette, which the colour-blind can tell apart
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
@@ -53,13 +55,13 @@ def write_plots(summaries: Sequence[Summary], folder: Path) -> dict[str, Path]:
     finished = [one for one in summaries if one.results]
     if not finished:
         return {}
-    folder.mkdir(parents=True, exist_ok=True)
     files = {}
     with plt.rc_context(_STYLE):
         for name, draw in (("accuracy", _accuracy), ("cmc", _cmc), ("speed", _speed), ("training", _training)):
             figure = draw(finished)
             files[name] = folder / f"{name}.svg"
-            figure.savefig(files[name], metadata={"Date": None})
+            save = functools.partial(figure.savefig, format="svg", metadata={"Date": None})
+            write_whole(files[name], save)
             plt.close(figure)
     return files
 

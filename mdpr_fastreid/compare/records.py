@@ -125,8 +125,7 @@ def read_result(folder: Path) -> dict | None:
 
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file whole or not at all, safe from a power cut."""
-    content = (json.dumps(value, indent=1) + "\n").encode()
-    write_whole(path, lambda file: file.write(content))
+    write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def tell(folder: Path, phase: str, **numbers: float) -> None:

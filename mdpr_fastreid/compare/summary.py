@@ -1,6 +1,7 @@
 """What the runs reached, over seeds: mean, deviation, what is best, and the files with all of it."""
 
 import csv
+import io
 import json
 import math
 import statistics
@@ -13,6 +14,7 @@ from mdpr_fastreid.compare.methods import Method
 from mdpr_fastreid.compare.plan import Cost, Plan
 from mdpr_fastreid.compare.provenance import without_home
 from mdpr_fastreid.compare.shared import flat
+from mdpr_fastreid.weights import write_whole
 
 ACCURACY = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
 """In percent; what :func:`mdpr_fastreid.compare.evaluate.accuracy` measures."""
@@ -130,13 +132,14 @@ def write_results(plan: Plan, summaries: Sequence[Summary], environment: Mapping
         "methods": [_as_json(summary, plan) for summary in summaries],
     }
     records.write_json(plan.output / "results.json", json.loads(json.dumps(content, default=str)))
-    with (plan.output / "results.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        reranked = [f"reranked {name}" for name in ACCURACY]
-        writer.writerow(["method", "seed", *ACCURACY, *reranked, *SPEED, "config_hash", "error"])
-        for summary in summaries:
-            for seed in summary.folders:
-                writer.writerow(_row(summary, seed))
+    rows = io.StringIO(newline="")
+    writer = csv.writer(rows)
+    reranked = [f"reranked {name}" for name in ACCURACY]
+    writer.writerow(["method", "seed", *ACCURACY, *reranked, *SPEED, "config_hash", "error"])
+    for summary in summaries:
+        for seed in summary.folders:
+            writer.writerow(_row(summary, seed))
+    write_whole(plan.output / "results.csv", rows.getvalue().encode())
 
 
 def _as_json(summary: Summary, plan: Plan) -> dict:

@@ -7,6 +7,7 @@ from pathlib import Path
 from mdpr_fastreid.compare.plan import Plan
 from mdpr_fastreid.compare.provenance import machine_of, without_home
 from mdpr_fastreid.compare.summary import ACCURACY, Spread, Summary, clear_best
+from mdpr_fastreid.weights import write_whole
 
 _MOST_LISTED = 6
 
@@ -182,7 +183,7 @@ def markdown(plan: Plan, summaries: Sequence[Summary]) -> str:
 def write_table(plan: Plan, summaries: Sequence[Summary]) -> Path:
     """Write :func:`markdown` to ``table.md`` in the comparison's folder."""
     path = plan.output / "table.md"
-    path.write_text(f"# {plan.data.name}: side by side\n\n{markdown(plan, summaries)}")
+    write_whole(path, f"# {plan.data.name}: side by side\n\n{markdown(plan, summaries)}".encode())
     return path
 
 

@@ -22,6 +22,7 @@ from fastreid.modeling.meta_arch import Distiller
 from fastreid.utils.checkpoint import Checkpointer
 from fastreid.utils.checkpoint import PeriodicCheckpointer as PeriodicSaver
 
+from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.weights import write_whole
 
 _BEST = "best_metric"
@@ -45,14 +46,18 @@ def _save(self: Checkpointer, name: str, **kwargs: Any) -> None:
     contents.update((key, value.item() if isinstance(value, np.generic) else value) for key, value in kwargs.items())
     path = os.path.join(self.save_dir, f"{name}.pth")
     self.logger.info(f"Saving checkpoint to {path}")
-    os.makedirs(self.save_dir, exist_ok=True)
-    write_whole(path, lambda file: torch.save(contents, file))
+    try:
+        write_whole(path, lambda file: torch.save(contents, file))
+    except UsageError as error:
+        # The one before is as it was
+        last = f"; --resume goes on from {self.get_checkpoint_file()}" if self.has_checkpoint() else ""
+        raise UsageError(f"{error}{last}") from error
     self.tag_last_checkpoint(f"{name}.pth")
 
 
 def _tag_last_checkpoint(self: Checkpointer, last_filename_basename: str) -> None:
     path = os.path.join(self.save_dir, "last_checkpoint")
-    write_whole(path, lambda file: file.write(last_filename_basename.encode()))
+    write_whole(path, last_filename_basename.encode())
 
 
 def _step(self: PeriodicSaver, epoch: int, **kwargs: Any) -> None:

@@ -15,7 +15,7 @@ from fastreid.engine import launch
 
 from mdpr_fastreid.config import add_mdpr_config, config_file
 from mdpr_fastreid.engine.evaluation_network import evaluation_dtype
-from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.errors import UsageError, disk_is_full
 
 _LOSSES = {
     "Baseline": ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface"),
@@ -40,6 +40,10 @@ def run(main: Callable[[Namespace], object], parser: ArgumentParser, argv: list[
         launch(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
     except UsageError as error:
         return _told(2, _own_line(error))
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        return _told(1, f"{error}: make room; --resume continues from the last checkpoint")
     except (FloatingPointError, mp.ProcessRaisedException, mp.ProcessExitedException) as error:
         return _told(1, str(error))
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """What a run ends with: FastReID's table of results, and where its files are."""
 
 import json
+import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -8,25 +9,44 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 from fastreid.evaluation import print_csv_format
+from torch import nn
 
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.weights import write_whole
 
 UNTRAINED = "untrained.json"
 """The file in ``OUTPUT_DIR`` with the metrics of the network before training."""
+
+_ROOM_FOR_LOGS = 2**20
 
 
 def make_output_dir(path: str) -> None:
     """Make ``OUTPUT_DIR``, where it is not there yet.
 
     Raises:
-        UsageError: it cannot be made or written to.
+        UsageError: it cannot be made or written to, or its disk has no room for as much as a log.
     """
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(bytes(_ROOM_FOR_LOGS))
     except OSError as error:
         raise UsageError(f"OUTPUT_DIR {path} cannot be written to: {error.strerror}") from error
+
+
+def check_room(path: str, model: nn.Module) -> None:
+    """Find out before training, and not at its first checkpoint, that ``OUTPUT_DIR`` cannot hold one.
+
+    Raises:
+        UsageError: the weights and as much again of the optimizer's, which is the least, take more than is free.
+    """
+    needed = 2 * sum(value.nbytes for value in model.state_dict().values())
+    free = shutil.disk_usage(path).free
+    if free < needed:
+        raise UsageError(
+            f"OUTPUT_DIR {path}: a checkpoint takes {needed / 2**20:.0f} MiB or more, and {free / 2**20:.0f} are free; "
+            "make room, or name another folder"
+        )
 
 
 def print_results(cfg: CfgNode, results: Mapping | None) -> None:
@@ -54,7 +74,8 @@ def write_untrained_results(cfg: CfgNode, results: Mapping) -> None:
         results: as ``DefaultTrainer.test`` returns them.
     """
     path = Path(cfg.OUTPUT_DIR) / UNTRAINED
-    path.write_text(json.dumps({name: dict(metrics) for name, metrics in _by_set(cfg, results).items()}, default=float))
+    by_set = {name: dict(metrics) for name, metrics in _by_set(cfg, results).items()}
+    write_whole(path, json.dumps(by_set, default=float).encode())
 
 
 def _read_untrained_results(cfg: CfgNode) -> dict[str, dict[str, float]]:

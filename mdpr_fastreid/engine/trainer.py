@@ -15,7 +15,7 @@ from torch import nn
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
 from mdpr_fastreid.engine.fused_steps import set_fused
 from mdpr_fastreid.engine.progress import LoaderWithProgress, TrainingProgress
-from mdpr_fastreid.engine.results import write_untrained_results
+from mdpr_fastreid.engine.results import check_room, write_untrained_results
 from mdpr_fastreid.engine.winograd_training import train_with_winograd
 
 
@@ -63,8 +63,11 @@ class Trainer(DefaultTrainer):
         """Train as stock, after measuring the untrained network if ``TEST.EVAL_UNTRAINED`` asks for it.
 
         Raises:
-            UsageError: a test set is not there, or cannot be evaluated; stock finds out after the first epochs.
+            UsageError: a test set is not there, or cannot be evaluated, or there is no room for a checkpoint; stock
+                finds out after the first epochs.
         """
+        if comm.is_main_process():
+            check_room(self.cfg.OUTPUT_DIR, self.model)
         if self.cfg.TEST.EVAL_PERIOD > 0:
             for name in self.cfg.DATASETS.TESTS:
                 self.build_test_loader(self.cfg, name)

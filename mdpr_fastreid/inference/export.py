@@ -1,6 +1,7 @@
 """Writes a folded network into a file that runs without this package."""
 
 import importlib.util
+import io
 import json
 import logging
 import tempfile
@@ -102,7 +103,9 @@ def export(
         # TorchScript's own deprecation, and its remark that image size and number of stripes are fixed: they are.
         warnings.simplefilter("ignore")
         # Example of two images: PyTorch takes a batch of one for a constant
-        write_whole(path, lambda file: write(_Embedder(network).eval(), _images(2, size), dict(about), file))
+        content = io.BytesIO()  # not the file itself: on a full disk PyTorch's writer ends the process
+        write(_Embedder(network).eval(), _images(2, size), dict(about), content)
+        write_whole(path, content.getvalue())
         run = read(path)
     difference = 0.0
     for batch in (1, 7):

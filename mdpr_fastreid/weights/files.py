@@ -200,32 +200,45 @@ def write_weights(state_dict: dict[str, torch.Tensor], path: Path | str) -> None
     """Write tensors by name, as ``.safetensors`` or in PyTorch's format by the suffix of the path.
 
     The file appears under its name only when it is complete; its folder is made if need be.
+
+    Raises:
+        UsageError: as :func:`write_whole`.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".safetensors":
-        content = safetensors.torch.save({name: value.contiguous() for name, value in state_dict.items()})
-        write_whole(path, lambda file: file.write(content))
+    if Path(path).suffix == ".safetensors":
+        write_whole(path, safetensors.torch.save({name: value.contiguous() for name, value in state_dict.items()}))
     else:
         write_whole(path, lambda file: torch.save(dict(state_dict), file))
 
 
-def write_whole(path: Path | str, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that ``path`` is, at any moment, either as it was or complete.
+def write_whole(path: Path | str, content: bytes | Callable[[BinaryIO], object]) -> None:
+    """Write a file, and its folder if need be, so that ``path`` is at any moment either as it was or complete.
 
     Args:
         path: the file.
-        write: gets the temporary file, opened for writing bytes, in the same folder.
+        content: the bytes, or what writes them: it gets the temporary file, which is in the same folder.
+
+    Raises:
+        UsageError: the disk is full or the folder cannot be written.
     """
     temporary = Path(f"{path}.tmp")
     try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content) if isinstance(content, bytes) else content(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:
+        # What the disk says, PyTorch's writer covers with a complaint about positions
+        said = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(said, OSError):
+            raise
+        raise UsageError(
+            f"{path} cannot be written: {said.strerror or said}; make room, or name another place"
+        ) from error
     folder = os.open(temporary.parent.absolute(), os.O_RDONLY)
     try:
         os.fsync(folder)  # the new name, too, has to survive a power cut

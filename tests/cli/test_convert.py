@@ -82,7 +82,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path, capsys, published)
     (tmp_path / "folder").mkdir()
     for place, options in (("file/out.pth", []), ("folder", ["--force"])):
         error = refused(capsys, tmp_path / "good.pth", tmp_path / place, *options)
-        assert f"cannot write {tmp_path / place}: " in error
+        assert f"{tmp_path / place} cannot be written: " in error
     assert not list(tmp_path.glob("*.tmp"))
 
 

@@ -10,9 +10,11 @@ from fastreid.engine.hooks import PeriodicCheckpointer
 from fastreid.utils.checkpoint import Checkpointer
 from fastreid.utils.checkpoint import PeriodicCheckpointer as PeriodicSaver
 from small_runs import small_config, trained, weights_of
+from support.full_disk import fill_disk_at
 from torch import nn
 
 from mdpr_fastreid.compat import checkpoint_files
+from mdpr_fastreid.errors import UsageError
 
 
 class Killed(BaseException):
@@ -49,6 +51,16 @@ def test_a_kill_while_saving_leaves_the_last_complete_checkpoint(tmp_path, monke
     assert [path for path in checkpointer.get_all_checkpoint_files() if "0001" in path] == []
     assert Checkpointer(model, str(tmp_path)).resume_or_load("", resume=True)["epoch"] == 0
     assert torch.equal(model.weight, weight)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_names_it(tmp_path):
+    checkpointer = Checkpointer(nn.Linear(2, 2), str(tmp_path))
+    checkpointer.save("model_0000", epoch=0)
+    fill_disk_at(tmp_path / "model_0001.pth")
+    with pytest.raises(UsageError, match=r"model_0001\.pth cannot be written: No space left .*from .*model_0000\.pth$"):
+        checkpointer.save("model_0001", epoch=1)
+    assert names(tmp_path) == ["last_checkpoint", "model_0000.pth"]
+    assert checkpointer.resume_or_load("", resume=True)["epoch"] == 0
 
 
 def test_a_kill_before_the_tag_resumes_from_the_checkpoint_before(tmp_path, monkeypatch):

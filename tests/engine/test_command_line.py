@@ -1,5 +1,6 @@
 """Mistakes on the command line are one line, with the way out, and exit code 2."""
 
+import errno
 import sys
 
 import pytest
@@ -96,15 +97,20 @@ def test_exit_codes_and_lines(capsys, monkeypatch):
     assert outcome(FloatingPointError("Loss became NaN"), capsys, monkeypatch) == (1, "train_net.py: Loss became NaN\n")
     failed = mp.ProcessRaisedException("process 1 of 2 failed", 1, 7)
     assert outcome(failed, capsys, monkeypatch) == (1, "train_net.py: process 1 of 2 failed\n")
+    full = OSError(errno.ENOSPC, "No space left on device", "log.txt")
+    code, error = outcome(full, capsys, monkeypatch)
+    assert (code, error.count("\n")) == (1, 1)
+    assert "No space left on device: 'log.txt': make room; --resume continues" in error
     assert outcome(KeyboardInterrupt(), capsys, monkeypatch)[0] == 130
     assert run(lambda args: None, default_argument_parser(), []) == 0
 
 
-def test_an_error_that_is_no_mistake_of_the_users_keeps_its_traceback():
+@pytest.mark.parametrize("error", [ZeroDivisionError(), BrokenPipeError()])
+def test_an_error_that_is_no_mistake_of_the_users_keeps_its_traceback(error):
     def main(args):
-        raise ZeroDivisionError
+        raise error
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(error)):
         run(main, default_argument_parser(), [])
 
 

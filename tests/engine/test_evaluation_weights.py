@@ -6,7 +6,7 @@ from small_runs import logged_by_fastreid
 from support.settings import small_model
 
 from mdpr_fastreid.checkpoint import to_official
-from mdpr_fastreid.engine import load_for_evaluation, make_output_dir
+from mdpr_fastreid.engine import load_for_evaluation
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.weights import sha256_of, write_weights
 
@@ -79,11 +79,3 @@ def test_a_file_without_weights_is_named(tmp_path, content):
     torch.save(content, tmp_path / "odd.pth")
     with pytest.raises(UsageError, match="odd.pth: holds no state dict"):
         load_for_evaluation(small_model(), str(tmp_path / "odd.pth"))
-
-
-def test_an_output_folder_that_cannot_be_made_is_named_with_its_key(tmp_path):
-    make_output_dir(str(tmp_path / "a" / "b"))
-    assert (tmp_path / "a" / "b").is_dir()
-    (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"OUTPUT_DIR .*file/run cannot be written to: Not a directory"):
-        make_output_dir(str(tmp_path / "file" / "run"))

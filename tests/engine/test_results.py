@@ -1,12 +1,15 @@
 """What a run ends with."""
 
+import shutil
 from collections import OrderedDict
 
 import pytest
 from small_runs import small_config, trained
+from torch import nn
 
-from mdpr_fastreid.engine import Trainer, print_results
-from mdpr_fastreid.engine.results import write_untrained_results
+from mdpr_fastreid.engine import Trainer, make_output_dir, print_results
+from mdpr_fastreid.engine.results import check_room, write_untrained_results
+from mdpr_fastreid.errors import UsageError
 
 
 def test_the_untrained_network_is_measured_before_training_and_printed_beside_the_trained_one(tmp_path, capsys):
@@ -36,3 +39,24 @@ def test_several_test_sets_are_compared_each_with_itself(tmp_path, capsys):
     print_results(cfg, OrderedDict(A=OrderedDict(mAP=10.0), B=OrderedDict(mAP=10.0)))
     lines = [line for line in capsys.readouterr().out.splitlines() if "untrained" in line]
     assert [line.split(" (")[1] for line in lines] == ["2.0 times)", "2.5 times)"]
+
+
+def test_an_output_folder_without_room_for_a_checkpoint_is_told_before_training(tmp_path, monkeypatch):
+    model = nn.Linear(1024, 1023)  # 4 MiB
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=8 * 2**20))
+    check_room(str(tmp_path), model)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(UsageError, match=r"OUTPUT_DIR .*: a checkpoint takes 8 MiB or more, and 0 are free; make room"):
+        check_room(str(tmp_path), model)
+    with pytest.raises(UsageError, match="a checkpoint takes"):
+        trained(small_config(tmp_path / "run"), trainer_class=Trainer)
+    assert (tmp_path / "run" / "metrics.json").read_text() == ""
+
+
+def test_an_output_folder_that_cannot_be_made_is_named_with_its_key(tmp_path):
+    make_output_dir(str(tmp_path / "a" / "b"))
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"OUTPUT_DIR .*file/run cannot be written to: Not a directory"):
+        make_output_dir(str(tmp_path / "file" / "run"))

@@ -10,6 +10,7 @@ import pytest
 import torch
 from fastreid.modeling import build_model
 from support.folding import with_random_batch_norms
+from support.full_disk import fill_disk_at
 from support.settings import small_config
 from torch import nn
 
@@ -119,6 +120,14 @@ def test_a_file_that_computes_something_else_is_told(tmp_path, monkeypatch, conf
     monkeypatch.setitem(FORMATS, "torchscript", other)
     with pytest.raises(UsageError, match="differ from the network's by 1.0e-02"):
         export(network, tmp_path / "n.ts", "torchscript", (64, 32), {})
+
+
+@pytest.mark.parametrize("file_format", FILES)
+def test_a_full_disk_is_one_line_in_every_format(tmp_path, capsys, config_file, weights, file_format):
+    fill_disk_at(tmp_path / "full.pt2")
+    assert command(config_file, weights, file_format, tmp_path / "full.pt2", *OVERRIDES) == 2
+    assert "full.pt2 cannot be written: No space left on device" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

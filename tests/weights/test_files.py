@@ -9,9 +9,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from support.full_disk import fill_disk_at
 
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.weights import read_checkpoint, read_weights, sha256_of
+from mdpr_fastreid.weights import read_checkpoint, read_weights, sha256_of, write_weights, write_whole
 
 WEIGHTS = {"conv1.weight": torch.arange(6.0).reshape(2, 3)}
 
@@ -113,3 +114,23 @@ def test_the_hash_is_that_of_the_whole_file(tmp_path):
     content = bytes(range(256)) * 9000
     (tmp_path / "large").write_bytes(content)
     assert sha256_of(tmp_path / "large") == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_a_full_disk_is_one_line_and_what_was_there_stays(tmp_path, name):
+    write_weights(WEIGHTS, tmp_path / name)
+    fill_disk_at(tmp_path / name)
+    with pytest.raises(UsageError, match=rf"{name} cannot be written: No space left on device; make room") as caught:
+        write_weights({"conv1.weight": torch.zeros(100_000)}, tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert torch.equal(read_weights(tmp_path / name)[0]["conv1.weight"], WEIGHTS["conv1.weight"])
+
+
+def test_what_fails_for_other_reasons_than_the_disk_is_not_said_to_be_the_disk(tmp_path):
+    def fail(file):
+        raise RuntimeError("a mistake of the writer's")
+
+    with pytest.raises(RuntimeError, match="a mistake of the writer's"):
+        write_whole(tmp_path / "file", fail)
+    assert not list(tmp_path.iterdir())
