@@ -18,6 +18,9 @@ PairDistances = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 # Elements of an intermediate: it should stay in the processor's cache, or busy a GPU
 _BLOCK_ELEMENTS = {"cpu": 2**18, "cuda": 2**25}
 
+# Bytes of the table that says which images are in the sets of a block's
+_TABLE_CELLS = 2**28
+
 
 class SparseRows(NamedTuple):
     """A non-negative ``[N, N]`` matrix in compressed sparse rows, columns ascending within a row."""
@@ -50,9 +53,12 @@ def encode(
     # The paper halves k1 for the candidates' sets; the original code rounds half to even, and so does `round`
     half = neighbors[:, : round(k1 / 2) + 1].contiguous()
     reciprocal, half_reciprocal = reciprocal_mask(nearest), reciprocal_mask(half)
+    step = max(1, min(_block_elements(nearest) // (2 * half.shape[1] * nearest.shape[1]), _TABLE_CELLS // count))
+    # One table for all blocks: to make one for each takes longer than all that is done with it
+    is_own = torch.zeros(min(step, count) * count, dtype=torch.bool, device=nearest.device)
     parts = []
-    for rows in _blocks(nearest, count, 8 * half.shape[1] * nearest.shape[1]):
-        row, column = _expand(rows, nearest, reciprocal, half, half_reciprocal)
+    for rows in row_slices(count, 1, step):
+        row, column = _expand(rows, nearest, reciprocal, half, half_reciprocal, is_own)
         weights = _weigh(rows, row, column, pair_distances, last_counts_twice)
         parts.append((torch.bincount(row - rows.start, minlength=rows.stop - rows.start), column, weights))
     encoding = _stack(parts)
@@ -69,21 +75,28 @@ def reciprocal_mask(neighbors: torch.Tensor) -> torch.Tensor:
 
 
 def _expand(
-    rows: slice, nearest: torch.Tensor, reciprocal: torch.Tensor, half: torch.Tensor, half_reciprocal: torch.Tensor
+    rows: slice,
+    nearest: torch.Tensor,
+    reciprocal: torch.Tensor,
+    half: torch.Tensor,
+    half_reciprocal: torch.Tensor,
+    is_own: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The expanded sets of a block of images, as sorted pairs (image, member): equation 3 of the paper.
 
-    A candidate's set joins where more than two thirds of it is in the image's own set.
+    A candidate's set joins where more than two thirds of it is in the image's own set. ``is_own``, a cell for each
+    image of the block and each image, is all False before and after.
     """
     count = len(nearest)
     row, rank = reciprocal[rows].nonzero(as_tuple=True)
     candidate = nearest[rows][row, rank]
-    own = torch.where(reciprocal[rows], nearest[rows], -1)[row]
-    members, is_member = half[candidate], half_reciprocal[candidate]
-    shared = (members[:, :, None] == own[:, None, :]).any(dim=2) & is_member
+    own = row * count + candidate
+    members, is_member = (row * count)[:, None] + half[candidate], half_reciprocal[candidate]
+    is_own[own] = True
+    shared = is_own[members] & is_member
+    is_own[own] = False
     joins = 3 * shared.sum(dim=1) > 2 * is_member.sum(dim=1)
-    added = is_member & joins[:, None]
-    pairs = torch.cat((row * count + candidate, (row[:, None] * count + members)[added])).unique()
+    pairs = torch.cat((own, members[is_member & joins[:, None]])).unique()
     return rows.start + pairs // count, pairs % count
 
 

@@ -41,6 +41,7 @@ def blocks(request, monkeypatch):
     """Results do not depend on how many rows are handled at a time."""
     if request.param == "blocks":
         monkeypatch.setattr(k_reciprocal, "_BLOCK_ELEMENTS", {"cpu": 1000, "cuda": 1000})
+        monkeypatch.setattr(k_reciprocal, "_TABLE_CELLS", 100)
         monkeypatch.setattr(neighbors, "_BLOCK_ELEMENTS", 1000)
 
 
@@ -58,6 +59,13 @@ def test_jaccard_equals_stock_fastreid(blocks, count, width, k1, k2):
 def test_jaccard_equals_stock_on_a_thousand_features_that_are_not_normalised():
     features = 3 * clustered_features(1000, 64)
     np.testing.assert_allclose(k_reciprocal_jaccard(features), _stock_jaccard(features, 20, 6), atol=1e-5)
+
+
+def test_jaccard_equals_stock_in_neighborhoods_of_nearly_all_images():
+    features = clustered_features(300, 16, per_identity=150)
+    np.testing.assert_allclose(
+        k_reciprocal_jaccard(features, None, 280, 6), _stock_jaccard(features, 280, 6), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(("k1", "k2"), [(20, 6), (20, 1), (5, 3)])
