@@ -192,11 +192,12 @@ def describe_shared(plan: Plan) -> dict[str, str]:
     solver, loader, rerank = cfg.SOLVER, cfg.DATALOADER, cfg.TEST.RERANK
     size = "x".join(map(str, cfg.INPUT.SIZE_TRAIN))
     schedule = f"{solver.SCHED}" + (f" after epoch {solver.DELAY_EPOCHS}" if solver.DELAY_EPOCHS else "")
+    unmatched = f" ({data.unmatched} without a match, which do not count)" if data.unmatched else ""
     start = "pretrained weights" if cfg.MODEL.BACKBONE.PRETRAIN else "random weights"
     flipped = ", features averaged with those of the mirror image" if cfg.TEST.FLIP.ENABLED else ""
     return {
         "data": f"{data.name}: {data.train_images} training images of {data.identities} identities, "
-        f"{data.queries} queries, {data.gallery} gallery images, hash {data.digest}",
+        f"{data.queries} queries{unmatched}, {data.gallery} gallery images, hash {data.digest}",
         "input": f"{size} (height x width), trained with {', '.join(_augmentation(cfg)) or 'no augmentation'}",
         "sampler": f"{loader.SAMPLER_TRAIN}, batches of {solver.IMS_PER_BATCH}, {loader.NUM_INSTANCE} of an identity",
         "budget": f"{solver.MAX_EPOCH} epochs, {iterations(cfg, data)} iterations, from {start}",

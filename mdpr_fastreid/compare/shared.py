@@ -12,6 +12,7 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.utils.compute_dist import build_dist
 
+from mdpr_fastreid.data.custom.dataset import queries_without_match
 from mdpr_fastreid.engine import Trainer, config_from
 from mdpr_fastreid.errors import UsageError
 
@@ -38,6 +39,8 @@ class Data:
     train_images: int
     identities: int
     queries: int
+    unmatched: int
+    """Queries without a gallery image of their identity under another camera, which no metric counts."""
     gallery: int
     digest: str
     """Of every image's split, relative path, identity, camera and size in bytes; see :func:`data_digest`."""
@@ -173,6 +176,7 @@ def _data(cfg: CfgNode) -> Data:
         train_images=len(training),
         identities=training.num_classes,
         queries=queries,
+        unmatched=len(queries_without_match(test[:queries], test[queries:])),
         gallery=len(test) - queries,
         digest=data_digest(items),
     )

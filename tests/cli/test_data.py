@@ -50,6 +50,21 @@ def test_damage_is_listed(folder, tmp_path, capsys):
     assert "query/0101_c1s1_000000_00.png" in capsys.readouterr().out
 
 
+def test_masks_of_a_manifest_are_decoded_and_measured(tmp_path):
+    images = write_images(tmp_path, [f"{number}.png" for number in range(4)])
+    masks = write_images(tmp_path / "masks", ["0.png", "1.png"], seed=1)
+    masks += write_images(tmp_path / "masks", ["2.png"], size=(8, 32), seed=2)
+    masks[1].write_bytes(masks[1].read_bytes()[:60])
+    rows = [f"{path.name},anna,door{n},train,{masks[n].relative_to(tmp_path)}" for n, path in enumerate(images[:3])]
+    text = ["path,identity,camera,split,mask", *rows, "3.png,-1,door1,train,masks/1.png"]
+    (tmp_path / "manifest.csv").write_text("\n".join(text) + "\n")
+    assert main(["data", str(tmp_path), "--json", str(tmp_path / "r.json")]) == 1
+    findings = json.loads((tmp_path / "r.json").read_text())[0]["findings"]
+    assert [finding["kind"] for finding in findings] == ["damaged mask", "mask of another size"]
+    assert "masks/1.png: " in findings[0]["message"]
+    assert "masks/2.png: 8x32, its image 16x32" in findings[1]["message"]
+
+
 def test_an_identity_in_train_and_test_is_an_error(folder, tmp_path):
     write_images(folder, ["bounding_box_train/0101_c1s1_000009_00.png"], seed=9)
     assert kinds(folder, tmp_path) == (1, {("error", "identity in train and test")})

@@ -13,6 +13,7 @@ import torch
 from fastreid.config import get_cfg
 from fastreid.solver import build_lr_scheduler
 from support.comparisons import OVERRIDES, REQUEST
+from support.image_trees import market_tree, write_images
 
 from mdpr_fastreid.cli import main
 from mdpr_fastreid.compare import ablations
@@ -249,6 +250,14 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "shared by all runs" in told and "64x32 (height x width)" in told and "1 run, under" in told
     assert not (tmp_path / "out").exists()
+
+
+def test_queries_that_do_not_count_are_told(tmp_path, capsys):
+    write_images(market_tree(tmp_path / "shop"), ["query/0900_c1s1_000009_00.png"], seed=9)
+    words = ["--data", "shop", "--methods", "bot", "--backbone", "r18", "--size", "64x32", "--dry-run", "--batch", "4"]
+    own = ["DATASETS.CUSTOM", f"(('shop', '{tmp_path / 'shop'}'),)", "DATALOADER.NUM_INSTANCE", "2"]
+    assert main(["compare", *words, "--output", str(tmp_path / "out"), *OVERRIDES, *own]) == 0
+    assert " 5 queries (1 without a match, which do not count), 4 gallery images" in capsys.readouterr().out
 
 
 SENSELESS = {

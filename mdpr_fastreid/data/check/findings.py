@@ -40,7 +40,7 @@ class Report(NamedTuple):
 
 
 def check(data: ImageDataset, progress: Callable[[int], None], workers: int | None = None) -> Report:
-    """Count a set, decode all its images and compare them.
+    """Count a set, decode all its images, and its masks if it has any, and compare them.
 
     Args:
         data: the set.
@@ -55,6 +55,7 @@ def check(data: ImageDataset, progress: Callable[[int], None], workers: int | No
     counted = {part: _counted(items, inspections) for part, items in splits.items()}
     findings = [
         *(Finding(ERROR, "damaged", f"{found.path}: {found.error}") for found in inspections.values() if found.error),
+        *_masks(getattr(data, "masks", {}), inspections, workers),
         *_identities_in_both(data, splits),
         *_unmatched(splits),
         *_half_a_test(splits),
@@ -84,6 +85,19 @@ def _counted(items: list[tuple], inspections: dict[str, Inspection]) -> dict:
         "width": [min(s[0] for s in sizes), max(s[0] for s in sizes)] if sizes else [],
         "height": [min(s[1] for s in sizes), max(s[1] for s in sizes)] if sizes else [],
     }
+
+
+def _masks(masks: dict[str, str], inspections: dict[str, Inspection], workers: int | None) -> list[Finding]:
+    masks = {path: mask for path, mask in masks.items() if path in inspections}
+    findings = []
+    for path, found in zip(masks, inspect_all(list(masks.values()), lambda done: None, workers), strict=True):
+        image = inspections[path]
+        if found.error:
+            findings.append(Finding(ERROR, "damaged mask", f"{found.path}: {found.error}"))
+        elif not image.error and found.size != image.size:
+            sizes = "{}x{}, its image {}x{}".format(*found.size, *image.size)
+            findings.append(Finding(ERROR, "mask of another size", f"{found.path}: {sizes} (width x height)"))
+    return findings
 
 
 def _identities_in_both(data: ImageDataset, splits: dict[str, list[tuple]]) -> list[Finding]:
