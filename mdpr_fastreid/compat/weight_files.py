@@ -2,9 +2,10 @@
 
 Every ``torch.load`` of FastReID (checkpoints, pretrained backbones) reads tensors, NumPy arrays and plain values
 only, and a file that cannot be read is one error with its name. What training starts from (``MODEL.WEIGHTS`` without
-``--resume``) may be of any known kind; stock takes what has its names and is silent about the rest. Depends on PyTorch
->= 2.6 for reading no code by default, always for the errors. Can go when FastReID passes ``weights_only=True``, names
-the file, and refuses one that does not fit.
+``--resume``) may be of any known kind; stock takes what has its names and is silent about the rest, and without a
+checkpoint it claims to train from scratch, pretrained backbone or not. Depends on PyTorch >= 2.6 for reading no code
+by default, always for the rest. Can go when FastReID passes ``weights_only=True``, names the file, and refuses one
+that does not fit.
 """
 
 import functools
@@ -24,9 +25,12 @@ def apply() -> None:
     stock_load = Checkpointer.load
 
     def load(self: Checkpointer, path: str, checkpointables: list[str] | None = None) -> Any:
-        if path and "://" not in path and not os.path.isfile(path):
+        if not path:  # stock says "from scratch", whatever the backbone was built with
+            self.logger.info("No checkpoint: training begins with its first iteration")
+            return {}
+        if "://" not in path and not os.path.isfile(path):
             raise UsageError(f"{path}: no such weight file (MODEL.WEIGHTS, or named by a last_checkpoint)")
-        if path and checkpointables == []:  # so the toolbox says "the weights alone", where training starts
+        if checkpointables == []:  # so the toolbox says "the weights alone", where training starts
             return start_from(self.model, self.path_manager.get_local_path(path), getattr(self, "pinned_sha256", ""))
         return stock_load(self, path, checkpointables)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fastreid.modeling import build_model
 from fastreid.utils.checkpoint import Checkpointer
-from small_runs import small_config
+from small_runs import logged_by_fastreid, small_config
 from torch import nn
 
 from mdpr_fastreid.errors import UsageError
@@ -67,6 +67,13 @@ def test_a_file_of_something_else_is_named(tmp_path):
     (tmp_path / "notes.pth").write_text("not weights")
     with pytest.raises(UsageError, match=r"notes\.pth: is truncated or not a file of torch\.save"):
         load_weight_file(tmp_path / "notes.pth")
+
+
+def test_without_a_checkpoint_nothing_is_claimed_of_where_the_weights_are_from(tmp_path):
+    with logged_by_fastreid() as messages:
+        assert Checkpointer(nn.Linear(2, 2), str(tmp_path)).resume_or_load("", resume=True) == {}
+    assert [message for message in messages if "scratch" in message] == []
+    assert any("No checkpoint: training begins with its first iteration" in message for message in messages)
 
 
 def test_a_missing_checkpoint_is_named_with_its_key(tmp_path):
