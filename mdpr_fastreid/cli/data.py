@@ -44,8 +44,12 @@ def run(args: argparse.Namespace) -> int:
         reports.append(report)
         _print(report)
         if args.sample:
-            _write(args.sample, sample_sheet(data).save)
+            sheet, unwritten = sample_sheet(data)
+            _write(args.sample, sheet.save)
             print(f"sample: {args.sample}")
+            if unwritten:
+                named = ", ".join(f"{number} is {name}" for number, name in unwritten.items())
+                print(f"no font here has the letters of some names, which are numbers there: {named}")
     if args.json:
         content = [{**report._asdict(), "findings": [f._asdict() for f in report.findings]} for report in reports]
         _write(args.json, lambda path: path.write_text(json.dumps(content, indent=2) + "\n"))

@@ -4,7 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
+import matplotlib
 import pytest
+from matplotlib import font_manager
 from PIL import Image
 from support.image_trees import market_tree, write_images
 
@@ -42,6 +44,17 @@ def test_the_sheet_writes_the_users_names_accents_included(tmp_path):
         with Image.open(tmp_path / "sheet.png") as sheet:
             labels.append(sheet.crop((0, 22, 110, 150)).tobytes())
     assert labels[0] != labels[1]
+
+
+@pytest.mark.parametrize("name", ["张伟", "\ue000"])
+def test_a_name_that_no_font_can_write_is_its_number_and_told(tmp_path, capsys, monkeypatch, name):
+    fonts = Path(matplotlib.get_data_path()) / "fonts/ttf"
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(fonts / "STIXNonUni.ttf"), "no font"])
+    (tmp_path / "no font").touch()
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "own", ["train/anna/1.png", f"train/{name}/1.png"])
+    assert main(["data", str(tmp_path / "own"), "--sample", str(tmp_path / "sheet.png")]) == 0
+    assert ("2 is 张伟" in capsys.readouterr().out) == (name == "张伟")  # of the two, STIX has the other
 
 
 def test_damage_is_listed(folder, tmp_path, capsys):
