@@ -1,6 +1,7 @@
 """``mdpr data``: what it counts, what it finds, and that it fails when something is wrong."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,11 @@ def test_a_whole_set_is_counted_and_shown(folder, tmp_path, capsys):
     with Image.open(sheet) as image, Image.open(folder / "bounding_box_train/0001_c1s1_000000_00.png") as first:
         # the first training identity's first image stands below the first camera's label, four times its size
         assert image.getpixel((110 + 1, 22 + 1)) == pytest.approx(first.getpixel((0, 0)), abs=60)
+
+
+def test_the_embedded_set_has_nothing_wrong(capsys):
+    assert main(["data", "SynthReIDTiny", "--root", os.environ["FASTREID_DATASETS"]]) == 0
+    assert "nothing wrong" in capsys.readouterr().out
 
 
 def test_the_sheet_writes_the_users_names_accents_included(tmp_path):

@@ -55,7 +55,7 @@ def check(data: ImageDataset, progress: Callable[[int], None], workers: int | No
     counted = {part: _counted(items, inspections) for part, items in splits.items()}
     findings = [
         *(Finding(ERROR, "damaged", f"{found.path}: {found.error}") for found in inspections.values() if found.error),
-        *_masks(getattr(data, "masks", {}), inspections, workers),
+        *_masks(getattr(data, "mask_files", {}), inspections, workers),
         *_identities_in_both(data, splits),
         *_unmatched(splits),
         *_half_a_test(splits),
