@@ -34,8 +34,8 @@ from mdpr_fastreid.config import config_file
 from mdpr_fastreid.data.synth.plan import plan
 from mdpr_fastreid.data.synth.presets import PRESETS
 from mdpr_fastreid.data.synth.writer import Request, encode, pictures
-from mdpr_fastreid.engine.progress import Progress
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.progress import Progress
 
 HELP = "the input pipeline alone, from image files to batches, against stock FastReID's"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from mdpr_fastreid.compat.mixed_precision import cpu_has_bfloat16
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.weights import write_whole
+from mdpr_fastreid.io import write_whole
+from mdpr_fastreid.processor import computes
 
 _PACKAGES = ("torch", "numpy", "faiss-cpu", "fastreid")
 
@@ -30,7 +30,7 @@ def describe_machine() -> dict[str, str | int | None]:
     return {
         "processor": _processor(),
         "instructions": f"{torch.backends.cpu.get_cpu_capability()}, bfloat16 "
-        + ("native" if cpu_has_bfloat16() else "emulated"),
+        + ("native" if computes(torch.bfloat16, "cpu") else "emulated"),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

@@ -11,7 +11,7 @@ import torch
 
 from mdpr_fastreid.bench.networks import set_threads
 from mdpr_fastreid.bench.processes import in_new_process, resident_memory
-from mdpr_fastreid.engine.progress import Progress
+from mdpr_fastreid.progress import Progress
 
 REFERENCE = "reference"
 """The setting that the others' ratios are to."""

@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Translate, report what was not weights, and write through a temporary file."""
-    from mdpr_fastreid.checkpoint import from_official, settings, to_official
     from mdpr_fastreid.weights import read_weights, write_weights
+    from mdpr_fastreid.weights.published import from_official, settings, to_official
 
     source, target = Path(args.input), Path(args.output)
     if target.exists() and not args.force:

@@ -20,7 +20,7 @@ from mdpr_fastreid.compare import records
 from mdpr_fastreid.compare.plan import Plan, Run
 from mdpr_fastreid.compare.progress import StatusLine
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.weights import write_whole
+from mdpr_fastreid.io import write_whole
 
 _POLL_SECONDS = 0.2
 _SECONDS_TO_END = 10.0

@@ -14,7 +14,7 @@ from mdpr_fastreid.compare.plan import Plan, describe_method, describe_shared
 from mdpr_fastreid.compare.provenance import machine_of
 from mdpr_fastreid.compare.rank_lists import MOST_METHODS, Ranking, choose_queries, load_rankings
 from mdpr_fastreid.compare.summary import Summary
-from mdpr_fastreid.weights import write_whole
+from mdpr_fastreid.io import write_whole
 
 _PLOTS = {
     "accuracy": "mAP of every seed (dots), with mean (diamonds) and sample standard deviation (bars).",

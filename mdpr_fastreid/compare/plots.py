@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mdpr_fastreid.compare.curves import read_curves
 from mdpr_fastreid.compare.summary import Summary
-from mdpr_fastreid.weights import write_whole
+from mdpr_fastreid.io import write_whole
 
 # Okabe and Ito's palette, which the colour-blind can tell apart
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")

@@ -13,7 +13,7 @@ from fastreid.config import CfgNode, get_cfg
 from mdpr_fastreid.compare.shared import flat
 from mdpr_fastreid.config import add_mdpr_config
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.weights import write_whole
+from mdpr_fastreid.io import write_whole
 
 SETTINGS = "settings.yml"
 """The whole config of the run."""

@@ -14,7 +14,7 @@ from mdpr_fastreid.compare.methods import Method
 from mdpr_fastreid.compare.plan import Cost, Plan
 from mdpr_fastreid.compare.provenance import without_home
 from mdpr_fastreid.compare.shared import flat
-from mdpr_fastreid.weights import write_whole
+from mdpr_fastreid.io import write_whole
 
 ACCURACY = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
 """In percent; what :func:`mdpr_fastreid.compare.evaluate.accuracy` measures."""

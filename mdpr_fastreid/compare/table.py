@@ -7,7 +7,7 @@ from pathlib import Path
 from mdpr_fastreid.compare.plan import Plan
 from mdpr_fastreid.compare.provenance import machine_of, without_home
 from mdpr_fastreid.compare.summary import ACCURACY, Spread, Summary, clear_best
-from mdpr_fastreid.weights import write_whole
+from mdpr_fastreid.io import write_whole
 
 _MOST_LISTED = 6
 

@@ -23,7 +23,7 @@ from fastreid.utils.checkpoint import Checkpointer
 from fastreid.utils.checkpoint import PeriodicCheckpointer as PeriodicSaver
 
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.weights import write_whole
+from mdpr_fastreid.io import write_whole
 
 _BEST = "best_metric"
 

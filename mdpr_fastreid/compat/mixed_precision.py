@@ -18,6 +18,7 @@ from fastreid.engine.train_loop import AMPTrainer, SimpleTrainer
 from fastreid.utils.params import ContiguousParams
 
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.processor import computes
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -43,15 +44,7 @@ def autocast_dtype(device_type: str, configured: str) -> torch.dtype | None:
         raise UsageError(f"SOLVER.AMP.DTYPE {configured!r} is not one of {', '.join(_DTYPES)}")
     if device_type != "cpu":
         return _DTYPES[configured]
-    return torch.bfloat16 if cpu_has_bfloat16() else None
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether the processor computes bfloat16 itself (AVX-512 BF16, AMX, or Arm's BF16) instead of emulating it."""
-    if not hasattr(torch.cpu, "get_capabilities"):
-        return torch.cpu._is_avx512_bf16_supported()  # what PyTorch before 2.10 knows
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
+    return torch.bfloat16 if computes(torch.bfloat16, "cpu") else None
 
 
 def _choosing_dtype(stock_init: Callable) -> Callable:

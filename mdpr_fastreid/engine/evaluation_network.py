@@ -9,11 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mdpr_fastreid.errors import SettingsError, UsageError
 from mdpr_fastreid.inference import PRECISIONS, fold
-
-_CPU_INSTRUCTIONS = {
-    "bfloat16": ("avx512_bf16", "amx_bf16", "bf16"),
-    "float16": ("avx512_fp16", "amx_fp16", "fp16_arith"),
-}
+from mdpr_fastreid.processor import computes
 
 
 def evaluation_dtype(cfg: CfgNode) -> torch.dtype:
@@ -41,7 +37,7 @@ def evaluation_network(cfg: CfgNode, model: nn.Module) -> nn.Module:
     dtype = evaluation_dtype(cfg)
     if isinstance(model, DistributedDataParallel):
         model = model.module
-    if dtype != torch.float32 and not _has_instructions_for(cfg.TEST.AMP, next(model.parameters()).device):
+    if dtype != torch.float32 and not computes(dtype, next(model.parameters()).device):
         logger.warning(
             f"This processor has no {cfg.TEST.AMP} instructions: TEST.AMP makes evaluation slower, not faster"
         )
@@ -62,10 +58,3 @@ class _Autocast(nn.Module):
     def forward(self, batched_inputs: dict | torch.Tensor) -> torch.Tensor:
         with torch.autocast(next(self.model.parameters()).device.type, self.dtype):
             return self.model(batched_inputs).float()
-
-
-def _has_instructions_for(name: str, device: torch.device) -> bool:
-    if device.type == "cuda":
-        return name == "float16" or torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(instruction) for instruction in _CPU_INSTRUCTIONS[name])

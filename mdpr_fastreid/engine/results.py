@@ -12,7 +12,7 @@ from fastreid.evaluation import print_csv_format
 from torch import nn
 
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.weights import write_whole
+from mdpr_fastreid.io import write_whole
 
 UNTRAINED = "untrained.json"
 """The file in ``OUTPUT_DIR`` with the metrics of the network before training."""

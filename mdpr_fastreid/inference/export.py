@@ -17,7 +17,8 @@ from torch import nn
 
 from mdpr_fastreid.errors import SettingsError, UsageError
 from mdpr_fastreid.inference.network import FoldedNetwork
-from mdpr_fastreid.weights import sha256_of, write_whole
+from mdpr_fastreid.io import write_whole
+from mdpr_fastreid.weights import sha256_of
 
 METADATA_FILE = "metadata.json"
 """What TorchScript's and torch.export's files call the metadata inside; ONNX has a place of its own for it."""

@@ -7,7 +7,6 @@ from mdpr_fastreid.weights.files import (
     read_weights,
     sha256_of,
     write_weights,
-    write_whole,
 )
 from mdpr_fastreid.weights.loading import Fit, fit_to, load_backbone, start_from
 
@@ -22,5 +21,4 @@ __all__ = [
     "sha256_of",
     "start_from",
     "write_weights",
-    "write_whole",
 ]

@@ -6,9 +6,8 @@ import os
 import pathlib
 import pickle
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -16,6 +15,7 @@ import safetensors.torch
 import torch
 
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.io import write_whole
 
 # What PyTorch says of a pickle that names more than the types it allows, unlike of one that is damaged
 _SAYS_CODE = re.compile(
@@ -208,39 +208,3 @@ def write_weights(state_dict: dict[str, torch.Tensor], path: Path | str) -> None
         write_whole(path, safetensors.torch.save({name: value.contiguous() for name, value in state_dict.items()}))
     else:
         write_whole(path, lambda file: torch.save(dict(state_dict), file))
-
-
-def write_whole(path: Path | str, content: bytes | Callable[[BinaryIO], object]) -> None:
-    """Write a file, and its folder if need be, so that ``path`` is at any moment either as it was or complete.
-
-    Args:
-        path: the file.
-        content: the bytes, or what writes them: it gets the temporary file, which is in the same folder.
-
-    Raises:
-        UsageError: the disk is full or the folder cannot be written.
-    """
-    temporary = Path(f"{path}.tmp")
-    try:
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(content) if isinstance(content, bytes) else content(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except (OSError, RuntimeError) as error:
-        # What the disk says, PyTorch's writer covers with a complaint about positions
-        said = error if isinstance(error, OSError) else error.__context__
-        if not isinstance(said, OSError):
-            raise
-        raise UsageError(
-            f"{path} cannot be written: {said.strerror or said}; make room, or name another place"
-        ) from error
-    folder = os.open(temporary.parent.absolute(), os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name, too, has to survive a power cut
-    finally:
-        os.close(folder)

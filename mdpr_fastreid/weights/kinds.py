@@ -187,7 +187,7 @@ def _as_they_are(names: Names, state_dict: Weights) -> Names:
 
 
 def _published(names: Names, state_dict: Weights) -> Names:
-    from mdpr_fastreid.checkpoint import from_official
+    from mdpr_fastreid.weights.published import from_official
 
     try:
         ours = from_official({name: state_dict[original] for name, original in names.items()})

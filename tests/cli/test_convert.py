@@ -6,9 +6,9 @@ import pytest
 import torch
 from support import golden
 
-from mdpr_fastreid.checkpoint import from_official
 from mdpr_fastreid.cli import main
 from mdpr_fastreid.weights import read_weights, write_weights
+from mdpr_fastreid.weights.published import from_official
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ def run_recording_types(tmp_path, *options):
 
 
 def test_a_cpu_without_bfloat16_trains_in_float32_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(mixed_precision, "cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(mixed_precision, "computes", lambda *_: False)
     mixed_precision._tell_cpu_dtype.cache_clear()
     with logged_by_fastreid() as messages:
         trainer, types = run_recording_types(tmp_path, "TEST.EVAL_PERIOD", 0)
@@ -31,7 +31,7 @@ def test_a_cpu_without_bfloat16_trains_in_float32_and_says_so(tmp_path, monkeypa
 
 
 def test_a_cpu_with_bfloat16_autocasts_to_it_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(mixed_precision, "cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(mixed_precision, "computes", lambda *_: True)
     mixed_precision._tell_cpu_dtype.cache_clear()
     with logged_by_fastreid() as messages:
         trainer, types = run_recording_types(tmp_path, "TEST.EVAL_PERIOD", 0)
@@ -46,14 +46,6 @@ def test_a_cpu_with_bfloat16_autocasts_to_it_and_says_so(tmp_path, monkeypatch):
 )
 def test_on_a_gpu_the_config_chooses(device, configured, expected):
     assert mixed_precision.autocast_dtype(device, configured) is expected
-
-
-@pytest.mark.parametrize("capability", ["avx512_bf16", "amx_bf16", "bf16"])
-def test_native_bfloat16_is_asked_of_the_processor(monkeypatch, capability):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True}, raising=False)
-    assert not mixed_precision.cpu_has_bfloat16()
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True}, raising=False)
-    assert mixed_precision.cpu_has_bfloat16()
 
 
 def test_an_unknown_type_is_an_error_that_names_the_key(tmp_path):

@@ -6,9 +6,11 @@ import sys
 import pytest
 from small_runs import logged_by_fastreid, small_config, trained, weights_of
 
-from mdpr_fastreid.engine import Trainer, progress
-from mdpr_fastreid.engine.progress import LoaderWithProgress, Progress
+from mdpr_fastreid import progress
+from mdpr_fastreid.engine import Trainer
+from mdpr_fastreid.engine.progress import LoaderWithProgress
 from mdpr_fastreid.engine.trainer import set_aside_checkpoints
+from mdpr_fastreid.progress import Progress
 
 
 class Terminal(io.StringIO):

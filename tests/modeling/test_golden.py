@@ -5,7 +5,7 @@ import pytest
 import torch
 from support import golden
 
-from mdpr_fastreid.checkpoint import to_official
+from mdpr_fastreid.weights.published import to_official
 
 PUBLISHED_LOSSES = {
     "loss_cls_hard_global": "loss_hard_global_cls",

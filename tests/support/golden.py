@@ -12,7 +12,7 @@ from fastreid.modeling import build_model
 from torch import nn
 
 from mdpr_fastreid import add_mdpr_config
-from mdpr_fastreid.checkpoint import from_official
+from mdpr_fastreid.weights.published import from_official
 
 FOLDER = Path(__file__).parent.parent / "data" / "golden"
 CASES = ("mdpr_r50ibn_default", "mdpr_r18_attn3_part3_unguided_plain")

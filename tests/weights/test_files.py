@@ -12,7 +12,8 @@ import torch
 from support.full_disk import fill_disk_at
 
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.weights import read_checkpoint, read_weights, sha256_of, write_weights, write_whole
+from mdpr_fastreid.io import write_whole
+from mdpr_fastreid.weights import read_checkpoint, read_weights, sha256_of, write_weights
 
 WEIGHTS = {"conv1.weight": torch.arange(6.0).reshape(2, 3)}
 

@@ -8,9 +8,9 @@ from fastreid.modeling import build_backbone
 from support import golden
 from support.weight_kinds import resnet, under
 
-from mdpr_fastreid.checkpoint import from_official
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.weights.kinds import architecture_of, recognise, summarised
+from mdpr_fastreid.weights.published import from_official
 
 TORCHVISION = {
     "resnet18": "ResNet-18",

@@ -13,10 +13,10 @@ from support import golden
 from support.settings import small_config, small_model
 from support.weight_kinds import FILES, numbered, other_network, resnet, under
 
-from mdpr_fastreid.checkpoint import from_official, settings
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.modeling.backbones import BranchedBackbone
 from mdpr_fastreid.weights import sha256_of, start_from, write_weights
+from mdpr_fastreid.weights.published import from_official, settings
 
 PLAIN = resnet()
 BOT = ["MODEL.META_ARCHITECTURE", "Baseline", "MODEL.HEADS.NAME", "EmbeddingHead", "MODEL.BACKBONE.FEAT_DIM", 512]

@@ -5,7 +5,7 @@ import torch
 from support import golden
 from support.settings import SINGLE_BRANCH, small_model
 
-from mdpr_fastreid.checkpoint import from_official, settings, to_official
+from mdpr_fastreid.weights.published import from_official, settings, to_official
 
 
 @pytest.fixture(scope="module", params=golden.CASES)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 
-CONFIGS = Path(__file__).parent / "configs"
+CONFIGS = Path(__file__).parents[1] / "configs"
 """The configurations that come with the plugin, also when it is installed from a wheel."""
 
 
