@@ -7,10 +7,10 @@ import torch
 from mdpr_fastreid.evaluation.features import (
     Features,
     as_features,
+    blocks_with_progress,
     full_precision,
     like_input,
     row_slices,
-    blocks_with_progress,
     squared_norms,
 )
 

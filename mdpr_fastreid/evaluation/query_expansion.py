@@ -2,7 +2,7 @@
 
 import torch
 
-from mdpr_fastreid.evaluation.features import Features, full_precision, like_input, joined, row_slices
+from mdpr_fastreid.evaluation.features import Features, full_precision, joined, like_input, row_slices
 
 
 def average_query_expansion(

@@ -15,11 +15,12 @@ import torch
 from torch.nn.functional import pad
 
 from mdpr_fastreid.evaluation.distance import cosine_distance_blocks, squared_distance_blocks
-from mdpr_fastreid.evaluation.features import Features, as_features, like_input, joined, row_slices, squared_norms
+from mdpr_fastreid.evaluation.features import Features, as_features, joined, like_input, row_slices, squared_norms
 from mdpr_fastreid.evaluation.k_reciprocal import encode, jaccard_distances
 from mdpr_fastreid.evaluation.neighbors import nearest_neighbors, search_blocks
 
-_METRICS = {"cosine": cosine_distance_blocks, "euclidean": squared_distance_blocks, "jaccard": None}
+METRICS = {"cosine": cosine_distance_blocks, "euclidean": squared_distance_blocks, "jaccard": None}
+"""What :func:`blended_distances` mixes the jaccard distance with."""
 
 
 def k_reciprocal_jaccard(query: Features, gallery: Features | None = None, k1: int = 20, k2: int = 6) -> Features:
@@ -100,13 +101,13 @@ def blended_distances(
         ValueError: as :func:`rerank`, and for another metric.
     """
     _check_neighborhood(k1, k2, lambda_value)
-    if metric not in _METRICS:
-        raise ValueError(f"the metric must be {', '.join(_METRICS)}, got {metric!r}")
+    if metric not in METRICS:
+        raise ValueError(f"the metric must be {', '.join(METRICS)}, got {metric!r}")
     features, num_query = joined(query, gallery), len(query)
     if metric == "cosine":
         torch.nn.functional.normalize(features, dim=1, out=features)
     final = _jaccard(features, num_query, num_query, k1, k2)
-    if blocks := _METRICS[metric]:
+    if blocks := METRICS[metric]:
         final *= 1 - lambda_value
         for rows, distances in blocks(features[:num_query], features[num_query:]):
             final[rows].add_(distances, alpha=lambda_value)
