@@ -79,7 +79,7 @@ def measure_accuracy(
 
 def _accuracy(measured: Measured) -> Accuracy:
     metrics = {name: float(value) for name, value in measured.metrics.items()}
-    return Accuracy(metrics, [100 * float(value) for value in measured.ranking.cmc])
+    return Accuracy(metrics, [float(value * 100) for value in measured.ranking.cmc])
 
 
 def feature_length(collected: Collected) -> int:
