@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.utils.compute_dist import build_dist
 
 from mdpr_fastreid.data.custom.dataset import queries_without_match
 from mdpr_fastreid.engine import Trainer, config_from
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.evaluation import check_test_settings
 
 DEFAULT_CONFIG = "Base-MDPR.yml"
 """Where the shared conditions come from if nobody says otherwise: input, sampler and schedule published with MDPR."""
@@ -94,8 +94,8 @@ def shared_config(
     # What is reported is the last epoch: the best one would be chosen on the test set.
     _set_unless(cfg, overrides, "TEST.EVAL_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 5))
     _set_unless(cfg, overrides, "SOLVER.CHECKPOINT_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 20))
+    check_test_settings(cfg)  # refused here, and not after the first training
     with _refusals_in_a_line():
-        build_dist(torch.eye(2), torch.eye(2), cfg.TEST.METRIC)  # refused here, and not after the first training
         found = _data(cfg)
         _scale_schedule(cfg, overrides, published_epochs, found.train_images)
         _check_schedule(cfg, found)

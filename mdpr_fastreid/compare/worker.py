@@ -75,9 +75,11 @@ class _RunHook(HookBase):
         """FastReID's writer drops what an evaluation gave, as it has written the epoch's last iteration before."""
         storage = self.trainer.storage
         metrics = {name: value for name, (value, iteration) in storage.latest().items() if iteration == storage.iter}
-        if "mAP" in metrics:
+        # With several pairings the first one's, as in the tables
+        values = [value for name, value in metrics.items() if name == "mAP" or name.endswith("/mAP")]
+        if values:
             with (self._folder / "metrics.json").open("a") as file:
-                print(json.dumps({"iteration": storage.iter, "mAP": float(metrics["mAP"])}), file=file)
+                print(json.dumps({"iteration": storage.iter, "mAP": float(values[0])}), file=file)
 
 
 class _Trainer(Trainer):
@@ -127,11 +129,7 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
     write_progress(folder, "evaluating")
     loader, queries = Trainer.build_test_loader(cfg, cfg.DATASETS.TESTS[0])
     network = evaluation_network(cfg, model)
-    test = evaluate.extract(network, loader, queries, cfg.TEST.FLIP.ENABLED)
-    plain, reranked = evaluate.distances(cfg, test)
-    metrics, cmc = evaluate.accuracy(plain, test)
-    metrics_reranked, cmc_reranked = evaluate.accuracy(reranked, test)
-    lists = evaluate.rank_lists(plain, test)
+    plain, reranked, lists, collected = evaluate.measure_accuracy(cfg, model, network, loader, queries)
     paths = [item[0] for item in loader.dataset.img_items]
     used = np.unique(np.concatenate([lists.query, lists.gallery[lists.gallery >= 0]]))
     attention = evaluate.query_attention(model, loader, queries)
@@ -140,8 +138,8 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
         **lists._asdict(),
         used=used,
         paths=np.array([paths[index] for index in used]),
-        identities=test.identities[used],
-        cameras=test.cameras[used],
+        identities=collected.identities[used],
+        cameras=collected.cameras[used],
         **({} if attention is None else {"attention": attention}),
     )
     device = next(model.parameters()).device
@@ -150,11 +148,11 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
     seconds = training_times(folder / "metrics.json")
     return {
         "config_hash": config_digest(read_json(folder / CONDITIONS) or {}),
-        "metrics": metrics,
-        "reranked": metrics_reranked,
-        "cmc": cmc,
-        "cmc_reranked": cmc_reranked,
-        "feature_length": test.features.shape[1],
+        "metrics": plain.metrics,
+        "reranked": reranked.metrics,
+        "cmc": plain.cmc,
+        "cmc_reranked": reranked.cmc,
+        "feature_length": evaluate.feature_length(collected),
         "training_images_per_second": cfg.SOLVER.IMS_PER_BATCH / seconds if seconds else None,
         "inference_images_per_second": evaluate.images_per_second(network, images),
         "inference_batch": batch,

@@ -11,7 +11,7 @@ from mdpr_fastreid.compat import imports
 from mdpr_fastreid.compat.patching import Patches
 
 # Modules of patches, in alphabetical order: who comes before whom is said by the patches themselves
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ("ranking",)
 
 # Not yet described as data; in this order
 MENDS = (
@@ -38,9 +38,6 @@ MENDS = (
     "training_loop",
     "logged_scalars",
     "seeding",
-    "ranking",
-    "distances",
-    "evaluator",
 )
 
 _applied = False

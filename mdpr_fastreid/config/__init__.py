@@ -68,6 +68,8 @@ def _defaults() -> CfgNode:
     C.TEST.FOLDED = True
     # Precision of evaluation: "" (float32), "bfloat16" or "float16"; features are in float32 in any case
     C.TEST.AMP = ""
+    # Average precision: "step" (FastReID's) or "trapezoid" (that of Market-1501's and MARS's authors)
+    C.TEST.AP = "step"
 
     C.MODEL = CfgNode()
     # SHA-256 that the file of MODEL.WEIGHTS has to have, or its first 8 digits or more; "" takes any file. With
