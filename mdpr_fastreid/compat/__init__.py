@@ -11,21 +11,12 @@ from mdpr_fastreid.compat import imports
 from mdpr_fastreid.compat.patching import Patches
 
 # Modules of patches, in alphabetical order: who comes before whom is said by the patches themselves
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ("cpu_loader", "image_transforms")
 
 # Not yet described as data; in this order
 MENDS = (
     "registry_names",
     "cpu_device",
-    "byte_batches",
-    "cpu_loader",
-    "loader_building",
-    "custom_data",
-    "resized_images",
-    "damaged_images",
-    "sampler_items",
-    "image_transforms",
-    "batch_copies",
     "input_batches",
     "weight_files",
     "pretrained_weights",
