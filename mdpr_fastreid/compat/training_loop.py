@@ -25,7 +25,7 @@ from fastreid.engine.train_loop import TrainerBase
 from fastreid.utils import comm
 from fastreid.utils.events import CommonMetricPrinter, get_event_storage
 
-from mdpr_fastreid.compat.cpu_loader import PrefetchIterator
+from mdpr_fastreid.data.loaders import PrefetchIterator
 from mdpr_fastreid.errors import UsageError
 
 

@@ -52,6 +52,13 @@ def _defaults() -> CfgNode:
     # They take 3 x height x width bytes each, in a file that goes with the run
     C.DATALOADER.CACHE = ""
 
+    C.INPUT = CfgNode()
+    # What a batch holds beside the image, by name: "mask", "clip", or fields of one's own
+    C.INPUT.FIELDS = ()
+    C.INPUT.CLIP = CfgNode()
+    # Frames of the field "clip"
+    C.INPUT.CLIP.FRAMES = 8
+
     C.SOLVER = CfgNode()
     C.SOLVER.AMP = CfgNode()
     # Autocast type on a GPU: "float16" (with loss scaling, as stock) or "bfloat16" (without)

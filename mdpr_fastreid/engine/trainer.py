@@ -11,7 +11,9 @@ from fastreid.engine.hooks import HookBase
 from fastreid.evaluation.evaluator import DatasetEvaluator
 from fastreid.utils import comm
 from torch import nn
+from torch.utils.data import DataLoader
 
+from mdpr_fastreid.data import build_test_loader, build_train_loader
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
 from mdpr_fastreid.engine.fused_steps import set_fused
 from mdpr_fastreid.engine.progress import LoaderWithProgress, TrainingProgress
@@ -43,6 +45,16 @@ class Trainer(DefaultTrainer):
         optimizer, wrapper = super().build_optimizer(cfg, model)
         set_fused(optimizer, cfg.SOLVER.FUSED, clipping=cfg.SOLVER.CLIP_GRADIENTS.ENABLED)
         return optimizer, wrapper
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
+        """The plugin's loader: see :mod:`mdpr_fastreid.data`."""
+        return build_train_loader(cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> tuple[DataLoader, int]:
+        """The plugin's loader, and the number of queries."""
+        return build_test_loader(cfg, dataset_name)
 
     @classmethod
     def build_evaluator(

@@ -7,15 +7,12 @@ from multiprocessing.reduction import ForkingPickler
 import numpy as np
 import pytest
 import torch
-from fastreid.data import build_reid_train_loader
-from fastreid.data.common import CommDataset
-from fastreid.data.transforms import build_transforms
 from PIL import Image
 from small_runs import small_config
 from torch.utils.data import SequentialSampler
 
-from mdpr_fastreid.compat import resized_images
-from mdpr_fastreid.compat.resized_images import ResizedImages
+from mdpr_fastreid.data import build_train_loader, resized, training_set
+from mdpr_fastreid.data.resized import ResizedImages
 from mdpr_fastreid.errors import UsageError
 from tests.support.image_trees import pictures_of_all_sizes
 
@@ -24,12 +21,12 @@ RANDOM = ["INPUT.PADDING.ENABLED", True, "INPUT.REA.ENABLED", True, "INPUT.CJ.EN
 
 @pytest.fixture
 def items(tmp_path):
-    return [(*item, "a mask") for item in pictures_of_all_sizes(tmp_path, 16)]
+    return pictures_of_all_sizes(tmp_path, 16)
 
 
 def loader_of(items, cfg):
-    dataset = CommDataset([item[:3] for item in items], build_transforms(cfg), relabel=True)
-    return build_reid_train_loader(cfg, train_set=dataset, sampler=SequentialSampler(dataset))
+    dataset = training_set(cfg, items)
+    return build_train_loader(cfg, train_set=dataset, sampler=SequentialSampler(dataset))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -59,23 +56,23 @@ def test_both_epochs_are_those_without_and_the_second_reads_no_image(tmp_path, i
 
 
 def test_a_worker_that_does_not_inherit_the_open_file_is_sent_it(tmp_path):
-    resized = ResizedImages(str(tmp_path), 2, (4, 3))
-    resized.picture(1, lambda: Image.new("RGB", (3, 4), (200, 10, 7)))
-    sent = ForkingPickler.loads(ForkingPickler.dumps(resized))
-    del resized
+    kept = ResizedImages(str(tmp_path), 2, (4, 3))
+    kept.picture(1, lambda: Image.new("RGB", (3, 4), (200, 10, 7)))
+    sent = ForkingPickler.loads(ForkingPickler.dumps(kept))
+    del kept
     assert sent.picture(1, make=None).getpixel((2, 3)) == (200, 10, 7)
 
 
 def test_a_full_disk_warns_and_the_picture_is_made_anew(tmp_path, monkeypatch, caplog):
-    resized = ResizedImages(str(tmp_path), 1, (4, 3))
+    kept = ResizedImages(str(tmp_path), 1, (4, 3))
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    monkeypatch.setattr(resized_images.logger, "propagate", True)
+    monkeypatch.setattr(resized.logger, "propagate", True)
     for _ in range(2):
-        assert resized.picture(0, lambda: Image.new("RGB", (3, 4), (1, 2, 3))).getpixel((2, 3)) == (1, 2, 3)
+        assert kept.picture(0, lambda: Image.new("RGB", (3, 4), (1, 2, 3))).getpixel((2, 3)) == (1, 2, 3)
     assert "No space left" in caplog.text
 
 
@@ -84,5 +81,13 @@ def test_what_cannot_be_kept_is_one_message(tmp_path, items):
         ResizedImages(str(tmp_path), 10**9, (384, 192))
     with pytest.raises(UsageError, match="DATALOADER.CACHE /proc/none"):
         ResizedImages("/proc/none", 1, (4, 3))
+    with pytest.raises(UsageError, match="INPUT.SIZE_TRAIN"):
+        loader_of(items, small_config(tmp_path, "DATALOADER.CACHE", str(tmp_path), "INPUT.SIZE_TRAIN", [0]))
     with pytest.raises(UsageError, match="INPUT.AUTOAUG.ENABLED"):
         loader_of(items, small_config(tmp_path, "DATALOADER.CACHE", str(tmp_path), "INPUT.AUTOAUG.ENABLED", True))
+
+
+def test_a_system_that_cannot_read_at_a_place_of_a_file_says_so(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "pread")
+    with pytest.raises(UsageError, match="DATALOADER.CACHE needs"):
+        ResizedImages(str(tmp_path), 1, (4, 3))

@@ -1,47 +1,17 @@
-"""Every epoch decodes and resizes every image again, though both always give the same picture, always.
+"""Resized training images in a file, so that they are decoded and resized in one epoch only: ``DATALOADER.CACHE``."""
 
-With ``DATALOADER.CACHE`` the first epoch writes the resized training images to a file, which later ones read instead;
-what is random comes after it, and stays. A feature rather than a mend, here because stock's data set has to use it.
-"""
-
-import functools
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from multiprocessing import reduction
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import torchvision.transforms as T
-from fastreid.data import common
-from fastreid.data.common import CommDataset
 from PIL import Image
 
 from mdpr_fastreid.errors import UsageError
 
 logger = logging.getLogger("fastreid.data.resized")
-
-
-def apply() -> None:
-    """Let a data set that was told to keep its resized images use them."""
-    CommDataset.__getitem__ = _getting(CommDataset.__getitem__)
-
-
-def keep_resized(dataset: CommDataset, folder: str) -> None:
-    """Let a training set keep its resized images in ``folder``, in a file that is gone when the run ends.
-
-    Raises:
-        UsageError: its images are not resized first of all, or there is no room for them.
-    """
-    steps = getattr(dataset.transform, "transforms", [None])
-    if type(dataset) is not CommDataset or type(steps[0]) is not T.Resize or not isinstance(steps[0].size, list):
-        raise UsageError(
-            "DATALOADER.CACHE keeps the resized images, and here something else comes before resizing "
-            '(INPUT.AUTOAUG.ENABLED, or a data set of your own): leave it at ""'
-        )
-    height, width = steps[0].size if len(steps[0].size) == 2 else steps[0].size * 2
-    dataset.resized = ResizedImages(folder, len(dataset), (height, width))
 
 
 class ResizedImages:
@@ -53,11 +23,14 @@ class ResizedImages:
         size: height and width.
 
     Raises:
-        UsageError: the folder cannot be made or written to, or its disk has no room for all pictures.
+        UsageError: the folder cannot be made or written to, its disk has no room for all pictures, or the system has no
+            reading and writing at a place of a file.
     """
 
-    def __init__(self, folder: str, count: int, size: tuple[int, int]) -> None:
-        self._size = size
+    def __init__(self, folder: str, count: int, size: Sequence[int]) -> None:
+        if not hasattr(os, "pread"):
+            raise UsageError('DATALOADER.CACHE needs a system with os.pread, which this one has not: leave it at ""')
+        self._size = tuple(size)
         # A last byte says that the picture is there; elsewhere the file reads as zeros
         self._record = 3 * size[0] * size[1] + 1
         needed = count * self._record
@@ -91,27 +64,10 @@ class ResizedImages:
 
     def __getstate__(self) -> dict:
         """For a worker that is spawned, which gets the open file."""
+        from multiprocessing import reduction  # whose DupFd not every system has
+
         return {**vars(self), "_file": reduction.DupFd(self._file.fileno())}
 
     def __setstate__(self, state: dict) -> None:
         """In that worker."""
         vars(self).update(state, _file=open(state["_file"].detach(), "r+b"))  # noqa: SIM115
-
-
-def _getting(stock_getitem: Callable) -> Callable:
-    @functools.wraps(stock_getitem)
-    def __getitem__(self: CommDataset, index: int) -> dict:
-        resized = getattr(self, "resized", None)
-        if resized is None:
-            return stock_getitem(self, index)
-        path, identity, camera = self.img_items[index][:3]
-        resize, *others = self.transform.transforms
-        image = resized.picture(index, lambda: resize(common.read_image(path)))
-        return {
-            "images": T.Compose(others)(image),
-            "targets": self.pid_dict[identity],
-            "camids": self.cam_dict[camera],
-            "img_paths": path,
-        }
-
-    return __getitem__

@@ -1,14 +1,12 @@
-"""Loaders: where data is looked for, and mistakes that are told instead of a hang."""
+"""Loaders of a config: where data is looked for, and errors instead of a hang."""
 
 import itertools
 
 import pytest
-from fastreid.data import build_reid_test_loader, build_reid_train_loader
-from fastreid.data.samplers import SetReWeightSampler
-from fastreid.modeling import build_model
 from PIL import Image
 from small_runs import small_config
 
+from mdpr_fastreid.data import build_test_loader, build_train_loader
 from mdpr_fastreid.errors import UsageError
 
 
@@ -29,8 +27,8 @@ def test_the_data_root_is_read_when_a_loader_is_built(tmp_path, monkeypatch):
     for number in (1, 2):
         market_folder(tmp_path / str(number), images=3 + number)
         monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / str(number)))
-        assert len(build_reid_train_loader(market_config(tmp_path)).dataset) == 4 * (3 + number)
-        loader, num_query = build_reid_test_loader(market_config(tmp_path), dataset_name="Market1501")
+        assert len(build_train_loader(market_config(tmp_path)).dataset) == 4 * (3 + number)
+        loader, num_query = build_test_loader(market_config(tmp_path), dataset_name="Market1501")
         assert num_query == 4 * (3 + number)
         assert len(loader.dataset) == 2 * num_query
 
@@ -39,8 +37,8 @@ def test_the_data_root_is_read_when_a_loader_is_built(tmp_path, monkeypatch):
 def test_a_missing_folder_names_the_set_the_folder_and_the_variable(tmp_path, monkeypatch, build):
     monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "nowhere"))
     builder, names = {
-        "train": (build_reid_train_loader, {}),
-        "test": (build_reid_test_loader, {"dataset_name": "Market1501"}),
+        "train": (build_train_loader, {}),
+        "test": (build_test_loader, {"dataset_name": "Market1501"}),
     }[build]
     with pytest.raises(UsageError) as caught:
         builder(market_config(tmp_path), **names)
@@ -50,23 +48,7 @@ def test_a_missing_folder_names_the_set_the_folder_and_the_variable(tmp_path, mo
 
 def test_an_unknown_set_gets_the_nearest_name(tmp_path):
     with pytest.raises(UsageError, match=r"'Market1510' in DATASET; did you mean Market1501\?"):
-        build_reid_train_loader(market_config(tmp_path, "DATASETS.NAMES", ("Market1510",)))
-
-
-def test_an_unknown_architecture_gets_the_nearest_name(tmp_path):
-    cfg = small_config(tmp_path, "MODEL.META_ARCHITECTURE", "Baselin", "MODEL.HEADS.NUM_CLASSES", 2)
-    with pytest.raises(KeyError, match=r"did you mean Baseline\?"):
-        build_model(cfg)
-
-
-@pytest.mark.parametrize("sampler", ["NaiveIdentitySampler", "BalancedIdentitySampler"])
-@pytest.mark.parametrize(("batch", "message"), [(24, "takes 6 identities"), (10, "no multiple of DATALOADER.NUM_INS")])
-def test_a_batch_that_identities_cannot_fill_is_an_error(tmp_path, monkeypatch, sampler, batch, message):
-    market_folder(tmp_path)
-    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path))
-    options = ["DATALOADER.SAMPLER_TRAIN", sampler, "SOLVER.IMS_PER_BATCH", batch]
-    with pytest.raises(UsageError, match=message):
-        build_reid_train_loader(market_config(tmp_path, *options))
+        build_train_loader(market_config(tmp_path, "DATASETS.NAMES", ("Market1510",)))
 
 
 def test_an_image_that_cannot_be_read_is_named(tmp_path, monkeypatch):
@@ -74,7 +56,7 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path))
     bad = tmp_path / "Market-1501-v15.09.15/query/0001_c1s1_000000_00.jpg"
     bad.write_bytes(bad.read_bytes()[:200])
-    loader, _ = build_reid_test_loader(market_config(tmp_path), dataset_name="Market1501")
+    loader, _ = build_test_loader(market_config(tmp_path), dataset_name="Market1501")
     with pytest.raises(UsageError, match=r"0001_c1s1_000000_00\.jpg: cannot be read as an image"):
         list(loader)
 
@@ -83,21 +65,5 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_the_test_loader_has_no_more_workers_than_configured(tmp_path, configured, expected):
     cfg = small_config(tmp_path, "DATALOADER.NUM_WORKERS", configured)
-    loader, _ = build_reid_test_loader(cfg, dataset_name="SynthReIDTiny")
+    loader, _ = build_test_loader(cfg, dataset_name="SynthReIDTiny")
     assert loader.num_workers == expected
-
-
-def test_set_reweighting_draws_each_set_by_its_weight():
-    items = [(f"{i}.jpg", f"pid{i // 4}", "ab"[i >= 16]) for i in range(48)]
-    sampler = SetReWeightSampler(items, 24, 4, set_weight=[2, 1], seed=0)
-    first = list(itertools.islice(iter(sampler), 48))
-    assert first == list(itertools.islice(iter(sampler), 48))
-    for batch in (first[:24], first[24:]):
-        assert sum(index < 16 for index in batch) == 16
-        assert sum(index >= 16 for index in batch) == 8
-
-
-def test_set_weights_for_other_sets_are_an_error():
-    items = [(f"{i}.jpg", i // 4, "ab"[i >= 16]) for i in range(48)]
-    with pytest.raises(UsageError, match="3 weights for 2 sets"):
-        next(iter(SetReWeightSampler(items, 24, 4, set_weight=[1, 1, 1], seed=0)))

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from fastreid.data import build_reid_train_loader
-from fastreid.data.data_utils import BackgroundGenerator
 from PIL import Image
-from small_runs import logged_by_fastreid, small_config, trained
+from small_runs import logged_by_fastreid, small_config
 from support.image_trees import market_tree
 
-from mdpr_fastreid.compat.damaged_images import read_image
+from mdpr_fastreid.data import Item, build_train_loader, training_set
+from mdpr_fastreid.data.reading import read_image, read_labels
 from mdpr_fastreid.errors import UsageError
 
 DAMAGE = {
@@ -40,7 +39,7 @@ def test_damage_stops_with_the_file_and_the_command(tmp_path, kind):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_training_names_the_file_and_the_command_also_from_a_worker(tmp_path, workers):
     folder, cfg = shop(tmp_path, "DATALOADER.NUM_WORKERS", workers)
-    loader = build_reid_train_loader(cfg)
+    loader = build_train_loader(cfg)
     for path in (folder / "bounding_box_train").iterdir():
         DAMAGE["truncated"](path)
     with pytest.raises(UsageError, match=rf"bounding_box_train.*`mdpr data {folder}` lists all"):
@@ -52,7 +51,7 @@ def test_skipping_keeps_batches_balanced_and_warns_once_a_file(tmp_path, workers
     folder, cfg = shop(tmp_path, "DATALOADER.SKIP_DAMAGED", True, "DATALOADER.NUM_WORKERS", workers)
     bad = sorted((folder / "bounding_box_train").iterdir())[1]
     DAMAGE["truncated"](bad)
-    loader = build_reid_train_loader(cfg)
+    loader = build_train_loader(cfg)
     with logged_by_fastreid() as messages:
         batches = [batch for batch, _ in zip(iter(loader), range(6), strict=False)]
     for batch in batches:
@@ -62,19 +61,22 @@ def test_skipping_keeps_batches_balanced_and_warns_once_a_file(tmp_path, workers
         assert [bad.name in message for message in messages].count(True) == 1
 
 
-def test_a_training_that_skipped_images_says_at_its_end_how_many(tmp_path):
-    folder, cfg = shop(tmp_path, "DATALOADER.SKIP_DAMAGED", True, "SOLVER.MAX_EPOCH", 4, "TEST.EVAL_PERIOD", 0)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_report_says_how_many_images_were_skipped(tmp_path, workers):
+    folder, cfg = shop(tmp_path, "DATALOADER.SKIP_DAMAGED", True, "DATALOADER.NUM_WORKERS", workers)
+    loader = build_train_loader(cfg)
+    assert loader.dataset.damage_report() is None
     for path in sorted((folder / "bounding_box_train").iterdir())[1:3]:
         DAMAGE["truncated"](path)
-    with logged_by_fastreid() as messages:
-        trained(cfg)
-    (message,) = [message for message in messages if "could not be read" in message]
+    for _ in zip(iter(loader), range(8), strict=False):
+        pass
+    message = loader.dataset.damage_report()
     assert message.startswith("2 of 16 training images") and message.endswith(f"`mdpr data {folder}` lists them")
 
 
 def test_the_substitute_is_the_next_image_of_the_identity(tmp_path):
     folder, cfg = shop(tmp_path, "DATALOADER.SKIP_DAMAGED", True)
-    dataset = build_reid_train_loader(cfg).dataset
+    dataset = build_train_loader(cfg).dataset
     paths = [item[0] for item in dataset.img_items]
     for index in (7, 0):
         DAMAGE["empty"](folder / "bounding_box_train" / paths[index].rpartition("/")[2])
@@ -121,14 +123,37 @@ def test_floating_point_pixels_are_refused(tmp_path):
         read_image(str(tmp_path / "x.tif"))
 
 
-def test_the_gpu_loaders_thread_passes_a_workers_error_on(monkeypatch):
-    monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
+def test_a_damaged_mask_is_named_and_its_image_skipped(tmp_path):
+    folder, cfg = shop(tmp_path, "INPUT.FIELDS", ("mask",))
+    images = sorted((folder / "bounding_box_train").iterdir())[:8]
+    masks = [tmp_path / f"{number}.png" for number in range(8)]
+    for mask in masks:
+        Image.new("L", (16, 32), 5).save(mask)
+    masks[0].write_text("a letter")
+    items = [Item(str(image), "one", "a", {"mask": str(mask)}) for image, mask in zip(images, masks, strict=True)]
+    with pytest.raises(UsageError, match=r"0\.png: cannot be read as an image.*`mdpr data"):
+        training_set(cfg, items)[0]
+    cfg.DATALOADER.SKIP_DAMAGED = True
+    dataset = training_set(cfg, items)
+    assert dataset[0]["img_paths"] == str(images[1]) and dataset.substitutes.count == 1
 
-    def batches():
-        yield 1
-        raise UsageError("x.jpg: cannot be read")
 
-    thread = BackgroundGenerator(batches(), 0)
-    assert next(thread) == 1
-    with pytest.raises(UsageError, match=r"x\.jpg"):
-        next(thread)
+@pytest.mark.parametrize(("mode", "pixel", "label"), [("L", 200, 200), ("I;16", 9, 9), ("1", 1, 1)])
+def test_labels_are_the_levels_of_a_grey_picture(tmp_path, mode, pixel, label):
+    Image.new(mode, (4, 8), pixel).save(tmp_path / "x.tif")
+    labels = read_labels(str(tmp_path / "x.tif"))
+    assert labels.shape == (8, 4) and labels.dtype == np.uint8 and (labels == label).all()
+
+
+def test_labels_are_the_indices_of_a_palette(tmp_path):
+    picture = Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3), "P")
+    picture.putpalette([9] * 768)
+    picture.save(tmp_path / "x.png")
+    assert read_labels(str(tmp_path / "x.png")).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize(("mode", "pixel"), [("RGB", (1, 2, 3)), ("I;16", 300)])
+def test_colours_and_large_labels_are_no_label_map(tmp_path, mode, pixel):
+    Image.new(mode, (4, 8), pixel).save(tmp_path / "x.tif")
+    with pytest.raises(UsageError, match="labels from 0 to 255"):
+        read_labels(str(tmp_path / "x.tif"))
