@@ -11,12 +11,11 @@ from mdpr_fastreid.compat import imports
 from mdpr_fastreid.compat.patching import Patches
 
 # Modules of patches, in alphabetical order: who comes before whom is said by the patches themselves
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ("models",)
 
 # Not yet described as data; in this order
 MENDS = (
     "registry_names",
-    "cpu_device",
     "byte_batches",
     "cpu_loader",
     "loader_building",
@@ -26,10 +25,7 @@ MENDS = (
     "sampler_items",
     "image_transforms",
     "batch_copies",
-    "input_batches",
     "weight_files",
-    "pretrained_weights",
-    "packaged_configs",
     "optimizers",
     "schedules",
     "mixed_precision",
