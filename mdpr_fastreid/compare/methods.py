@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.modeling import build_model
 from fastreid.modeling.backbones import build_backbone
 from torch import nn
 
 from mdpr_fastreid.compare.shared import read_config
 from mdpr_fastreid.compat.registry_names import UnknownNameError
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.modeling import build_model
 
 BUILT_IN = {
     "mdpr": ("MDPR", "Base-MDPR.yml"),

@@ -5,10 +5,10 @@ from os import PathLike
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.modeling import build_model
 from torch import nn
 
 from mdpr_fastreid.inference.folding import fold
+from mdpr_fastreid.modeling import build_model
 
 
 def load(
