@@ -11,7 +11,7 @@ from mdpr_fastreid.compat import imports
 from mdpr_fastreid.compat.patching import Patches
 
 # Modules of patches, in alphabetical order: who comes before whom is said by the patches themselves
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ("process_groups", "training")
 
 # Not yet described as data; in this order
 MENDS = (
@@ -27,17 +27,8 @@ MENDS = (
     "image_transforms",
     "batch_copies",
     "input_batches",
-    "weight_files",
     "pretrained_weights",
     "packaged_configs",
-    "optimizers",
-    "schedules",
-    "mixed_precision",
-    "process_groups",
-    "checkpoint_files",
-    "training_loop",
-    "logged_scalars",
-    "seeding",
     "ranking",
     "distances",
     "evaluator",

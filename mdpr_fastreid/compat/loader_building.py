@@ -32,7 +32,6 @@ from mdpr_fastreid.compat.custom_data import check_command, register_custom
 from mdpr_fastreid.compat.damaged_images import watch
 from mdpr_fastreid.compat.replacing import replace
 from mdpr_fastreid.compat.resized_images import keep_resized
-from mdpr_fastreid.compat.seeding import seed_of
 from mdpr_fastreid.errors import UsageError
 
 _TEST_WORKERS = 4
@@ -113,7 +112,7 @@ def _fitted(loader: DataLoader, cfg: CfgNode | None) -> DataLoader:
         loader.__class__ = PrefetchLoader  # stock moves batches to the GPU, where the model is not
         loader.pin_memory = False
     if isinstance(loader, PrefetchLoader):
-        loader.runs_ahead = seed_of(cfg) < 0
+        loader.runs_ahead = cfg.get("SEED", -1) < 0
     return loader
 
 
