@@ -9,6 +9,7 @@ from torch import nn
 
 from mdpr_fastreid.inference.folding import fold
 from mdpr_fastreid.modeling import build_model
+from mdpr_fastreid.weights import load_for_evaluation
 
 
 def load(
@@ -40,8 +41,8 @@ def load(
         UsageError: the config cannot be read, the weights cannot be read or do not fit, or the model cannot be folded.
         ValueError: another precision than float32 without folding.
     """
-    # What reads configs and weights with messages for people is above this package, which it imports.
-    from mdpr_fastreid.engine import config_from, load_for_evaluation
+    # What reads configs with messages for people is above this package, which it imports.
+    from mdpr_fastreid.engine import config_from
 
     if not folded and dtype != torch.float32:
         raise ValueError(f"only a folded network computes in {dtype}; leave folded=True")

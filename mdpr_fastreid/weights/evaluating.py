@@ -6,7 +6,8 @@ from fastreid.utils.file_io import PathManager
 from torch import nn
 
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.weights import check_sha256, fit_to, read_checkpoint
+from mdpr_fastreid.weights.files import check_sha256, read_checkpoint
+from mdpr_fastreid.weights.loading import fit_to
 
 
 def load_for_evaluation(model: nn.Module, path: str, sha256: str = "") -> None:
