@@ -12,8 +12,9 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.utils.compute_dist import build_dist
 
+from mdpr_fastreid.config import config_from
 from mdpr_fastreid.data.custom.dataset import queries_without_match
-from mdpr_fastreid.engine import Trainer, config_from
+from mdpr_fastreid.engine import Trainer
 from mdpr_fastreid.errors import UsageError
 
 DEFAULT_CONFIG = "Base-MDPR.yml"

@@ -8,6 +8,7 @@ from fastreid.config import CfgNode
 from fastreid.modeling import build_model
 from torch import nn
 
+from mdpr_fastreid.config import config_from
 from mdpr_fastreid.inference.folding import fold
 
 
@@ -40,13 +41,14 @@ def load(
         UsageError: the config cannot be read, the weights cannot be read or do not fit, or the model cannot be folded.
         ValueError: another precision than float32 without folding.
     """
-    # What reads configs and weights with messages for people is above this package, which it imports.
-    from mdpr_fastreid.engine import config_from, load_for_evaluation
+    # What loads weights with messages for people is above this package, which it imports.
+    from mdpr_fastreid.engine import load_for_evaluation
 
     if not folded and dtype != torch.float32:
         raise ValueError(f"only a folded network computes in {dtype}; leave folded=True")
     if not isinstance(config, CfgNode):
-        config = config_from(Namespace(config_file=str(config), opts=[str(word) for word in overrides]))
+        args = Namespace(config_file=str(config), opts=[str(word) for word in overrides])
+        config = config_from(args, purpose="inference")
     config = config.clone()
     config.defrost()
     config.MODEL.BACKBONE.PRETRAIN = False  # all weights come from the file

@@ -9,7 +9,7 @@ from fastreid.engine import default_argument_parser
 from small_runs import logged_by_fastreid, small_config
 
 from mdpr_fastreid.engine import config_from, print_results, print_written_files, run
-from mdpr_fastreid.engine.command_line import _own_line
+from mdpr_fastreid.engine.command_line import _message_alone
 from mdpr_fastreid.errors import UsageError
 
 
@@ -118,8 +118,8 @@ def test_the_traceback_of_a_loaders_worker_is_left_out():
     text = (
         "Caught UsageError in DataLoader worker process 0.\nOriginal Traceback...\nmdpr.UsageError: 1.jpg: unreadable\n"
     )
-    assert _own_line(UsageError(text)) == "1.jpg: unreadable"
-    assert _own_line(UsageError("plain")) == "plain"
+    assert _message_alone(UsageError(text)) == "1.jpg: unreadable"
+    assert _message_alone(UsageError("plain")) == "plain"
 
 
 def test_a_run_ends_with_its_table_and_its_files(tmp_path, capsys):

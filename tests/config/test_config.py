@@ -12,7 +12,7 @@ from fastreid.config import CfgNode, get_cfg
 import mdpr_fastreid
 from mdpr_fastreid import add_mdpr_config, config, config_file
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_importing_the_plugin_gives_its_keys_to_every_new_config():
