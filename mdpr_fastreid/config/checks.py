@@ -69,9 +69,15 @@ def _has(cfg: CfgNode, name: str) -> bool:
     return True
 
 
+_USED_IN_ANY_CASE = ("TEST.RERANK.", "TEST.AQE.")
+"""Sections whose values the evaluator refuses even where they are not ENABLED; the distance jaccard uses K1 and K2."""
+
+
 def _is_used(cfg: CfgNode, key: Key) -> bool:
     section, _, last = key.name.rpartition(".")
     switch = f"{section}.ENABLED"
+    if key.name.startswith(_USED_IN_ANY_CASE):
+        return True
     if last != "ENABLED" and _has(cfg, switch) and value_of(cfg, switch) is False:
         return False
     if key.used_with is None or not _has(cfg, key.used_with[0]):

@@ -135,7 +135,7 @@ FASTREID_KEYS = (
     _key("DATALOADER.NUM_WORKERS", whole(0), "Processes that read images; 0 reads them in the process that trains"),
     _key(
         "DATALOADER.SET_WEIGHT",
-        many(whole(0), least=1),
+        many(whole(0)),
         "Identities of each set in a batch, relative to the others",
         ("DATALOADER.SAMPLER_TRAIN", "SetReWeightSampler"),
     ),
@@ -169,7 +169,7 @@ FASTREID_KEYS = (
     # Evaluation
     _key("TEST.EVAL_PERIOD", whole(-1), "Epochs between two evaluations; 0 or -1 evaluates in the end only"),
     _key("TEST.IMS_PER_BATCH", whole(1), "Images of a batch in evaluation, over all processes"),
-    _key("TEST.METRIC", one_of("cosine", "euclidean", "jaccard"), "The distance between features"),
+    _key("TEST.METRIC", registered("DISTANCE_REGISTRY"), "The distance between features"),
     _key("TEST.ROC.ENABLED", yes_or_no, "Whether true accept rates at fixed false accept rates are computed, too"),
     _key("TEST.FLIP.ENABLED", yes_or_no, "Whether features are those of the image and its mirror image together"),
     _key("TEST.AQE.ENABLED", yes_or_no, "Whether each feature is averaged with its neighbors' (query expansion)"),

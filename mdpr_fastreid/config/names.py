@@ -4,6 +4,7 @@ Registries are imported when they are asked: this package is imported before the
 """
 
 import difflib
+import importlib
 from collections.abc import Collection
 
 from fastreid.config import CfgNode
@@ -40,43 +41,42 @@ def nearest(name: object, known: Collection[str]) -> str:
     return f"did you mean {similar[0]}?" if similar else f"known: {', '.join(sorted(known))}"
 
 
+_REGISTRIES = {
+    "META_ARCH_REGISTRY": "fastreid.modeling.meta_arch",
+    "BACKBONE_REGISTRY": "fastreid.modeling.backbones",
+    "REID_HEADS_REGISTRY": "fastreid.modeling.heads",
+    "DATASET_REGISTRY": "fastreid.data.datasets",
+    "SAMPLER_REGISTRY": "mdpr_fastreid.data",
+    "FIELD_REGISTRY": "mdpr_fastreid.data",
+    "DISTANCE_REGISTRY": "mdpr_fastreid.evaluation",
+}
+"""Where the registries are that the tables of keys name."""
+
+_UNTIL_REGISTERED = {
+    "SAMPLER_REGISTRY": (
+        "TrainingSampler",
+        "NaiveIdentitySampler",
+        "BalancedIdentitySampler",
+        "SetReWeightSampler",
+        "ImbalancedDatasetSampler",
+    ),
+    "DISTANCE_REGISTRY": ("cosine", "euclidean", "jaccard"),
+}
+
+
 def known_names(registry: str, cfg: CfgNode) -> Collection[str]:
-    """The names that a registry of the table of keys has under this config."""
-    if registry == "META_ARCH_REGISTRY":
-        from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
-
-        return _names(META_ARCH_REGISTRY)
-    if registry == "BACKBONE_REGISTRY":
-        from fastreid.modeling.backbones import BACKBONE_REGISTRY
-
-        return _names(BACKBONE_REGISTRY)
-    if registry == "REID_HEADS_REGISTRY":
-        from fastreid.modeling.heads import REID_HEADS_REGISTRY
-
-        return _names(REID_HEADS_REGISTRY)
-    if registry == "DATASET_REGISTRY":
-        from fastreid.data.datasets import DATASET_REGISTRY
-
-        return [*_names(DATASET_REGISTRY), *(name for name, _ in cfg.DATASETS.CUSTOM)]
-    if registry == "SAMPLER_REGISTRY":
-        return _samplers()
+    """The names that a registry of the tables of keys has under this config."""
     if registry == "torch.optim":
         return _optimizers()
-    raise ValueError(f"config/names.py knows no registry {registry}")
+    module = importlib.import_module(_REGISTRIES[registry])
+    if not hasattr(module, registry):
+        return _UNTIL_REGISTERED[registry]
+    names = _names(getattr(module, registry))
+    return [*names, *(name for name, _ in cfg.DATASETS.CUSTOM)] if registry == "DATASET_REGISTRY" else names
 
 
 def _names(registry: Registry) -> list[str]:
     return list(registry._obj_map)  # FastReID's registries have no other way to list what is in them
-
-
-def _samplers() -> Collection[str]:
-    try:
-        from mdpr_fastreid.data import SAMPLER_REGISTRY
-    except ImportError:
-        from fastreid.data import samplers
-
-        return [name for name in samplers.__all__ if name != "InferenceSampler"]
-    return _names(SAMPLER_REGISTRY)
 
 
 _NOT_FOR_NETWORKS = {"Optimizer", "LBFGS", "Muon", "SparseAdam", "SWA"}

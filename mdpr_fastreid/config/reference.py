@@ -84,7 +84,7 @@ def _line(cells: tuple[str, ...]) -> str:
 def main(words: list[str]) -> None:
     """Write the page, to ``docs/config.md`` or to the path that is given."""
     page = Path(words[0]) if words else PAGE
-    write_whole(page, reference())
+    write_whole(page, reference().encode())
     print(f"wrote {page}")
 
 
