@@ -8,8 +8,8 @@ from small_runs import assert_same_weights, small_config, trained, weights_of
 from support.settings import SINGLE_BRANCH
 from support.settings import small_config as mdpr_config
 
-from mdpr_fastreid.compat.seeding import seed_generators
 from mdpr_fastreid.engine import Trainer
+from mdpr_fastreid.engine.seeding import seed_generators
 
 SAMPLERS = [
     ["TrainingSampler"],

@@ -10,7 +10,7 @@ from fastreid.config import get_cfg
 from fastreid.modeling import build_model
 from support.settings import small_config
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yml"))
 ABLATIONS = re.findall(r"^\| (.+?) \| `(.+)` \|$", (ROOT / "docs" / "ablations.md").read_text(), re.MULTILINE)
 
