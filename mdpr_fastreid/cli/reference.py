@@ -48,7 +48,7 @@ def _section(parser: argparse.ArgumentParser, depth: int) -> str:
     if children:
         return heading + "\n" + "\n".join(_section(child, depth + 1) for child in children)
     table = ["", "| option | |", "| --- | --- |", *rows] if rows else []
-    return heading + "\n" + "\n".join([f"```\n{usage}\n```", *table]) + "\n"
+    return heading + "\n" + "\n".join([f"```text\n{usage}\n```", *table]) + "\n"
 
 
 def _children(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
