@@ -1,7 +1,7 @@
 """Every key that the plugin adds to FastReID's, as data: adding a key is one line here.
 
 The same kind of table for FastReID's own keys is in :mod:`mdpr_fastreid.config.fastreid_keys`. Both are what
-:func:`mdpr_fastreid.config.check_config` checks and what ``docs/config.md`` is generated from.
+:func:`mdpr_fastreid.config.check_config` checks and what ``docs/reference/config.md`` is generated from.
 """
 
 import copy
@@ -48,7 +48,7 @@ MDPR = ("MODEL.META_ARCHITECTURE", "MDPR")
 PLUGIN_KEYS = (
     Key("SEED", -1, whole(-1), "Seed of Python, NumPy, torch and the loader's workers; -1 draws a new one in each run"),
     # Data
-    Key("DATASETS.CUSTOM", (), named_folders, "Your own folders as data sets: pairs (name, folder), see docs/data.md"),
+    Key("DATASETS.CUSTOM", (), named_folders, "Your own folders as data sets: pairs (name, folder), see docs/reference/datasets.md"),
     Key(
         "DATASETS.CUSTOM_CAMERA_PATTERN",
         "",
@@ -105,7 +105,7 @@ PLUGIN_KEYS = (
         "TEST.FOLDED",
         True,
         yes_or_no,
-        "Whether evaluation runs the folded network: the same features from less arithmetic (docs/inference.md)",
+        "Whether evaluation runs the folded network: the same features from less arithmetic (docs/how-to/evaluate.md)",
     ),
     Key(
         "TEST.AMP",
@@ -137,13 +137,13 @@ PLUGIN_KEYS = (
         "MODEL.COMPILE",
         False,
         yes_or_no,
-        "Whether torch.compile compiles MDPR's stages in training, where a compiler works (docs/training.md)",
+        "Whether torch.compile compiles MDPR's stages in training, where a compiler works (docs/how-to/faster-training.md)",
     ),
     Key(
         "MODEL.CHANNELS_LAST",
         False,
         yes_or_no,
-        "Whether MDPR trains on images stored channels-last; the same numbers but for rounding (docs/training.md)",
+        "Whether MDPR trains on images stored channels-last; the same numbers but for rounding (docs/how-to/faster-training.md)",
     ),
     # MDPR
     Key(

@@ -1,4 +1,4 @@
-"""The page of all keys, ``docs/config.md``, generated from the tables: ``python -m mdpr_fastreid.config.reference``."""
+"""The page of all keys, ``docs/reference/config.md``, generated from the tables: ``python -m mdpr_fastreid.config.reference``."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from mdpr_fastreid.config.keys import PLUGIN_KEYS, Key, add_mdpr_config, value_o
 from mdpr_fastreid.config.parts import DEPTHS, LOSSES
 from mdpr_fastreid.io import write_whole
 
-PAGE = Path(__file__).parents[2] / "docs" / "config.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/config.md"
 
 _HEAD = """# Every key of a config
 
@@ -82,7 +82,7 @@ def _line(cells: tuple[str, ...]) -> str:
 
 
 def main(words: list[str]) -> None:
-    """Write the page, to ``docs/config.md`` or to the path that is given."""
+    """Write the page, to ``docs/reference/config.md`` or to the path that is given."""
     page = Path(words[0]) if words else PAGE
     write_whole(page, reference().encode())
     print(f"wrote {page}")
