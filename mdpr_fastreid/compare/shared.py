@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from pathlib import Path
 import torch
 from fastreid.config import CfgNode
 
+from mdpr_fastreid.config import read_config as read_any_config
 from mdpr_fastreid.data.custom.dataset import queries_without_match
-from mdpr_fastreid.engine import Trainer, config_from
-from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.engine import Trainer
+from mdpr_fastreid.errors import SettingsError, UsageError
 from mdpr_fastreid.evaluation import check_test_settings
 
 DEFAULT_CONFIG = "Base-MDPR.yml"
@@ -47,10 +47,17 @@ class Data:
 
 
 def read_config(path: str, overrides: Sequence[str] = ()) -> CfgNode:
-    """A thawed config of ``path`` with ``KEY VALUE`` overrides; a ``UsageError`` says what is wrong with it."""
-    cfg = config_from(Namespace(config_file=path, opts=list(overrides))).clone()
-    cfg.defrost()
-    return cfg
+    """The config of ``path`` with ``KEY VALUE`` overrides, as :func:`mdpr_fastreid.config.read_config` gives it.
+
+    Raises:
+        UsageError: what is wrong with it; for a name that nobody has registered, how to import the code that does.
+    """
+    try:
+        return read_any_config(path, overrides)
+    except SettingsError as error:
+        if "nothing is registered as" not in str(error):
+            raise
+        raise UsageError(f"{error}; code of your own that registers it is imported with --import MODULE") from error
 
 
 def shared_config(

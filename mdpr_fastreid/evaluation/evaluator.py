@@ -15,6 +15,8 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.evaluation import DatasetEvaluator
 from fastreid.utils import comm
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.evaluation.distance_registry import Distance, Outputs, find_distance
@@ -99,6 +101,26 @@ class Evaluator(DatasetEvaluator):
         self.pairings = dict(pairings or {})
         self._num_query, self._distance = num_query, distance
         self.reset()
+
+    def adopt(self, model: nn.Module) -> None:
+        """Take over the distance and the pairings that a model brings along, if it does.
+
+        Args:
+            model: may have ``distance`` and ``pairings``, as the constructor takes them; what
+                ``DistributedDataParallel`` wraps is asked itself.
+
+        Raises:
+            SettingsError: they are no distance or no pairings.
+        """
+        model = model.module if isinstance(model, DistributedDataParallel) else model
+        distance, pairings = getattr(model, "distance", None), getattr(model, "pairings", None)
+        if distance is not None:
+            check_distance(distance)
+            _log(f"{type(model).__name__} brings its own distance, so TEST.METRIC {self.cfg.TEST.METRIC} is not used")
+            self._distance = distance
+        if pairings is not None:
+            check_pairings(pairings)
+            self.pairings = dict(pairings)
 
     def reset(self) -> None:
         """Forget what was collected."""

@@ -1,6 +1,5 @@
 """The inference loop: a model over a test loader, into an evaluator."""
 
-import logging
 from collections import OrderedDict
 from collections.abc import Iterable
 
@@ -8,7 +7,6 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.evaluation import DatasetEvaluator, inference_on_dataset
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from mdpr_fastreid.evaluation.distance_registry import Outputs
 from mdpr_fastreid.evaluation.evaluator import Collected, Evaluator
@@ -28,14 +26,9 @@ def evaluator_for(cfg: CfgNode, num_query: int, model: nn.Module, output_dir: st
     Raises:
         SettingsError: as :class:`Evaluator`.
     """
-    if isinstance(model, DistributedDataParallel):
-        model = model.module
-    distance, pairings = getattr(model, "distance", None), getattr(model, "pairings", None)
-    if distance is not None:
-        logging.getLogger("fastreid").info(
-            f"{type(model).__name__} brings its own distance, so TEST.METRIC {cfg.TEST.METRIC} is not used"
-        )
-    return Evaluator(cfg, num_query, output_dir, distance=distance, pairings=pairings)
+    evaluator = Evaluator(cfg, num_query, output_dir)
+    evaluator.adopt(model)
+    return evaluator
 
 
 def evaluate_model(cfg: CfgNode, model: nn.Module, loader: Iterable, evaluator: DatasetEvaluator) -> OrderedDict:
