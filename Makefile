@@ -1,5 +1,6 @@
 # install: .venv with everything; demo: render a data set, train MDPR on it, evaluate; test: the whole suite;
-# test-oldest: the suite's core on the oldest versions that setup.cfg allows, in .venv-oldest. None of them needs an activated environment. PYTHON names the interpreter to build .venv with (3.10 or newer).
+# test-oldest: the suite's core on the oldest versions that setup.cfg allows, in .venv-oldest.
+# None of them needs an activated environment. PYTHON names the interpreter to build .venv with (3.10 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ PYTEST_ARGS ?= --numprocesses auto --maxprocesses 8
 OLDEST_PYTHON ?= $(shell python3.10 --version >/dev/null 2>&1 && echo python3.10 || echo $(PYTHON))
 OLDEST := .venv-oldest
 
-.PHONY: install demo test test-oldest lint clean
+.PHONY: install demo test test-oldest docs lint clean
 
 install: $(VENV)/.installed
 
@@ -45,9 +46,15 @@ $(OLDEST)/.installed: setup.cfg Makefile
 test-oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest $(CORE)
 
+# The documentation as a site in site/; fails at a link that leads nowhere
+docs: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "The site is in site/: open site/index.html"
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) $(OLDEST) build dist *.egg-info
+	rm -rf $(VENV) $(OLDEST) build dist site *.egg-info

@@ -1,54 +1,35 @@
-"""What stock FastReID needs on a current stack: one small file per breakage, each with ``apply()``.
+"""What stock FastReID needs on a current stack: imports that are gone, and patches described as data.
 
-Every file says what broke, since when, and when it can go. ``apply`` is called by ``import mdpr_fastreid``.
+``import mdpr_fastreid`` calls :func:`apply`. ``python -m mdpr_fastreid doctor`` lists every patch with its state.
 """
 
+import functools
 import importlib
+from typing import Any
 
-# In this order: the toolbox has to be importable before anything in it can be mended
-MENDS = (
-    "removed_imports",
-    "spawned_processes",
-    "registry_names",
-    "cpu_device",
-    "byte_batches",
-    "cpu_loader",
-    "loader_building",
-    "custom_data",
-    "resized_images",
-    "damaged_images",
-    "sampler_items",
-    "image_transforms",
-    "batch_copies",
-    "input_batches",
-    "weight_files",
-    "pretrained_weights",
-    "packaged_configs",
-    "optimizers",
-    "schedules",
-    "mixed_precision",
-    "process_groups",
-    "checkpoint_files",
-    "training_loop",
-    "logged_scalars",
-    "seeding",
-    "ranking",
-    "distances",
-    "evaluator",
-)
+from mdpr_fastreid.compat import imports
+from mdpr_fastreid.compat.patching import Patches
 
-_applied = False
+# Modules of patches, in alphabetical order: who comes before whom is said by the patches themselves
+MODULES = ("cpu_loader", "image_transforms", "models", "process_groups", "ranking", "training")
+
+
+@functools.cache
+def patches() -> Patches:
+    """All patches, in the order of their dependencies."""
+    return Patches(patch for name in MODULES for patch in importlib.import_module(f"{__name__}.{name}").PATCHES)
 
 
 def apply() -> None:
-    """Mend every breakage, once; a mend does nothing where the toolbox already works.
+    """Make FastReID importable and apply every patch, once; after a failure it can be called again.
 
     Raises:
         ImportError: FastReID is missing or cannot work here; the message has the line that installs it.
     """
-    global _applied
-    if _applied:
-        return
-    for mend in MENDS:
-        importlib.import_module(f"{__name__}.{mend}").apply()
-    _applied = True
+    imports.apply()
+    patches().apply()
+
+
+def stock(target: str) -> Any:
+    """FastReID's own object of a target, patched or not: ``stock("fastreid.solver.build:build_optimizer")``."""
+    return patches().stock(target)
