@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from fastreid.engine import DefaultTrainer
 from fastreid.engine.hooks import HookBase
 from small_runs import assert_same_weights, small_config, trained, weights_of
 from support.settings import SINGLE_BRANCH
 from support.settings import small_config as mdpr_config
 
-from mdpr_fastreid.compat.seeding import seed_generators
 from mdpr_fastreid.engine import Trainer
+from mdpr_fastreid.engine.seeding import seed_generators
 
 SAMPLERS = [
     ["TrainingSampler"],
@@ -33,7 +32,7 @@ class KillAt(HookBase):
             raise Killed
 
 
-def run_killed_and_resumed(cfg, iteration, trainer_class=DefaultTrainer):
+def run_killed_and_resumed(cfg, iteration, trainer_class=Trainer):
     trainer = trainer_class(cfg)
     trainer.resume_or_load(resume=False)
     trainer.register_hooks([KillAt(iteration)])
