@@ -11,7 +11,7 @@ torchrun --nproc-per-node 2 train_net.py --config-file FILE
 import sys
 from argparse import Namespace
 
-import mdpr_fastreid  # noqa: F401  (mends FastReID, so it comes before any import of it)
+import mdpr_fastreid  # noqa: F401  (patches FastReID, so it comes before any import of it)
 
 from fastreid.engine import default_argument_parser, default_setup  # isort: skip
 from fastreid.utils import comm
@@ -24,6 +24,7 @@ from mdpr_fastreid.engine import (
     print_results,
     print_written_files,
     run,
+    seed_setup,
 )
 from mdpr_fastreid.errors import UsageError
 
@@ -35,6 +36,7 @@ def main(args: Namespace) -> None:
         raise UsageError("--eval-only needs the weights to evaluate: MODEL.WEIGHTS path/to/model_final.pth")
     make_output_dir(cfg.OUTPUT_DIR)
     default_setup(cfg, args)
+    seed_setup(cfg)
 
     if args.eval_only:
         cfg.defrost()
