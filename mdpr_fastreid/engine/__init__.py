@@ -9,13 +9,14 @@ from typing import Any
 
 _MODULES = {
     "Trainer": "mdpr_fastreid.engine.trainer",
-    "config_from": "mdpr_fastreid.engine.command_line",
+    "config_from": "mdpr_fastreid.config",
     "load_for_evaluation": "mdpr_fastreid.weights",
     "make_output_dir": "mdpr_fastreid.engine.results",
     "print_results": "mdpr_fastreid.engine.results",
     "print_written_files": "mdpr_fastreid.engine.results",
     "run": "mdpr_fastreid.engine.command_line",
     "seed_setup": "mdpr_fastreid.engine.seeding",
+    "train_or_evaluate": "mdpr_fastreid.engine.job",
 }
 
 __all__ = list(_MODULES)

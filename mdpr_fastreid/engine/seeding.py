@@ -7,12 +7,10 @@ the clock, stay.
 import functools
 import logging
 import random
-from collections.abc import Iterator
 
 import numpy as np
 import torch
 from fastreid.config import CfgNode
-from torch.utils.data import DataLoader
 
 _SETTING_UP = -1
 
@@ -47,22 +45,3 @@ def seed_generators(seed: int, epoch: int, rank: int) -> None:
     random.seed(int(words[0]))
     np.random.seed(words[1])
     torch.manual_seed(int(words[2]))
-
-
-def start_epoch(loader: DataLoader, seed: int, epoch: int) -> Iterator:
-    """The batches of an epoch, drawn as the seed and the epoch say.
-
-    Args:
-        loader: any; samplers of FastReID's kind, which seed themselves, get one seed for all processes.
-        seed: ``SEED``, at least 0.
-        epoch: from 0.
-    """
-    if hasattr(loader, "shutdown"):
-        loader.shutdown()
-    sampler = getattr(loader.batch_sampler, "sampler", None)
-    if hasattr(sampler, "_seed"):
-        sampler._seed = int(np.random.SeedSequence([seed, epoch + 1]).generate_state(1)[0])
-    for transform in getattr(getattr(loader.dataset, "transform", None), "transforms", ()):
-        if hasattr(transform, "patchpool"):  # RandomPatch pastes from the images of earlier epochs
-            transform.patchpool.clear()
-    return iter(loader)

@@ -16,7 +16,7 @@ from fastreid.utils.params import ContiguousParams
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mdpr_fastreid.engine.seeding import start_epoch
+from mdpr_fastreid.data import start_epoch
 from mdpr_fastreid.engine.storage import TOTAL_LOSS, DeferredStorage, check_finite
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.processor import computes

@@ -12,15 +12,17 @@ from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer, hooks
 from fastreid.engine.hooks import HookBase
 from fastreid.engine.train_loop import TrainerBase
-from fastreid.evaluation import inference_on_dataset, print_csv_format
+from fastreid.evaluation import print_csv_format
 from fastreid.evaluation.evaluator import DatasetEvaluator
 from fastreid.utils import comm
 from fastreid.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from fastreid.utils.logger import setup_logger
 from fastreid.utils.precision_bn import get_bn_modules
 from torch import nn
+from torch.utils.data import DataLoader
 
-from mdpr_fastreid.config import add_mdpr_config
+from mdpr_fastreid.config import add_mdpr_config, check_config
+from mdpr_fastreid.data import build_test_loader, build_train_loader
 from mdpr_fastreid.engine.checkpoints import Checkpointer, PeriodicCheckpointer, set_aside_checkpoints, teacher_of
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
 from mdpr_fastreid.engine.fused_steps import set_fused
@@ -35,6 +37,8 @@ from mdpr_fastreid.engine.steps import TrainingStep, training_precision
 from mdpr_fastreid.engine.storage import DeferredStorage
 from mdpr_fastreid.engine.winograd_training import train_with_winograd
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.evaluation import Evaluator, evaluate_model
+from mdpr_fastreid.modeling import build_model
 
 _ITERATIONS_BETWEEN_WRITES = 200
 
@@ -57,6 +61,7 @@ class Trainer(DefaultTrainer):
         if not logging.getLogger("fastreid").isEnabledFor(logging.INFO):
             setup_logger()
         cfg = _with_plugin_keys(cfg)
+        check_config(cfg)
         precision = training_precision(cfg)
         if cfg.OUTPUT_DIR and comm.is_main_process():
             make_output_dir(cfg.OUTPUT_DIR)
@@ -220,7 +225,8 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """The model of ``MODEL``, which ``SOLVER.WINOGRAD`` lets compute faster on a CPU."""
-        model = super().build_model(cfg)
+        model = build_model(cfg)
+        logging.getLogger("fastreid").info(f"Model:\n{model}")
         if cfg.SOLVER.WINOGRAD and cfg.MODEL.DEVICE == "cpu":
             train_with_winograd(model)
         return model
@@ -233,6 +239,16 @@ class Trainer(DefaultTrainer):
         return optimizer, wrapper
 
     @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
+        """The plugin's loader: see :mod:`mdpr_fastreid.data`."""
+        return build_train_loader(cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> tuple[DataLoader, int]:
+        """The plugin's loader, and the number of queries."""
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
     def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per_epoch: int) -> dict[str, Any]:
         """The schedules of ``SOLVER``."""
         return build_schedules(cfg, optimizer, iters_per_epoch)
@@ -242,7 +258,8 @@ class Trainer(DefaultTrainer):
         cls, cfg: CfgNode, dataset_name: str, output_dir: str | None = None
     ) -> tuple[LoaderWithProgress, DatasetEvaluator]:
         """The loader, with a progress display on the main process, and the evaluator of one test set."""
-        loader, evaluator = super().build_evaluator(cfg, dataset_name, output_dir)
+        loader, num_query = cls.build_test_loader(cfg, dataset_name)
+        evaluator = Evaluator(cfg, num_query, output_dir)
         if comm.is_main_process():
             loader = LoaderWithProgress(loader, f"inference on {dataset_name}")
         return loader, evaluator
@@ -262,7 +279,9 @@ class Trainer(DefaultTrainer):
         results = OrderedDict()
         for name in cfg.DATASETS.TESTS:
             loader, evaluator = cls.build_evaluator(cfg, name)
-            results[name] = inference_on_dataset(network, loader, evaluator, flip_test=cfg.TEST.FLIP.ENABLED)
+            if isinstance(evaluator, Evaluator):
+                evaluator.adopt(network)
+            results[name] = evaluate_model(cfg, network, loader, evaluator)
             if comm.is_main_process():
                 print_csv_format(OrderedDict(dataset=name, **results[name]))
         return results[name] if len(results) == 1 else results
