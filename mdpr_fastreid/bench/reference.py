@@ -4,11 +4,11 @@ import itertools
 
 import torch
 import torch.nn.functional as F
-from fastreid.engine.train_loop import AMPTrainer
 from fastreid.layers import any_softmax
 from fastreid.modeling.losses import cross_entropy_loss, triplet_loss
 from torch import nn
 
+from mdpr_fastreid.engine.steps import TrainingStep
 from mdpr_fastreid.modeling.features import heads_on
 from mdpr_fastreid.modeling.layers import AttentionMaker, AttentionPooling, Embedding
 from mdpr_fastreid.modeling.meta_arch.mdpr import MDPR
@@ -112,7 +112,7 @@ class PublishedOrder(nn.Module):
         return losses
 
 
-class PublishedTrainer(AMPTrainer):
+class PublishedTrainer(TrainingStep):
     """The published training step: every loss is read by the host at every step, and has to be finite."""
 
     def _write_metrics(self, loss_dict: dict[str, torch.Tensor], data_time: float) -> None:

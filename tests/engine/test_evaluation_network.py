@@ -27,12 +27,12 @@ def run(tmp_path_factory):
         *("DATASETS.NAMES", ("SynthReIDTiny",), "DATASETS.TESTS", ("SynthReIDTiny",)),
         *("DATALOADER.NUM_WORKERS", 0, "DATALOADER.NUM_INSTANCE", 4, "SOLVER.IMS_PER_BATCH", 64),
         *("SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_ITERS", 0, "TEST.EVAL_PERIOD", 0, "SEED", 0),
-        *("OUTPUT_DIR", str(tmp_path_factory.mktemp("run")), "SOLVER.AMP.ENABLED", False),
+        *("OUTPUT_DIR", str(tmp_path_factory.mktemp("run")), "SOLVER.AMP.ENABLED", False, "SOLVER.WINOGRAD", False),
     )
     return trained(cfg, trainer_class=_WithoutEvaluation).model, cfg
 
 
-class _WithoutEvaluation(DefaultTrainer):
+class _WithoutEvaluation(Trainer):
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module) -> dict:
         return {"metric": 0.0}
