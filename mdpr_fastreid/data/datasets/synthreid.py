@@ -19,7 +19,7 @@ _NAME = re.compile(r"^(-?\d+)_c(\d)s\d_\d+_\d+\.jpg$")
 
 
 class SynthReID(ItemDataset):
-    """What the registered sets share; see ``docs/synthreid.md``. Items have the field ``mask``.
+    """What the registered sets share; see ``docs/reference/synthreid.md``. Items have the field ``mask``.
 
     Args:
         root: the data root; the set lies in ``ROOT/synthreid-<preset>`` and is rendered there (seed 0, 128 x 64) if it
