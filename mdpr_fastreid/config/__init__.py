@@ -40,7 +40,7 @@ def _defaults() -> CfgNode:
     C.SEED = -1
 
     C.DATASETS = CfgNode()
-    # A user's own folders as data sets: pairs (name, folder), see docs/reference/datasets.md
+    # A user's own folders as data sets: pairs (name, folder), see docs/data.md
     C.DATASETS.CUSTOM = ()
     # Regular expression whose one group is the camera in the file names of these folders; "" if they do not tell it
     C.DATASETS.CUSTOM_CAMERA_PATTERN = ""
@@ -64,7 +64,7 @@ def _defaults() -> CfgNode:
     C.TEST = CfgNode()
     # Whether train_net.py evaluates the network before training too, and prints both in the end
     C.TEST.EVAL_UNTRAINED = False
-    # Whether evaluation runs the folded network: the same features from less arithmetic (docs/how-to/evaluate.md)
+    # Whether evaluation runs the folded network: the same features from less arithmetic (docs/inference.md)
     C.TEST.FOLDED = True
     # Precision of evaluation: "" (float32), "bfloat16" or "float16"; features are in float32 in any case
     C.TEST.AMP = ""
@@ -73,9 +73,9 @@ def _defaults() -> CfgNode:
     # SHA-256 that the file of MODEL.WEIGHTS has to have, or its first 8 digits or more; "" takes any file. With
     # "sha256:" before it, it is no number to YAML even if it has no letters
     C.MODEL.WEIGHTS_SHA256 = ""
-    # Whether MDPR's stages are compiled by torch.compile in training, where a compiler works (docs/how-to/faster-training.md)
+    # Whether MDPR's stages are compiled by torch.compile in training, where a compiler works (docs/training.md)
     C.MODEL.COMPILE = False
-    # Whether MDPR trains on images stored channels-last; the same numbers but for rounding (docs/how-to/faster-training.md)
+    # Whether MDPR trains on images stored channels-last; the same numbers but for rounding (docs/training.md)
     C.MODEL.CHANNELS_LAST = False
     C.MODEL.BACKBONE = CfgNode()
     # The same for the file of MODEL.BACKBONE.PRETRAIN_PATH, or the one that the toolbox downloads
