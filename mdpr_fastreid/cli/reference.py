@@ -28,7 +28,7 @@ FastReID's command line: `python train_net.py [options] [KEY VALUE ...]`.
 | `--resume` | continue from the last checkpoint in `OUTPUT_DIR` |
 | `--eval-only` | evaluate `MODEL.WEIGHTS` and train nothing |
 | `--num-gpus N` | processes on this machine: GPUs, or CPU processes where there is no GPU |
-| `--num-machines N`, `--machine-rank R`, `--dist-url URL` | several machines: how many, which one, address of the first |
+| `--num-machines N`, `--machine-rank R`, `--dist-url URL` | several machines: number, this one, address of the first |
 | `KEY VALUE ...` | [settings](config.md) on top of the config's, after all options |
 """
 
