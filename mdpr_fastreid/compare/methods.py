@@ -8,13 +8,12 @@ from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.modeling import build_model
 from fastreid.modeling.backbones import build_backbone
 from torch import nn
 
 from mdpr_fastreid.compare.shared import read_config
-from mdpr_fastreid.compat.registry_names import UnknownNameError
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.modeling import build_model
 
 BUILT_IN = {
     "mdpr": ("MDPR", "Base-MDPR.yml"),
@@ -135,7 +134,6 @@ def empty_model(cfg: CfgNode) -> nn.Module:
 
     Raises:
         CannotCarryError: it cannot be built, or cannot read an image of ``INPUT.SIZE_TEST``.
-        UsageError: its config names what nobody has registered.
     """
     cfg = cfg.clone()
     cfg.MODEL.DEVICE = "meta"
@@ -144,8 +142,6 @@ def empty_model(cfg: CfgNode) -> nn.Module:
         with torch.device("meta"), torch.no_grad():
             model = build_model(cfg).eval()
             model(torch.empty(2, 3, *input_size(cfg)))
-    except UnknownNameError as error:  # a typing mistake, or code that was not imported: no method to leave out
-        raise UsageError(f"{error}; code of your own that registers it is imported with --import MODULE") from error
     except Exception as error:  # any toolbox model may be here, and each fails in its own way
         raise CannotCarryError(_reason(cfg, error)) from error
     return model

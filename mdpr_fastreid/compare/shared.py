@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +9,12 @@ from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.utils.compute_dist import build_dist
 
+from mdpr_fastreid.config import read_config as read_any_config
 from mdpr_fastreid.data.custom.dataset import queries_without_match
-from mdpr_fastreid.engine import Trainer, config_from
-from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.engine import Trainer
+from mdpr_fastreid.errors import SettingsError, UsageError
+from mdpr_fastreid.evaluation import check_test_settings
 
 DEFAULT_CONFIG = "Base-MDPR.yml"
 """Where the shared conditions come from if nobody says otherwise: input, sampler and schedule published with MDPR."""
@@ -47,10 +47,17 @@ class Data:
 
 
 def read_config(path: str, overrides: Sequence[str] = ()) -> CfgNode:
-    """A thawed config of ``path`` with ``KEY VALUE`` overrides; a ``UsageError`` says what is wrong with it."""
-    cfg = config_from(Namespace(config_file=path, opts=list(overrides))).clone()
-    cfg.defrost()
-    return cfg
+    """The config of ``path`` with ``KEY VALUE`` overrides, as :func:`mdpr_fastreid.config.read_config` gives it.
+
+    Raises:
+        UsageError: what is wrong with it; for a name that nobody has registered, how to import the code that does.
+    """
+    try:
+        return read_any_config(path, overrides)
+    except SettingsError as error:
+        if "nothing is registered as" not in str(error):
+            raise
+        raise UsageError(f"{error}; code of your own that registers it is imported with --import MODULE") from error
 
 
 def shared_config(
@@ -94,8 +101,8 @@ def shared_config(
     # What is reported is the last epoch: the best one would be chosen on the test set.
     _set_unless(cfg, overrides, "TEST.EVAL_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 5))
     _set_unless(cfg, overrides, "SOLVER.CHECKPOINT_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 20))
+    check_test_settings(cfg)  # refused here, and not after the first training
     with _refusals_in_a_line():
-        build_dist(torch.eye(2), torch.eye(2), cfg.TEST.METRIC)  # refused here, and not after the first training
         found = _data(cfg)
         _scale_schedule(cfg, overrides, published_epochs, found.train_images)
         _check_schedule(cfg, found)

@@ -1,14 +1,15 @@
 """From a config and a weight file to a network that maps images to features."""
 
-from argparse import Namespace
 from os import PathLike
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.modeling import build_model
 from torch import nn
 
+from mdpr_fastreid.config import read_config
 from mdpr_fastreid.inference.folding import fold
+from mdpr_fastreid.modeling import build_model
+from mdpr_fastreid.weights import load_for_evaluation
 
 
 def load(
@@ -40,13 +41,10 @@ def load(
         UsageError: the config cannot be read, the weights cannot be read or do not fit, or the model cannot be folded.
         ValueError: another precision than float32 without folding.
     """
-    # What reads configs and weights with messages for people is above this package, which it imports.
-    from mdpr_fastreid.engine import config_from, load_for_evaluation
-
     if not folded and dtype != torch.float32:
         raise ValueError(f"only a folded network computes in {dtype}; leave folded=True")
     if not isinstance(config, CfgNode):
-        config = config_from(Namespace(config_file=str(config), opts=[str(word) for word in overrides]))
+        config = read_config(config, overrides, purpose="inference")
     config = config.clone()
     config.defrost()
     config.MODEL.BACKBONE.PRETRAIN = False  # all weights come from the file

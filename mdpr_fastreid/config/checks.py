@@ -1,0 +1,190 @@
+"""All messages for wrong settings, before anything is built.
+
+They are messages only: what a setting does follows from what reads it, whether a config was checked or not.
+"""
+
+from collections.abc import Iterator
+
+from fastreid.config import CfgNode
+
+from mdpr_fastreid.config.fastreid_keys import FASTREID_KEYS
+from mdpr_fastreid.config.keys import PLUGIN_KEYS, Key, value_of
+from mdpr_fastreid.config.names import known_names, nearest, unknown_name
+from mdpr_fastreid.config.parts import part_problems
+from mdpr_fastreid.errors import SettingsError
+
+KEYS = (*FASTREID_KEYS, *PLUGIN_KEYS)
+"""Every key of a config."""
+
+PURPOSES = ("inference", "evaluation", "training")
+"""What a config is for; each needs what those before it need, too."""
+
+
+def check_config(cfg: CfgNode, purpose: str = "training") -> None:
+    """Refuse wrong settings, all of them in one line.
+
+    What is not used is not checked: the settings of training where a model is evaluated, those beside an ``ENABLED``
+    that is False, those of a part that is not chosen. Names are asked of the registries, so a project's own parts are
+    accepted as soon as they are imported; what they accept is theirs to check.
+
+    Args:
+        cfg: a config with the plugin's keys.
+        purpose: ``training`` (with evaluation), ``evaluation``, or ``inference`` (a model and its weights).
+
+    Raises:
+        SettingsError: the keys, what is wrong with them, and what they accept.
+    """
+    _raise_for(_missing_keys(cfg))
+    keys = [key for key in KEYS if _has(cfg, key.name) and needed_for(key) in PURPOSES[: PURPOSES.index(purpose) + 1]]
+    used = [key for key in keys if _is_used(cfg, key)]
+    _raise_for(_value_problems(cfg, used))
+    _raise_for(_name_problems(cfg, used))
+    _raise_for([*_device_problems(cfg), *part_problems(cfg)])
+    if purpose == "training":
+        _raise_for(problem for problems in _TRAINING for problem in problems(cfg))
+    if purpose != "inference":
+        _raise_for(_evaluation_problems(cfg))
+
+
+def needed_for(key: Key) -> str:
+    """The first of ``PURPOSES`` that uses a key."""
+    if key.name == "DATALOADER.NUM_WORKERS":
+        return "evaluation"
+    if key.name.startswith(("SOLVER.", "DATALOADER.", "KD.", "TEST.PRECISE_BN.")) or key.name == "DATASETS.NAMES":
+        return "training"
+    return "evaluation" if key.name.startswith(("TEST.", "DATASETS.")) or key.name == "OUTPUT_DIR" else "inference"
+
+
+def _raise_for(problems: Iterator[str] | list[str]) -> None:
+    lines = list(problems)
+    if lines:
+        raise SettingsError("; ".join(lines))
+
+
+def _has(cfg: CfgNode, name: str) -> bool:
+    try:
+        value_of(cfg, name)
+    except KeyError:
+        return False
+    return True
+
+
+_USED_IN_ANY_CASE = ("TEST.RERANK.", "TEST.AQE.")
+"""Sections whose values the evaluator refuses even where they are not ENABLED; the distance jaccard uses K1 and K2."""
+
+
+def _is_used(cfg: CfgNode, key: Key) -> bool:
+    section, _, last = key.name.rpartition(".")
+    switch = f"{section}.ENABLED"
+    if key.name.startswith(_USED_IN_ANY_CASE):
+        return True
+    if last != "ENABLED" and _has(cfg, switch) and value_of(cfg, switch) is False:
+        return False
+    if key.used_with is None or not _has(cfg, key.used_with[0]):
+        return True
+    other, wanted = value_of(cfg, key.used_with[0]), key.used_with[1]
+    return wanted in other if isinstance(other, (list, tuple)) else other == wanted
+
+
+def _missing_keys(cfg: CfgNode) -> Iterator[str]:
+    missing = [key.name for key in PLUGIN_KEYS if not _has(cfg, key.name)]
+    if missing:
+        yield (
+            f"the config has no {missing[0]}, a key of mdpr_fastreid (it was made before mdpr_fastreid was imported): "
+            "call mdpr_fastreid.add_mdpr_config(cfg)"
+        )
+
+
+def _value_problems(cfg: CfgNode, keys: list[Key]) -> Iterator[str]:
+    for key in keys:
+        value = value_of(cfg, key.name)
+        if not key.values.accepts(value):
+            yield f"{key.name} must be {key.values.says}, got {_short(value)}{_hint(key, value)}"
+
+
+def _short(value: object) -> str:
+    words = repr(value)
+    return words if len(words) <= 80 else f"{words[:60]}... ({len(words)} characters)"
+
+
+def _hint(key: Key, value: object) -> str:
+    similar = nearest(value, key.values.choices)
+    return f"; {similar}" if key.values.choices and similar.startswith("did you mean") else ""
+
+
+def _name_problems(cfg: CfgNode, keys: list[Key]) -> Iterator[str]:
+    for key in keys:
+        if not key.values.registry:
+            continue
+        value = value_of(cfg, key.name)
+        known = known_names(key.values.registry, cfg)
+        for name in [value] if isinstance(value, str) else value:
+            if name not in known:
+                yield f"{key.name}: {unknown_name(name, key.values.registry.removesuffix('_REGISTRY'), known)}"
+
+
+def _device_problems(cfg: CfgNode) -> Iterator[str]:
+    import torch
+
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError:
+        yield f"MODEL.DEVICE {cfg.MODEL.DEVICE!r} is no device: cpu, cuda, or cuda:0 and so on"
+
+
+def _batch_problems(cfg: CfgNode) -> Iterator[str]:
+    from fastreid.utils import comm
+
+    processes, images = comm.get_world_size(), cfg.SOLVER.IMS_PER_BATCH
+    if images < processes:
+        yield f"SOLVER.IMS_PER_BATCH {images} is less than {processes} processes"
+    sampler, instances = cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATALOADER.NUM_INSTANCE
+    if sampler in ("NaiveIdentitySampler", "BalancedIdentitySampler") and images // processes % instances:
+        yield (
+            f"a batch of {images // processes} images a process (SOLVER.IMS_PER_BATCH) is no multiple of "
+            f"DATALOADER.NUM_INSTANCE {instances}"
+        )
+    if sampler == "SetReWeightSampler":
+        drawn = sum(cfg.DATALOADER.SET_WEIGHT) * instances
+        batch = images // processes * processes
+        if drawn == 0 or batch % drawn or batch <= drawn:
+            yield (
+                f"a batch of {batch} images (SOLVER.IMS_PER_BATCH) is no multiple, twice or more, of the {drawn} that "
+                f"DATALOADER.SET_WEIGHT {list(cfg.DATALOADER.SET_WEIGHT)} draws of DATALOADER.NUM_INSTANCE {instances}"
+            )
+
+
+def _schedule_problems(cfg: CfgNode) -> Iterator[str]:
+    solver = cfg.SOLVER
+    if solver.SCHED == "CosineAnnealingLR" and solver.DELAY_EPOCHS >= solver.MAX_EPOCH:
+        yield (
+            f"nothing is left of the {solver.MAX_EPOCH} epochs (SOLVER.MAX_EPOCH) for CosineAnnealingLR: "
+            f"SOLVER.DELAY_EPOCHS is {solver.DELAY_EPOCHS}"
+        )
+    if solver.OPT == "SGD" and solver.NESTEROV and solver.MOMENTUM == 0:
+        yield "SOLVER.NESTEROV needs SOLVER.MOMENTUM greater than 0"
+
+
+def _architecture_problems(cfg: CfgNode) -> Iterator[str]:
+    model = cfg.MODEL
+    if model.META_ARCHITECTURE == "MoCo" and model.QUEUE_SIZE % cfg.SOLVER.IMS_PER_BATCH:
+        yield (
+            f"MODEL.QUEUE_SIZE {model.QUEUE_SIZE} must be a multiple of SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH}"
+        )
+    if model.META_ARCHITECTURE == "Distiller":
+        configs, weights = len(cfg.KD.MODEL_CONFIG), len(cfg.KD.MODEL_WEIGHTS)
+        if configs != weights:
+            yield f"KD.MODEL_CONFIG names {configs} teachers, and KD.MODEL_WEIGHTS {weights} files"
+        if not configs and not cfg.KD.EMA.ENABLED:
+            yield "MODEL.META_ARCHITECTURE Distiller needs a teacher: name it in KD.MODEL_CONFIG, or set KD.EMA.ENABLED"
+
+
+_TRAINING = (_batch_problems, _schedule_problems, _architecture_problems)
+
+
+def _evaluation_problems(cfg: CfgNode) -> Iterator[str]:
+    from fastreid.utils import comm
+
+    processes, images = comm.get_world_size(), cfg.TEST.IMS_PER_BATCH
+    if images < processes:
+        yield f"TEST.IMS_PER_BATCH {images} is less than {processes} processes"

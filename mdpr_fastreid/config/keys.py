@@ -1,0 +1,249 @@
+"""Every key that the plugin adds to FastReID's, as data: adding a key is one line here.
+
+The same kind of table for FastReID's own keys is in :mod:`mdpr_fastreid.config.fastreid_keys`. Both are what
+:func:`mdpr_fastreid.config.check_config` checks and what ``docs/reference/config.md`` is generated from.
+"""
+
+import copy
+from dataclasses import dataclass
+
+from fastreid.config import CfgNode
+
+from mdpr_fastreid.config.values import (
+    Values,
+    many,
+    named_folders,
+    number,
+    one_of,
+    path,
+    pattern_of_camera,
+    registered,
+    sha256,
+    subset,
+    text,
+    whole,
+    yes_or_no,
+)
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of a config."""
+
+    name: str
+    """With its sections: ``MODEL.MDPR.PARTS``."""
+    default: object
+    values: Values
+    meaning: str
+    """What it sets, in a sentence."""
+    used_with: tuple[str, str] | None = None
+    """The key and its value (or one of its values) without which this one has no effect, and so is not checked.
+
+    A key beside an ``ENABLED`` is not used where that is False; this is not repeated here.
+    """
+
+
+MDPR = ("MODEL.META_ARCHITECTURE", "MDPR")
+
+PLUGIN_KEYS = (
+    Key("SEED", -1, whole(-1), "Seed of Python, NumPy, torch and the loader's workers; -1 draws a new one in each run"),
+    # Data
+    Key("DATASETS.CUSTOM", (), named_folders, "Your own folders as data sets: pairs (name, folder), see docs/reference/datasets.md"),
+    Key(
+        "DATASETS.CUSTOM_CAMERA_PATTERN",
+        "",
+        pattern_of_camera,
+        'Finds the camera in the file names of these folders; "" if the names do not have it',
+    ),
+    Key(
+        "DATALOADER.SKIP_DAMAGED",
+        False,
+        yes_or_no,
+        "Whether training goes on with another image of the identity when one cannot be read",
+    ),
+    Key(
+        "DATALOADER.CACHE",
+        "",
+        path,
+        "Folder for the resized training images, which are then decoded and resized in the first epoch only; they take "
+        "3 x height x width bytes each, in a file that is removed when the run ends",
+    ),
+    Key(
+        "INPUT.FIELDS",
+        (),
+        many(registered("FIELD_REGISTRY")),
+        "What a batch holds beside the image, by name: mask, clip, or fields of your own (docs/extending.md)",
+    ),
+    Key("INPUT.CLIP.FRAMES", 8, whole(1), "Frames of the field clip"),
+    # Training
+    Key(
+        "SOLVER.AMP.DTYPE",
+        "float16",
+        one_of("float16", "bfloat16"),
+        "Autocast type on a GPU: float16 (with loss scaling, as FastReID) or bfloat16 (without)",
+    ),
+    Key(
+        "SOLVER.WINOGRAD",
+        True,
+        yes_or_no,
+        "Whether float32 training on a CPU computes wide 3x3 convolutions by Winograd's algorithm",
+    ),
+    Key(
+        "SOLVER.FUSED",
+        True,
+        yes_or_no,
+        "Whether SGD, Adam and AdamW update a parameter in one pass (PyTorch's fused kernels)",
+    ),
+    # Evaluation
+    Key(
+        "TEST.EVAL_UNTRAINED",
+        False,
+        yes_or_no,
+        "Whether train_net.py also evaluates the network before training, and prints both results",
+    ),
+    Key(
+        "TEST.FOLDED",
+        True,
+        yes_or_no,
+        "Whether evaluation runs the folded network: the same features from less arithmetic (docs/how-to/evaluate.md)",
+    ),
+    Key(
+        "TEST.AMP",
+        "",
+        one_of("", "float32", "bfloat16", "float16"),
+        'Precision of evaluation, "" for float32; features are in float32 in any case',
+    ),
+    Key(
+        "TEST.AP",
+        "step",
+        one_of("step", "trapezoid"),
+        "Average precision: step (FastReID's) or trapezoid (that of Market-1501's and MARS's authors)",
+    ),
+    # Weights and memory
+    Key(
+        "MODEL.WEIGHTS_SHA256",
+        "",
+        sha256,
+        'SHA-256 that the file of MODEL.WEIGHTS must have; "" accepts any file. With "sha256:" before it, YAML '
+        "does not read it as a number even if it has no letters",
+    ),
+    Key(
+        "MODEL.BACKBONE.PRETRAIN_SHA256",
+        "",
+        sha256,
+        "The same for the file of MODEL.BACKBONE.PRETRAIN_PATH, or the one that FastReID downloads",
+    ),
+    Key(
+        "MODEL.COMPILE",
+        False,
+        yes_or_no,
+        "Whether torch.compile compiles MDPR's stages in training, where a compiler works (docs/how-to/faster-training.md)",
+    ),
+    Key(
+        "MODEL.CHANNELS_LAST",
+        False,
+        yes_or_no,
+        "Whether MDPR trains on images stored channels-last; the same numbers but for rounding (docs/how-to/faster-training.md)",
+    ),
+    # MDPR
+    Key(
+        "MODEL.MDPR.EMBEDDING_DIM",
+        512,
+        whole(1, 65536),
+        "Channels of every embedded map and of each head but the attention and fusion ones",
+        MDPR,
+    ),
+    Key("MODEL.MDPR.PARTS", 2, whole(1, 1024), "Horizontal stripes of the hard content branch", MDPR),
+    Key("MODEL.MDPR.BRANCHES", ("hard", "soft"), many(text, least=1), "Which branches exist: hard, soft or both", MDPR),
+    Key(
+        "MODEL.MDPR.CHECKPOINT_STAGES",
+        (),
+        subset(3, 4),
+        "Stages whose activations are computed again in the backward pass instead of being kept: less memory",
+        MDPR,
+    ),
+    Key(
+        "MODEL.MDPR.ATTENTION.MAPS",
+        2,
+        whole(1, 1024),
+        "Foreground attention maps at each of the two granularities",
+        MDPR,
+    ),
+    Key(
+        "MODEL.MDPR.ATTENTION.GUIDED",
+        True,
+        yes_or_no,
+        "Whether the maps of stage 4 guide the attention maker of stage 3",
+        MDPR,
+    ),
+    Key(
+        "MODEL.MDPR.ATTENTION.DIVERSITY_SCALE",
+        1.0,
+        number(0),
+        "Weight of the attention diversity loss; 0 leaves it out",
+        MDPR,
+    ),
+    Key(
+        "MODEL.MDPR.ATTENTION.AREA_SCALE",
+        0.001,
+        number(0),
+        "Weight of the attention area loss (the paper's beta); 0 leaves it out",
+        MDPR,
+    ),
+    Key(
+        "MODEL.MDPR.DISTILL.ENABLED",
+        True,
+        yes_or_no,
+        "Whether the global feature of the hard branch and stage 4 of the soft branch teach each other",
+        MDPR,
+    ),
+    Key("MODEL.MDPR.DISTILL.SCALE", 1.0, number(0), "Weight of the mutual distillation loss", MDPR),
+    Key(
+        "MODEL.MDPR.FUSION.ENABLED",
+        True,
+        yes_or_no,
+        "Whether the maps of both branches are fused into a feature of their own",
+        MDPR,
+    ),
+    Key(
+        "MODEL.MDPR.INFERENCE_FEATURES",
+        ("hard_global", "hard_parts", "soft4", "soft3", "fusion"),
+        many(text, least=1),
+        "What the inference vector is made of, in this order",
+        MDPR,
+    ),
+)
+"""The plugin's keys, in the order of the page."""
+
+
+def add_mdpr_config(cfg: CfgNode) -> None:
+    """Add the plugin's keys, with their defaults, to a FastReID config, in place.
+
+    Keys that are there already keep their value, so calling it twice is harmless.
+
+    Args:
+        cfg: a config from ``fastreid.config.get_cfg()``.
+    """
+    for key in PLUGIN_KEYS:
+        *sections, last = key.name.split(".")
+        node = cfg
+        for section in sections:
+            if section not in node:
+                node[section] = CfgNode()
+            node = node[section]
+        if last not in node:
+            node[last] = copy.deepcopy(key.default)
+
+
+def value_of(cfg: CfgNode, name: str) -> object:
+    """The value of ``MODEL.MDPR.PARTS`` and the like.
+
+    Raises:
+        KeyError: the config has no such key.
+    """
+    node = cfg
+    for part in name.split("."):
+        if not isinstance(node, CfgNode):
+            raise KeyError(name)
+        node = node[part]
+    return node

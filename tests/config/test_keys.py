@@ -1,0 +1,71 @@
+"""The tables of keys."""
+
+import subprocess
+import sys
+
+from fastreid.config import CfgNode, get_cfg
+
+from mdpr_fastreid import add_mdpr_config
+from mdpr_fastreid.config.checks import KEYS
+from mdpr_fastreid.config.fastreid_keys import FASTREID_KEYS
+from mdpr_fastreid.config.keys import PLUGIN_KEYS, value_of
+from mdpr_fastreid.config.names import known_names
+
+
+def leaves(cfg, prefix=""):
+    for name, value in cfg.items():
+        yield from leaves(value, f"{prefix}{name}.") if isinstance(value, CfgNode) else [f"{prefix}{name}"]
+
+
+def test_importing_the_plugin_gives_its_keys_to_every_new_config():
+    assert get_cfg().MODEL.MDPR.EMBEDDING_DIM == 512
+
+
+def test_a_config_from_before_gets_the_keys_and_keeps_its_own_values():
+    cfg = CfgNode({"MODEL": CfgNode({"DEVICE": "cpu", "MDPR": CfgNode({"PARTS": 5})}), "SOLVER": CfgNode()})
+    add_mdpr_config(cfg)
+    add_mdpr_config(cfg)
+    assert (cfg.MODEL.DEVICE, cfg.MODEL.MDPR.PARTS, cfg.MODEL.MDPR.ATTENTION.MAPS) == ("cpu", 5, 2)
+    assert cfg.SOLVER.AMP.DTYPE == "float16"
+
+
+def test_defaults_of_two_configs_are_not_shared():
+    first, second = get_cfg(), get_cfg()
+    first.MODEL.MDPR.ATTENTION.MAPS = 4
+    assert second.MODEL.MDPR.ATTENTION.MAPS == 2
+
+
+def test_the_tables_have_every_key_of_a_config_once():
+    names = [key.name for key in KEYS]
+    assert len(set(names)) == len(names)
+    assert sorted(leaves(get_cfg())) == sorted(names)
+
+
+def test_fastreids_table_has_the_keys_that_stock_has():
+    stock = (
+        "from fastreid.config.config import CfgNode; from fastreid.config.defaults import _C\n"
+        "def leaves(cfg, prefix=''):\n"
+        "    for name, value in cfg.items():\n"
+        "        yield from leaves(value, f'{prefix}{name}.') if isinstance(value, CfgNode) else [f'{prefix}{name}']\n"
+        "print(*leaves(_C))"
+    )
+    printed = subprocess.run([sys.executable, "-c", stock], check=True, capture_output=True, text=True).stdout
+    assert sorted(printed.split()) == sorted(key.name for key in FASTREID_KEYS)
+
+
+def test_every_key_has_a_meaning_and_accepts_its_default():
+    cfg = get_cfg()
+    for key in KEYS:
+        assert key.meaning
+        assert not key.meaning.endswith("."), key
+        assert key.values.accepts(value_of(cfg, key.name)), key
+    assert all(key.values.accepts(key.default) for key in PLUGIN_KEYS)
+
+
+def test_every_registry_that_the_tables_name_knows_the_default():
+    cfg = get_cfg()
+    for key in KEYS:
+        if key.values.registry:
+            value = value_of(cfg, key.name)
+            names = [value] if isinstance(value, str) else value
+            assert set(names) <= set(known_names(key.values.registry, cfg)), key
