@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 
 def stock_patches(images):
-    """FastReID's own transform, which the mend wraps."""
+    """FastReID's own transform, which the patch wraps."""
     patch = RandomPatch(min_sample_size=5)
     return [RandomPatch.__call__.__wrapped__(patch, image.clone()) for image in images], patch
 
