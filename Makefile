@@ -49,7 +49,7 @@ test-oldest: $(OLDEST)/.installed
 # The documentation as a site in site/; fails at a link that leads nowhere
 docs: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 	@echo "The site is in site/: open site/index.html"
 
 lint: install
