@@ -14,7 +14,7 @@
 ``provenance``         machine, versions, commit
 ``summary``            means and deviations over seeds, what is best; ``results.json`` and ``.csv``
 ``table``, ``plots``   the outcome as Markdown and as pictures; ``curves`` reads how training went
-``page``               the outcome as one self-contained page, with ``rank_lists``, ``pictures`` and ``page_style``
+``page``               the outcome as one self-contained page: ``templates/``, ``rank_lists`` and ``pictures``
 ``report``             writes all of it
 =====================  =====================================================================================
 """
