@@ -8,7 +8,7 @@
 ``launch``             runs them, one process each; resumes, survives failures and interruption
 ``processes``          starts and ends them, on every system
 ``progress``           the line that says how far they are
-``records``            the files in a run's folder, which is how runs and comparison tell each other
+``records``            the files in a run's folder, by which the comparison and its runs communicate
 ``worker``             one run: train, evaluate, write ``result.json`` and ``ranking.npz``
 ``evaluate``           what is measured of a trained network
 ``provenance``         machine, versions, commit
