@@ -7,7 +7,7 @@ import sys
 from mdpr_fastreid import __version__
 from mdpr_fastreid.errors import UsageError, disk_is_full
 
-VERBS = ("data", "synth", "convert", "prepare", "bench", "compare", "export")
+VERBS = ("data", "synth", "convert", "prepare", "bench", "compare", "export", "run", "doctor")
 
 
 def main(argv: list[str] | None = None) -> int:
