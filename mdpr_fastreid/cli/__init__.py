@@ -19,15 +19,18 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 when it worked, 1 when it did not, 2 for a mistake on the command line.
     """
+    words = sys.argv[1:] if argv is None else argv
+    named = next((word for word in words if word in VERBS), None)
     parser = argparse.ArgumentParser(prog="mdpr", description="MDPR for FastReID: tools around train_net.py.")
     parser.add_argument("--version", action="version", version=f"mdpr-fastreid {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="<verb>", required=True)
     for name in VERBS:
         module = importlib.import_module(f"{__name__}.{name}")
         verb = verbs.add_parser(name, help=module.HELP, description=module.HELP)
-        module.add_arguments(verb)
-        verb.set_defaults(run=module.run)
-    args = parser.parse_args(argv, argparse.Namespace(words=sys.argv[1:] if argv is None else argv))
+        if name == named:  # what the options of the others need takes seconds to import
+            module.add_arguments(verb)
+            verb.set_defaults(run=module.run)
+    args = parser.parse_args(words, argparse.Namespace(words=words))
     try:
         return args.run(args)
     except UsageError as error:
