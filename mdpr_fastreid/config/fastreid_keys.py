@@ -165,7 +165,7 @@ FASTREID_KEYS = (
     _key("SOLVER.CLIP_GRADIENTS.ENABLED", yes_or_no, "Whether gradients are clipped"),
     _key("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", one_of("norm", "value"), "Norm of each gradient, or its elements"),
     _key("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", number(above=0), "Largest norm or element"),
-    _key("SOLVER.CLIP_GRADIENTS.NORM_TYPE", number(above=0, infinite=True), "The p of the p-norm"),
+    _key("SOLVER.CLIP_GRADIENTS.NORM_TYPE", number(above=0, infinite=True), "The p of the p-norm; 1e999 for infinity"),
     # Evaluation
     _key("TEST.EVAL_PERIOD", whole(-1), "Epochs between two evaluations; 0 or -1 evaluates in the end only"),
     _key("TEST.IMS_PER_BATCH", whole(1), "Images of a batch in evaluation, over all processes"),
