@@ -13,7 +13,7 @@ from fastreid.modeling.backbones import build_backbone
 from torch import nn
 
 from mdpr_fastreid.compare.shared import read_config
-from mdpr_fastreid.compat.registry_names import UnknownNameError
+from mdpr_fastreid.config import UnknownNameError, check_config
 from mdpr_fastreid.errors import UsageError
 
 BUILT_IN = {
@@ -106,7 +106,7 @@ def method_config(
         CannotCarryError: the model cannot be built on this backbone.
         UsageError: the config cannot be read.
     """
-    own = read_config(method.config)
+    own = read_config(method.config, parts=("model",))
     model = own.MODEL
     model.WEIGHTS = ""
     model.HEADS.NUM_CLASSES = identities
@@ -141,6 +141,7 @@ def empty_model(cfg: CfgNode) -> nn.Module:
     cfg.MODEL.DEVICE = "meta"
     cfg.MODEL.BACKBONE.PRETRAIN = False
     try:
+        check_config(cfg, parts=("model",))
         with torch.device("meta"), torch.no_grad():
             model = build_model(cfg).eval()
             model(torch.empty(2, 3, *input_size(cfg)))

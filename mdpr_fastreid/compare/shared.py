@@ -3,7 +3,7 @@
 import hashlib
 import os
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.utils.compute_dist import build_dist
 
-from mdpr_fastreid.config import config_from
+from mdpr_fastreid.config import PARTS, UnknownNameError, check_config, config_from
 from mdpr_fastreid.data.custom.dataset import queries_without_match
 from mdpr_fastreid.engine import Trainer
 from mdpr_fastreid.errors import UsageError
@@ -47,11 +47,24 @@ class Data:
     """Of every image's split, relative path, identity, camera and size in bytes; see :func:`data_digest`."""
 
 
-def read_config(path: str, overrides: Sequence[str] = ()) -> CfgNode:
-    """A thawed config of ``path`` with ``KEY VALUE`` overrides; a ``UsageError`` says what is wrong with it."""
-    cfg = config_from(Namespace(config_file=path, opts=list(overrides))).clone()
+def read_config(path: str, overrides: Sequence[str] = (), parts: Collection[str] = PARTS) -> CfgNode:
+    """A thawed config of ``path`` with ``KEY VALUE`` overrides.
+
+    Raises:
+        UsageError: what is wrong with it, in the parts of it that are asked for.
+    """
+    cfg = config_from(Namespace(config_file=path, opts=list(overrides)), parts=()).clone()
     cfg.defrost()
+    check_settings(cfg, parts)
     return cfg
+
+
+def check_settings(cfg: CfgNode, parts: Collection[str]) -> None:
+    """As :func:`mdpr_fastreid.config.check_config`; a name that nobody registered may be of code to import."""
+    try:
+        check_config(cfg, parts)
+    except UnknownNameError as error:
+        raise UsageError(f"{error}; code of your own that registers it is imported with --import MODULE") from error
 
 
 def shared_config(
@@ -81,10 +94,11 @@ def shared_config(
     """
     overrides = list(overrides)
     _check_overrides(overrides, data, size)
-    cfg = read_config(config, overrides)
-    published_epochs = cfg.SOLVER.MAX_EPOCH
+    cfg = read_config(config, overrides, parts=())
     if data is not None:
         cfg.DATASETS.NAMES, cfg.DATASETS.TESTS = (data,), (data,)
+    check_settings(cfg, ("evaluation", "training"))  # the model is each method's own
+    published_epochs = cfg.SOLVER.MAX_EPOCH
     if len(cfg.DATASETS.TESTS) != 1:
         raise UsageError(f"a comparison evaluates on one data set, DATASETS.TESTS names {len(cfg.DATASETS.TESTS)}")
     if size is not None:

@@ -4,14 +4,14 @@ import difflib
 import os
 import stat
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import yaml
 from fastreid.config import CfgNode, get_cfg
 from fastreid.utils.file_io import PathManager
 
-from mdpr_fastreid.config.checks import check_config
+from mdpr_fastreid.config.checks import PARTS, check_config
 from mdpr_fastreid.config.keys import add_mdpr_config, value_of
 from mdpr_fastreid.errors import UsageError
 
@@ -21,12 +21,13 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 _BASE = "_BASE_"
 
 
-def config_from(args: Namespace, purpose: str | None = None) -> CfgNode:
+def config_from(args: Namespace, parts: Collection[str] | None = None) -> CfgNode:
     """The config of ``--config-file`` and the ``KEY VALUE`` overrides, checked and frozen.
 
     Args:
         args: with ``config_file``, ``opts`` and, if it is of FastReID's command line, ``eval_only``.
-        purpose: as in :func:`~mdpr_fastreid.config.check_config`; by default what ``eval_only`` says.
+        parts: what is checked, as in :func:`~mdpr_fastreid.config.check_config`; by default all but training where
+            ``eval_only`` says so.
 
     Raises:
         UsageError: a file is missing or cannot be read, a key does not exist, or a value is wrong.
@@ -36,7 +37,9 @@ def config_from(args: Namespace, purpose: str | None = None) -> CfgNode:
     if args.config_file:
         merge_file(cfg, config_file(args.config_file))
     merge_overrides(cfg, args.opts or [])
-    check_config(cfg, purpose or ("evaluation" if getattr(args, "eval_only", False) else "training"))
+    if parts is None:
+        parts = ("model", "evaluation") if getattr(args, "eval_only", False) else PARTS
+    check_config(cfg, parts)
     cfg.freeze()
     return cfg
 

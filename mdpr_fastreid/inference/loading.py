@@ -48,7 +48,7 @@ def load(
         raise ValueError(f"only a folded network computes in {dtype}; leave folded=True")
     if not isinstance(config, CfgNode):
         args = Namespace(config_file=str(config), opts=[str(word) for word in overrides])
-        config = config_from(args, purpose="inference")
+        config = config_from(args, parts=("model",))
     config = config.clone()
     config.defrost()
     config.MODEL.BACKBONE.PRETRAIN = False  # all weights come from the file

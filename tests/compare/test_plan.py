@@ -172,11 +172,11 @@ MISTAKES = {
     ),
     "an unknown distance": (
         {"overrides": (*OVERRIDES, "TEST.METRIC", "manhattan")},
-        "TEST.METRIC must be cosine, euclidean or jaccard, got 'manhattan'",
+        "TEST.METRIC: nothing is registered as 'manhattan' in DISTANCE; known: cosine, euclidean, jaccard",
     ),
     "an unknown sampler": (
         {"overrides": (*OVERRIDES, "DATALOADER.SAMPLER_TRAIN", "Fair")},
-        "these settings cannot be shared: ValueError: Unknown training sampler: Fair",
+        "DATALOADER.SAMPLER_TRAIN: nothing is registered as 'Fair' in SAMPLER; known: ",
     ),
     "an ablation of two methods": ({"ablations": ("maps",)}, "--ablation takes one method"),
 }
