@@ -112,7 +112,7 @@ FASTREID_KEYS = (
     _key("INPUT.FLIP.ENABLED", yes_or_no, "Whether training images are mirrored at random"),
     _key("INPUT.FLIP.PROB", _probability, "Share of the images that are mirrored"),
     _key("INPUT.PADDING.ENABLED", yes_or_no, "Whether training images are padded, then cut at random"),
-    _key("INPUT.PADDING.MODE", one_of("constant", "edge", "reflect", "symmetric"), "Padded with black, or pixels of the image"),
+    _key("INPUT.PADDING.MODE", one_of("constant", "edge", "reflect", "symmetric"), "Black, or pixels of the image"),
     _key("INPUT.PADDING.SIZE", whole(0), "Pixels that are padded on each side"),
     _key("INPUT.CJ.ENABLED", yes_or_no, "Whether the colors of training images are changed at random"),
     _key("INPUT.CJ.PROB", _probability, "Share of the images whose colors are changed"),
@@ -127,7 +127,7 @@ FASTREID_KEYS = (
     _key("INPUT.AUGMIX.PROB", _probability, "Share of the images that get it"),
     _key("INPUT.REA.ENABLED", yes_or_no, "Whether a random rectangle of training images is erased"),
     _key("INPUT.REA.PROB", _probability, "Share of the images in which one is erased"),
-    _key("INPUT.REA.VALUE", many(number(), 1, 3), "Color of the rectangle: red, green and blue in 0 to 255, or one number for all"),
+    _key("INPUT.REA.VALUE", many(number(), 1, 3), "Color of the rectangle: red, green, blue, 0 to 255; or one value"),
     _key("INPUT.RPT.ENABLED", yes_or_no, "Whether a patch of another image is pasted into training images"),
     _key("INPUT.RPT.PROB", _probability, "Share of the images that get a patch"),
     # The data
