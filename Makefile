@@ -8,7 +8,7 @@ DEMO := configs/MDPR/synthreid_r18.yml
 # One worker a core, each of about 2 GB; `make test PYTEST_ARGS=tests/modeling` runs a part in one process
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 8
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test docs lint clean
 
 install: $(VENV)/.installed
 
@@ -28,9 +28,15 @@ demo: install
 test: install
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+# The documentation as a site in site/; fails at a link that leads nowhere
+docs: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "The site is in site/: open site/index.html"
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info

@@ -17,14 +17,17 @@ class Progress:
         total: steps in all.
         description: what is being done, e.g. "training".
         done: steps done before, by an earlier run.
+        delay: seconds before the bar appears, so that short work shows none.
     """
 
-    def __init__(self, total: int, description: str, done: int = 0) -> None:
+    def __init__(self, total: int, description: str, done: int = 0, delay: float = 0.0) -> None:
         self._total, self._description, self._first, self._done = total, description, done, done
         self._start = self._last_line = time.monotonic()
         self._note = ""
         self._on_terminal = sys.stderr.isatty()
-        self._bar = tqdm(total=total, initial=done, desc=description, leave=False, disable=not self._on_terminal)
+        self._bar = tqdm(
+            total=total, initial=done, desc=description, leave=False, delay=delay, disable=not self._on_terminal
+        )
 
     def step(self, note: str | Callable[[], str] = "") -> None:
         """One step more is done.

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from fastreid.modeling import build_model
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
@@ -29,6 +28,7 @@ from mdpr_fastreid.bench.networks import (
 from mdpr_fastreid.bench.reference import PublishedOrder
 from mdpr_fastreid.bench.rounds import REFERENCE, interleaved, peak_memory, speed, spread_cell, wait
 from mdpr_fastreid.inference import PRECISIONS, fold
+from mdpr_fastreid.modeling import build_model
 
 HELP = "inference against the published order of computation, and FastReID's SBS and MGN"
 

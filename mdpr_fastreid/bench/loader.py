@@ -8,29 +8,25 @@ import random
 import statistics
 import tempfile
 import time
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
-from unittest import mock
 
 import numpy as np
 import torch
 from fastreid.config import CfgNode, get_cfg
-from fastreid.data import build as data_build
-from fastreid.data import common, data_utils
-from fastreid.data.build import build_reid_train_loader
-from fastreid.data.common import CommDataset
-from fastreid.data.transforms import build_transforms, transforms
+from fastreid.data.data_utils import read_image as stock_read_image
 from torch.utils.data import DataLoader, SequentialSampler
 
 from mdpr_fastreid.bench import report
 from mdpr_fastreid.bench.networks import image_size
 from mdpr_fastreid.bench.rounds import REFERENCE, interleaved, speed, spread_cell, wait
-from mdpr_fastreid.compat import batch_copies, byte_batches, image_transforms, loader_building
+from mdpr_fastreid.bench.stock_loader import stock_loader
 from mdpr_fastreid.config import config_file
+from mdpr_fastreid.data import build_train_loader, training_set
+from mdpr_fastreid.data.pipeline import FieldDataset
+from mdpr_fastreid.data.reading import read_image
 from mdpr_fastreid.data.synth.plan import plan
 from mdpr_fastreid.data.synth.presets import PRESETS
 from mdpr_fastreid.data.synth.writer import Request, encode, pictures
@@ -49,14 +45,16 @@ _STEPS = {
     "Resize": "resize",
     "Pad": "pad",
     "RandomCrop": "crop",
+    "_Crop": "crop",
     "RandomHorizontalFlip": "flip",
-    "ToTensor": "to tensor",
+    "StockToTensor": "to tensor",
     "ToBytes": "to tensor",
     "RandomErasing": "random erasing",
-    "MarkErased": "random erasing",
+    "Erasing": "random erasing",
     "RandomPatch": "random patch",
+    "Patching": "random patch",
 }
-"""What the transforms of the packaged configurations, and ours for them, are called in the table."""
+"""What the transforms of the packaged configurations, stock's and ours, are called in the table."""
 
 
 class Source(NamedTuple):
@@ -141,32 +139,14 @@ def render(args: argparse.Namespace, folder: Path) -> list[Source]:
 
 
 def build(source: Source, setting: str, workers: int, args: argparse.Namespace) -> DataLoader:
-    """The training loader of a setting, made by FastReID's function, which reads every image once, in order."""
-    cfg = _config(setting, workers, args)
+    """The training loader of a setting, which reads every image once, in order."""
+    cfg = _config(workers, args)
+    if setting == REFERENCE:
+        return stock_loader(cfg, source.items)
     if setting == "cached":
         cfg.DATALOADER.CACHE = str(Path(source.items[0][0]).parent)
-    with in_setting(setting):
-        dataset = CommDataset(source.items, build_transforms(cfg, is_train=True), relabel=True)
-        return build_reid_train_loader(cfg, train_set=dataset, sampler=SequentialSampler(dataset))
-
-
-@contextmanager
-def in_setting(setting: str) -> Iterator[None]:
-    """Within it the parts of stock's pipeline stand where they stood before ``compat`` replaced them, for reference."""
-    if setting != REFERENCE:
-        yield
-        return
-    with (
-        warnings.catch_warnings(),
-        mock.patch.object(loader_building, "send_bytes"),
-        mock.patch.object(common, "read_image", data_utils.read_image.__wrapped__),
-        mock.patch.object(transforms, "to_tensor", image_transforms.to_tensor.__wrapped__),
-        mock.patch.object(transforms.RandomPatch, "__call__", transforms.RandomPatch.__call__.__wrapped__),
-        mock.patch.object(data_build, "fast_batch_collator", batch_copies.fast_batch_collator.__wrapped__),
-    ):
-        # Stock's to_tensor goes through a type that PyTorch is going to drop
-        warnings.filterwarnings("ignore", message="TypedStorage is deprecated")
-        yield
+    dataset = training_set(cfg, source.items)
+    return build_train_loader(cfg, train_set=dataset, sampler=SequentialSampler(dataset))
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -178,7 +158,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--device {args.device}: there is no GPU here")
 
 
-def _config(setting: str, workers: int, args: argparse.Namespace) -> CfgNode:
+def _config(workers: int, args: argparse.Namespace) -> CfgNode:
     cfg = get_cfg()
     cfg.merge_from_file(config_file("MDPR/duke_r50.yml"))
     cfg.merge_from_list(
@@ -200,13 +180,12 @@ def _rows(source: Source, args: argparse.Namespace) -> list[dict]:
     rows = []
     for workers in args.workers:
         loaders = {setting: build(source, setting, workers, args) for setting in SETTINGS}
-        digests = {setting: _digest(loader, setting, args) for setting, loader in loaders.items()}
+        digests = {setting: _digest(loader, args) for setting, loader in loaders.items()}
         for loader in loaders.values():
             _settle(loader)
         cpu: dict[str, list[float]] = defaultdict(list)
         runs = {
-            setting: functools.partial(_timed_epoch, loader, setting, cpu[setting], args)
-            for setting, loader in loaders.items()
+            setting: functools.partial(_timed_epoch, loader, cpu[setting], args) for setting, loader in loaders.items()
         }
         seconds = interleaved(runs, args.repeats, args.device)
         for setting in SETTINGS:
@@ -220,13 +199,12 @@ def _rows(source: Source, args: argparse.Namespace) -> list[dict]:
     return rows
 
 
-def _digest(loader: DataLoader, setting: str, args: argparse.Namespace) -> str:
+def _digest(loader: DataLoader, args: argparse.Namespace) -> str:
     """A hash of all images of an epoch from the seed."""
     _seed(args.seed)
     hashed = hashlib.sha256()
-    with in_setting(setting):
-        for batch in loader:
-            hashed.update(batch["images"].cpu().numpy())
+    for batch in loader:
+        hashed.update(batch["images"].cpu().numpy())
     return hashed.hexdigest()
 
 
@@ -236,13 +214,12 @@ def _settle(loader: DataLoader) -> None:
         loader.dataset[index]
 
 
-def _timed_epoch(loader: DataLoader, setting: str, cpu: list[float], args: argparse.Namespace) -> None:
+def _timed_epoch(loader: DataLoader, cpu: list[float], args: argparse.Namespace) -> None:
     """Read every image once; the time that all cores spent on it is added to ``cpu``."""
-    with in_setting(setting):
-        start = _core_seconds()
-        for batch in loader:
-            _touch(batch["images"])
-        del batch
+    start = _core_seconds()
+    for batch in loader:
+        _touch(batch["images"])
+    del batch
     wait(args.device)
     cpu.append(_core_seconds() - start)
 
@@ -262,14 +239,11 @@ def _component_rows(source: Source, args: argparse.Namespace) -> list[dict]:
     loaders = {setting: build(source, setting, 1, args) for setting in SETTINGS}
     for loader in loaders.values():
         _settle(loader)
-        if loader.worker_init_fn is not None:  # what its workers do is measured in this process
-            loader.dataset.transform, _ = byte_batches.on_bytes(loader.dataset)
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     progress = Progress((args.repeats + 1) * len(loaders), "measuring")
     for round_number in range(args.repeats + 1):
         for setting, loader in loaders.items():
-            with in_setting(setting):
-                spent = _spent(loader, args)
+            spent = _spent(loader, args)
             for component, seconds in spent.items():
                 if round_number:
                     times[setting, component].append(seconds / args.images * 1e3)
@@ -300,28 +274,37 @@ def _spent(loader: DataLoader, args: argparse.Namespace) -> dict[str, float]:
         spent[name] += _core_seconds() - start
         return result
 
-    dataset, made, finish = loader.dataset, [], vars(loader).get("finish")
+    dataset, made = loader.dataset, []
+    ours = isinstance(dataset, FieldDataset)
     for index, (path, *_) in enumerate(dataset.img_items):
-        steps = dataset.transform.transforms
-        if hasattr(dataset, "resized"):
+        if ours and dataset.resized is not None:
             image = step("read the resized", dataset.resized.picture, index, None)
-            steps = steps[1:]
         else:
             step("read the file", _file_content, path)
-            image = step("decode", common.read_image, path)
-        for transform in steps:
-            name = type(transform).__name__
-            image = step(_STEPS.get(name, name), transform, image)
-        made.append({"images": image, "targets": index})
+            image = step("decode", read_image if ours else stock_read_image, path)
+        sample = {"images": image}
+        for transform in dataset.transform.transforms:
+            name = step_name(transform)
+            if ours:
+                step(name, transform, sample)
+            else:
+                sample["images"] = step(name, transform, sample["images"])
+        made.append({**sample, "targets": index})
     if "decode" in spent:  # reading the file once more costs as much as the reading within the decoding did
         spent["decode"] -= spent["read the file"]
     for first in range(0, len(made), args.batch):
         step("collate", loader.collate_fn, made[first : first + args.batch])
-        if finish is not None:
-            step("to floats", finish, loader.collate_fn(made[first : first + args.batch]))
+        if ours:
+            step("to floats", dataset.to_floats, loader.collate_fn(made[first : first + args.batch]))
     step("hand over", _hand_over, made, loader)
     spent["hand over"] -= spent["collate"]
     return spent
+
+
+def step_name(transform: object) -> str:
+    """What a transform is called in the table; ours may have one of torchvision's in it."""
+    name = type(getattr(transform, "transform", transform)).__name__
+    return _STEPS.get(name, name)
 
 
 def _hand_over(made: list[dict], loader: DataLoader) -> None:

@@ -11,13 +11,13 @@ from unittest import mock
 import numpy as np
 import torch
 from fastreid.config import get_cfg
-from fastreid.evaluation import ReidEvaluator
 from fastreid.utils import compute_dist
 
 from mdpr_fastreid.bench import report
 from mdpr_fastreid.bench.processes import in_new_process, resident_memory
+from mdpr_fastreid.compat import stock
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.evaluation import reranking
+from mdpr_fastreid.evaluation import Evaluator, reranking
 
 HELP = "re-ranking against stock FastReID's, on clustered features"
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--evaluation",
         action="store_true",
-        help="instead: FastReID's evaluator with TEST.RERANK and TEST.ROC, from features to metrics",
+        help="instead: the evaluator with TEST.RERANK and TEST.ROC, from features to metrics",
     )
     parser.add_argument("--device", default="cpu", help="device of our features; stock FastReID runs on the CPU")
     parser.add_argument("--k1", type=int, default=20)
@@ -97,7 +97,7 @@ def _measure(implementation: str, count: int, width: int, args: argparse.Namespa
 
     def compute(features: torch.Tensor, queries: int):
         if implementation == STOCK:
-            function = compute_dist.compute_jaccard_distance.__wrapped__
+            function = stock("fastreid.utils.compute_dist:compute_jaccard_distance")
             return function(features, **settings, search_option=3)
         if implementation == EVALUATION:
             return _evaluate(features, queries, args)
@@ -138,11 +138,11 @@ def _measure(implementation: str, count: int, width: int, args: argparse.Namespa
 
 
 def _evaluate(features: torch.Tensor, queries: int, args: argparse.Namespace) -> dict:
-    """FastReID's evaluation of the features, which it always has on the CPU: a batch at a time, then all of them."""
+    """The evaluator on the features, which it has on the CPU in any case: a batch at a time, then all of them."""
     cfg = get_cfg()
     cfg.TEST.ROC.ENABLED = cfg.TEST.RERANK.ENABLED = True
     cfg.TEST.RERANK.K1, cfg.TEST.RERANK.K2 = args.k1, args.k2
-    evaluator = ReidEvaluator(cfg, queries)
+    evaluator = Evaluator(cfg, queries)
     identities = torch.from_numpy(_identities(np.random.default_rng(args.seed), len(features)))
     cameras = torch.arange(len(features)) % 15
     for rows in torch.arange(len(features)).split(64):

@@ -10,6 +10,19 @@ from mdpr_fastreid.errors import UsageError, disk_is_full
 VERBS = ("data", "synth", "convert", "prepare", "bench", "compare", "export", "run", "doctor")
 
 
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``mdpr``, with every verb."""
+    parser = argparse.ArgumentParser(prog="mdpr", description="MDPR for FastReID: tools around train_net.py.")
+    parser.add_argument("--version", action="version", version=f"mdpr-fastreid {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="<verb>", required=True)
+    for name in VERBS:
+        module = importlib.import_module(f"{__name__}.{name}")
+        verb = verbs.add_parser(name, help=module.HELP, description=module.HELP)
+        module.add_arguments(verb)
+        verb.set_defaults(run=module.run)
+    return parser
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one verb.
 
@@ -19,15 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 when it worked, 1 when it did not, 2 for a mistake on the command line.
     """
-    parser = argparse.ArgumentParser(prog="mdpr", description="MDPR for FastReID: tools around train_net.py.")
-    parser.add_argument("--version", action="version", version=f"mdpr-fastreid {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="<verb>", required=True)
-    for name in VERBS:
-        module = importlib.import_module(f"{__name__}.{name}")
-        verb = verbs.add_parser(name, help=module.HELP, description=module.HELP)
-        module.add_arguments(verb)
-        verb.set_defaults(run=module.run)
-    args = parser.parse_args(argv, argparse.Namespace(words=sys.argv[1:] if argv is None else argv))
+    args = build_parser().parse_args(argv, argparse.Namespace(words=sys.argv[1:] if argv is None else argv))
     try:
         return args.run(args)
     except UsageError as error:

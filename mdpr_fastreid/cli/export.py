@@ -33,10 +33,10 @@ def run(args: argparse.Namespace) -> int:
     if path.exists() and not args.force:
         raise UsageError(f"{path} is there already; --force replaces it")
 
-    from mdpr_fastreid.config import config_from
+    from mdpr_fastreid.config import read_config
     from mdpr_fastreid.inference import load
 
-    cfg = config_from(argparse.Namespace(config_file=args.config_file, opts=args.overrides), parts=("model",))
+    cfg = read_config(args.config_file, args.overrides, parts=("model",))
     size = image_size(cfg)
     print(f"folding {cfg.MODEL.META_ARCHITECTURE} of {args.config_file} with the weights of {args.weights}", flush=True)
     network = load(cfg, args.weights, device="cpu", winograd=False)

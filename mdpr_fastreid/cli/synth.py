@@ -7,10 +7,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from mdpr_fastreid.data.synth import (
+    DEFAULT_SIZE,
+    KNOBS,
+    PRESETS,
+    RenderError,
+    Request,
+    adjusted,
+    ensure,
+    read_manifest,
+    set_folder,
+    write_previews,
+)
 from mdpr_fastreid.data.synth.judge import judge
-from mdpr_fastreid.data.synth.presets import KNOBS, PRESETS, adjusted
-from mdpr_fastreid.data.synth.preview import write_previews
-from mdpr_fastreid.data.synth.writer import DEFAULT_SIZE, RenderError, Request, ensure, read_manifest, set_folder
 from mdpr_fastreid.errors import UsageError
 
 HELP = "render the embedded data set SynthReID, preview it or judge it"

@@ -6,6 +6,7 @@
 ``ablations``          MDPR's ablations, as named overrides
 ``plan``               the runs, and what is printed before anything runs
 ``launch``             runs them, one process each; resumes, survives failures and interruption
+``processes``          starts and ends them, on every system
 ``progress``           the line that says how far they are
 ``records``            the files in a run's folder, which is how runs and comparison tell each other
 ``worker``             one run: train, evaluate, write ``result.json`` and ``ranking.npz``

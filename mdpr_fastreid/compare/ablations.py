@@ -1,4 +1,4 @@
-"""The ablations of the MDPR paper (arXiv 2401.06430) as named overrides; docs/ablations.md lists the same ones."""
+"""The ablations of the MDPR paper (arXiv 2401.06430) as named overrides; docs/how-to/ablations.md lists the same ones."""
 
 from typing import NamedTuple
 

@@ -7,30 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from fastreid.config import CfgNode
-from fastreid.evaluation import inference_on_dataset
-from fastreid.evaluation.evaluator import DatasetEvaluator
-from fastreid.utils.compute_dist import build_dist
 from torch import nn
-from torch.nn.functional import normalize
 
-from mdpr_fastreid.evaluation import rank_metrics
+from mdpr_fastreid.evaluation import Collected, Measured, collect_outputs, evaluator_for
 
-MAX_RANK = 50
-"""Length of the CMC curves."""
 LISTED = 10
 """Gallery images that are kept of each query's ranking."""
 SECONDS_TO_MEASURE = 3.0
 """How long the speed of a network is measured."""
-
-
-class TestSet(NamedTuple):
-    """Features of the test images with their labels; the first ``queries`` are the queries."""
-
-    features: torch.Tensor
-    """``[N, D]`` float32."""
-    identities: np.ndarray
-    cameras: np.ndarray
-    queries: int
 
 
 class RankLists(NamedTuple):
@@ -48,85 +32,80 @@ class RankLists(NamedTuple):
     """``[V, LISTED]`` bool: same identity."""
 
 
-class _Collector(DatasetEvaluator):
-    """Keeps what the toolbox's evaluator keeps, and leaves the rest to others."""
+class Accuracy(NamedTuple):
+    """How well a network ranks."""
 
-    def reset(self) -> None:
-        self.features, self.identities, self.cameras = [], [], []
-
-    def process(self, inputs: dict, outputs: torch.Tensor) -> None:
-        self.features.append(outputs.to("cpu", torch.float32))
-        self.identities.append(inputs["targets"].cpu())
-        self.cameras.append(inputs["camids"].cpu())
-
-    def evaluate(self) -> dict:
-        return {}
+    metrics: dict[str, float]
+    """As the evaluator reports them: ``mAP``, ``Rank-1`` and so on."""
+    cmc: list[float]
+    """Up to rank 50, in percent."""
 
 
-def extract(model: nn.Module, loader: Iterable, queries: int, flip: bool = False) -> TestSet:
-    """Features of every image of a test loader, by the toolbox's own loop.
+class Measurements(NamedTuple):
+    """What the evaluator finds of a network on a test set."""
+
+    plain: Accuracy
+    reranked: Accuracy
+    lists: RankLists
+    """The rankings as they are, not re-ranked."""
+    collected: Collected
+    """Outputs and labels of the test images."""
+
+
+def measure_accuracy(
+    cfg: CfgNode, model: nn.Module, network: nn.Module, loader: Iterable, queries: int
+) -> Measurements:
+    """Rank a test set, with and without re-ranking.
+
+    Of a model with several pairings, it is the first one that is measured.
 
     Args:
-        model: gives ``[B, D]`` features.
+        cfg: of the run; whether or not ``TEST.RERANK`` is on makes no difference.
+        model: what was trained; may bring its own distance and pairings.
+        network: what computes the model's outputs.
         loader: FastReID's test loader, the queries first.
         queries: how many they are.
-        flip: whether features are the mean over an image and its mirror image (``TEST.FLIP``).
+
+    Raises:
+        SettingsError: the test set cannot be evaluated with these settings.
     """
-    collector = _Collector()
-    inference_on_dataset(model, loader, collector, flip_test=flip)
-    return TestSet(
-        torch.cat(collector.features),
-        torch.cat(collector.identities).numpy(),
-        torch.cat(collector.cameras).numpy(),
-        queries,
-    )
+    evaluator = evaluator_for(cfg, queries, model)
+    collected = collect_outputs(cfg, network, loader, evaluator)
+    measured = evaluator.measure(collected, reranked=False)
+    plain, lists = _accuracy(measured), rank_lists(measured, collected)
+    del measured  # or two matrices of distances are kept
+    return Measurements(plain, _accuracy(evaluator.measure(collected, reranked=True)), lists, collected)
 
 
-def distances(cfg: CfgNode, test: TestSet) -> tuple[np.ndarray, np.ndarray]:
-    """Distances ``[Q, G]`` as ``TEST.METRIC`` says, and the same re-ranked as ``TEST.RERANK`` says."""
-    query, gallery = test.features[: test.queries], test.features[test.queries :]
-    plain = build_dist(query, gallery, cfg.TEST.METRIC)
-    if cfg.TEST.METRIC == "cosine":
-        query, gallery = normalize(query), normalize(gallery)
-    rerank = cfg.TEST.RERANK
-    jaccard = build_dist(query, gallery, metric="jaccard", k1=rerank.K1, k2=rerank.K2)
-    return plain, jaccard * (1 - rerank.LAMBDA) + plain * rerank.LAMBDA
+def _accuracy(measured: Measured) -> Accuracy:
+    metrics = {name: float(value) for name, value in measured.metrics.items()}
+    return Accuracy(metrics, [float(value * 100) for value in measured.ranking.cmc])
 
 
-def accuracy(distances: np.ndarray, test: TestSet) -> tuple[dict[str, float], list[float]]:
-    """mAP, Rank-1, -5, -10 and mINP in percent, as FastReID reports them, and the CMC up to rank 50 in percent."""
-    q = test.queries
-    ranking = rank_metrics(
-        distances, test.identities[:q], test.identities[q:], test.cameras[:q], test.cameras[q:], MAX_RANK
-    )
-    cmc = [100 * float(value) for value in ranking.cmc]
-    metrics = {
-        "mAP": 100 * float(ranking.average_precision.mean()),
-        **{f"Rank-{rank}": cmc[min(rank, len(cmc)) - 1] for rank in (1, 5, 10)},
-        "mINP": 100 * float(ranking.inverse_negative_penalty.mean()),
-    }
-    return metrics, cmc
+def feature_length(collected: Collected) -> int:
+    """How many numbers the model gives of an image."""
+    outputs = collected.outputs
+    return sum(output[0].numel() for output in (outputs.values() if isinstance(outputs, dict) else (outputs,)))
 
 
-def rank_lists(distances: np.ndarray, test: TestSet) -> RankLists:
+def rank_lists(measured: Measured, collected: Collected) -> RankLists:
     """The top of each query's ranking, for looking at it.
 
     Args:
-        distances: ``[Q, G]``.
-        test: the labels.
+        measured: by the evaluator, with its distances ``[Q, G]``.
+        collected: the labels.
     """
-    q = test.queries
-    query_ids, gallery_ids = test.identities[:q], test.identities[q:]
+    query_ids, gallery_ids, query_cameras, gallery_cameras = collected.labels
     same = query_ids[:, None] == gallery_ids[None]
-    junk = same & (test.cameras[:q, None] == test.cameras[None, q:])
+    junk = same & (query_cameras[:, None] == gallery_cameras[None])
     valid = (same & ~junk).any(axis=1)
-    ranking = rank_metrics(distances, query_ids, gallery_ids, test.cameras[:q], test.cameras[q:])
-    ranked = np.where(junk, np.inf, distances)[valid]
+    ranked = np.where(junk, np.inf, measured.distances)[valid]
     order = np.argsort(ranked, axis=1, kind="stable")[:, :LISTED]
     distance = np.take_along_axis(ranked, order, axis=1)
     correct = np.take_along_axis(same[valid], order, axis=1)
-    gallery = np.where(np.isfinite(distance), order + q, -1)
-    return RankLists(np.flatnonzero(valid), ranking.average_precision, gallery, distance.astype(np.float32), correct)
+    gallery = np.where(np.isfinite(distance), order + collected.num_query, -1)
+    precision = measured.ranking.average_precision
+    return RankLists(np.flatnonzero(valid), precision, gallery, distance.astype(np.float32), correct)
 
 
 def images_per_second(model: nn.Module, images: torch.Tensor, seconds: float | None = None) -> float:

@@ -1,10 +1,7 @@
 """Runs the runs of a plan, one process each: none takes another along, and what is there is not made again."""
 
-import contextlib
-import fcntl
 import functools
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,15 +12,15 @@ from pathlib import Path
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 
-from mdpr_fastreid.compare import records
+from mdpr_fastreid.compare import processes, records
 from mdpr_fastreid.compare.plan import Plan, Run
 from mdpr_fastreid.compare.progress import StatusLine
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.io import write_whole
 
 _POLL_SECONDS = 0.2
-_SECONDS_TO_END = 10.0
 
 Command = Callable[[Path], list[str]]
 """The words that start a run in its folder."""
@@ -107,7 +104,7 @@ def launch(plan: Plan, left: Sequence[Run], jobs: int = 1, command: Command | No
             time.sleep(_POLL_SECONDS if running else 0)
     finally:
         for one in running:
-            _end(one.process)
+            processes.end(one.process)
         status.close()
 
 
@@ -119,19 +116,20 @@ def sole_user(output: Path) -> Iterator[None]:
         UsageError: another process has it, or it cannot be written.
     """
     records.make_output(output)
+    lock = FileLock(output / ".lock")  # the system frees it when the process ends, however it ends
     try:
-        lock = (output / ".lock").open("w")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(
+            f"another mdpr compare is at work in {output}: wait for it, look at what it has with --report-only, or "
+            "choose another --output"
+        ) from None
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}; choose another --output") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another mdpr compare is at work in {output}: wait for it, look at what it has with --report-only, or "
-                "choose another --output"
-            ) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _has_source(plan: Plan, run: Run, waiting: list[Run], running: list[_Started]) -> bool:
@@ -150,14 +148,7 @@ def _start(plan: Plan, run: Run, slot: int, jobs: int, command: Command) -> _Sta
     if jobs > 1 and torch.cuda.device_count() > 1 and "CUDA_VISIBLE_DEVICES" not in environment:
         environment["CUDA_VISIBLE_DEVICES"] = str(slot % torch.cuda.device_count())
     with (folder / records.OUTPUT).open("a") as output:
-        process = subprocess.Popen(
-            command(folder),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is for the comparison, which then ends its runs
-        )
+        process = processes.start(command(folder), output, environment)
     return _Started(run, process, slot)
 
 
@@ -166,24 +157,12 @@ def _close(plan: Plan, ended: _Started) -> None:
     folder, code = plan.folder(ended.run), ended.process.returncode
     if (folder / records.RESULT).is_file() or (folder / records.FAILURE).is_file():
         return
-    if code < 0:
-        error = f"ended by {signal.Signals(-code).name}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
+    if killer := processes.signal_that_ended(code):
+        error = f"ended by {killer}"
     else:
         lines = (folder / records.OUTPUT).read_text(errors="replace").strip().splitlines()
         error = lines[-1] if lines else f"exit code {code}"
     records.write_json(folder / records.FAILURE, {"error": error, "log": str(folder / records.OUTPUT)})
-
-
-def _end(process: subprocess.Popen) -> None:
-    """End a run and the processes it has started."""
-    for how, seconds in ((signal.SIGTERM, _SECONDS_TO_END), (signal.SIGKILL, None)):
-        with contextlib.suppress(ProcessLookupError):  # it is gone, and so is its group
-            os.killpg(process.pid, how)
-        try:
-            process.wait(seconds)
-            return
-        except subprocess.TimeoutExpired:
-            continue
 
 
 def _set_aside(folder: Path) -> Path:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.modeling import build_model
 from fastreid.modeling.backbones import build_backbone
 from torch import nn
 
-from mdpr_fastreid.compare.shared import read_config
+from mdpr_fastreid.compare.shared import HOW_TO_IMPORT, read_config
 from mdpr_fastreid.config import UnknownNameError, check_config
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.modeling import build_model
 
 BUILT_IN = {
     "mdpr": ("MDPR", "Base-MDPR.yml"),
@@ -146,7 +146,7 @@ def empty_model(cfg: CfgNode) -> nn.Module:
             model = build_model(cfg).eval()
             model(torch.empty(2, 3, *input_size(cfg)))
     except UnknownNameError as error:  # a typing mistake, or code that was not imported: no method to leave out
-        raise UsageError(f"{error}; code of your own that registers it is imported with --import MODULE") from error
+        raise UsageError(f"{error}; {HOW_TO_IMPORT}") from error
     except Exception as error:  # any toolbox model may be here, and each fails in its own way
         raise CannotCarryError(_reason(cfg, error)) from error
     return model

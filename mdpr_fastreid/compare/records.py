@@ -1,5 +1,6 @@
-"""The files in the folder of a run, which the comparison and its runs tell each other by."""
+"""The files in the folder of a run, by which the comparison and its runs communicate."""
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -128,11 +129,12 @@ def write_json(path: Path, value: object) -> None:
     write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
-def tell(folder: Path, phase: str, **numbers: float) -> None:
-    """Say in the run's folder what it is doing; whoever reads it sees the last word or this one, never half of it."""
+def write_progress(folder: Path, phase: str, **numbers: float) -> None:
+    """Write what a run is doing into its folder; a reader sees the last state or this one, never half of it."""
     scratch = folder / f"{PROGRESS}.tmp"
     scratch.write_text(json.dumps({"phase": phase, **numbers}))
-    os.replace(scratch, folder / PROGRESS)
+    with contextlib.suppress(PermissionError):  # Windows replaces no file that is being read; the next state follows
+        os.replace(scratch, folder / PROGRESS)
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:

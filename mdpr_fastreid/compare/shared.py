@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.utils.compute_dist import build_dist
 
-from mdpr_fastreid.config import PARTS, UnknownNameError, check_config, config_from
+from mdpr_fastreid.config import PARTS, UnknownNameError, check_config
+from mdpr_fastreid.config import read_config as read_any_config
 from mdpr_fastreid.data.custom.dataset import queries_without_match
 from mdpr_fastreid.engine import Trainer
 from mdpr_fastreid.errors import UsageError
@@ -48,23 +47,26 @@ class Data:
 
 
 def read_config(path: str, overrides: Sequence[str] = (), parts: Collection[str] = PARTS) -> CfgNode:
-    """A thawed config of ``path`` with ``KEY VALUE`` overrides.
+    """The config of ``path`` with ``KEY VALUE`` overrides, as :func:`mdpr_fastreid.config.read_config` gives it.
 
     Raises:
-        UsageError: what is wrong with it, in the parts of it that are asked for.
+        UsageError: what is wrong with it, in the parts that are asked for; for a name that nobody has registered, how
+            to import the code that does.
     """
-    cfg = config_from(Namespace(config_file=path, opts=list(overrides)), parts=()).clone()
-    cfg.defrost()
+    cfg = read_any_config(path, overrides, parts=())
     check_settings(cfg, parts)
     return cfg
 
 
+HOW_TO_IMPORT = "code of your own that registers it is imported with --import MODULE"
+
+
 def check_settings(cfg: CfgNode, parts: Collection[str]) -> None:
-    """As :func:`mdpr_fastreid.config.check_config`; a name that nobody registered may be of code to import."""
+    """As :func:`mdpr_fastreid.config.check_config`, with what to do about a name that nobody has registered."""
     try:
         check_config(cfg, parts)
     except UnknownNameError as error:
-        raise UsageError(f"{error}; code of your own that registers it is imported with --import MODULE") from error
+        raise UsageError(f"{error}; {HOW_TO_IMPORT}") from error
 
 
 def shared_config(
@@ -110,7 +112,6 @@ def shared_config(
     _set_unless(cfg, overrides, "TEST.EVAL_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 5))
     _set_unless(cfg, overrides, "SOLVER.CHECKPOINT_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 20))
     with _refusals_in_a_line():
-        build_dist(torch.eye(2), torch.eye(2), cfg.TEST.METRIC)  # refused here, and not after the first training
         found = _data(cfg)
         _scale_schedule(cfg, overrides, published_epochs, found.train_images)
         _check_schedule(cfg, found)

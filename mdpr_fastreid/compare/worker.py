@@ -8,15 +8,13 @@ evaluates ``MODEL.WEIGHTS``.
 import contextlib
 import importlib
 import json
-import os
 import sys
-import threading
 import time
 import traceback
 from argparse import Namespace
 from pathlib import Path
 
-import mdpr_fastreid  # noqa: F401  (mends FastReID, so it comes before any import of it)
+import mdpr_fastreid  # noqa: F401  (patches FastReID, so it comes before any import of it)
 
 import numpy as np  # isort: skip
 import torch
@@ -26,6 +24,7 @@ from fastreid.engine.hooks import HookBase, PeriodicWriter
 
 from mdpr_fastreid.compare import evaluate
 from mdpr_fastreid.compare.methods import input_size
+from mdpr_fastreid.compare.processes import end_with_parent
 from mdpr_fastreid.compare.provenance import environment
 from mdpr_fastreid.compare.records import (
     CHECKPOINT,
@@ -36,9 +35,9 @@ from mdpr_fastreid.compare.records import (
     SETTINGS,
     config_digest,
     read_json,
-    tell,
     write_arrays,
     write_json,
+    write_progress,
 )
 from mdpr_fastreid.compare.shared import read_config
 from mdpr_fastreid.engine import Trainer, load_for_evaluation
@@ -49,23 +48,24 @@ _POINTS_OF_A_CURVE = 100
 _CPU_BATCH = 32
 
 
-class _Reporter(HookBase):
-    """Tells whoever waits how far training is, and keeps no checkpoint but the one that a resumed run starts from."""
+class _RunHook(HookBase):
+    """Writes how far training is, and keeps no checkpoint but the one that a resumed run starts from."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def before_train(self) -> None:
         self._start = time.monotonic()
-        self._told = 0.0
+        self._last_written = 0.0
 
     def after_step(self) -> None:
         now = time.monotonic()
         done, total = self.trainer.iter + 1, self.trainer.max_iter
-        if now - self._told >= 1 or done == total:
-            self._told = now
+        if now - self._last_written >= 1 or done == total:
+            self._last_written = now
             each = (now - self._start) / (done - self.trainer.start_iter)
-            tell(self._folder, "training", iteration=done, total=total, seconds_left=each * (total - done))
+            seconds_left = each * (total - done)
+            write_progress(self._folder, "training", iteration=done, total=total, seconds_left=seconds_left)
 
     def after_epoch(self) -> None:
         _drop_checkpoints(self._folder)
@@ -75,20 +75,23 @@ class _Reporter(HookBase):
         """FastReID's writer drops what an evaluation gave, as it has written the epoch's last iteration before."""
         storage = self.trainer.storage
         metrics = {name: value for name, (value, iteration) in storage.latest().items() if iteration == storage.iter}
-        if "mAP" in metrics:
+        # With several pairings the first one's, as in the tables
+        values = [value for name, value in metrics.items() if name == "mAP" or name.endswith("/mAP")]
+        if values:
             with (self._folder / "metrics.json").open("a") as file:
-                print(json.dumps({"iteration": storage.iter, "mAP": float(metrics["mAP"])}), file=file)
+                print(json.dumps({"iteration": storage.iter, "mAP": float(values[0])}), file=file)
 
 
 class _Trainer(Trainer):
-    """Reports to the comparison, and logs often enough for a curve."""
+    """Writes its progress for the comparison, and logs often enough for a curve."""
 
     def build_hooks(self) -> list[HookBase]:
-        hooks = super().build_hooks()
-        for hook in hooks:
-            if isinstance(hook, PeriodicWriter):
-                hook._period = max(1, self.max_iter // _POINTS_OF_A_CURVE)
-        return [*hooks, _Reporter(Path(self.cfg.OUTPUT_DIR))]
+        period = max(1, self.max_iter // _POINTS_OF_A_CURVE)
+        hooks = [
+            PeriodicWriter(hook._writers, period) if isinstance(hook, PeriodicWriter) else hook
+            for hook in super().build_hooks()
+        ]
+        return [*hooks, _RunHook(Path(self.cfg.OUTPUT_DIR))]
 
 
 def main(folder: Path) -> int:
@@ -107,8 +110,8 @@ def main(folder: Path) -> int:
     except Exception as error:  # whatever it is belongs into the table, beside the runs that went well
         traceback.print_exc()
         first_line = (str(error).strip().splitlines() or [""])[0]
-        told = first_line if isinstance(error, UsageError) else f"{type(error).__name__}: {first_line}"
-        write_json(folder / FAILURE, {"error": told, "log": str(folder / "log.txt")})
+        reason = first_line if isinstance(error, UsageError) else f"{type(error).__name__}: {first_line}"
+        write_json(folder / FAILURE, {"error": reason, "log": str(folder / "log.txt")})
         return 1
     write_json(folder / RESULT, result)
     _drop_checkpoints(folder)
@@ -116,21 +119,17 @@ def main(folder: Path) -> int:
 
 
 def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
-    """Everything the comparison tells about a run; rank lists and attention go into ``ranking.npz``.
+    """Everything that the comparison reports of a run; rank lists and attention go into ``ranking.npz``.
 
     Args:
         cfg: of the run.
         model: trained, on its device.
         folder: of the run.
     """
-    tell(folder, "evaluating")
+    write_progress(folder, "evaluating")
     loader, queries = Trainer.build_test_loader(cfg, cfg.DATASETS.TESTS[0])
     network = evaluation_network(cfg, model)
-    test = evaluate.extract(network, loader, queries, cfg.TEST.FLIP.ENABLED)
-    plain, reranked = evaluate.distances(cfg, test)
-    metrics, cmc = evaluate.accuracy(plain, test)
-    metrics_reranked, cmc_reranked = evaluate.accuracy(reranked, test)
-    lists = evaluate.rank_lists(plain, test)
+    plain, reranked, lists, collected = evaluate.measure_accuracy(cfg, model, network, loader, queries)
     paths = [item[0] for item in loader.dataset.img_items]
     used = np.unique(np.concatenate([lists.query, lists.gallery[lists.gallery >= 0]]))
     attention = evaluate.query_attention(model, loader, queries)
@@ -139,8 +138,8 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
         **lists._asdict(),
         used=used,
         paths=np.array([paths[index] for index in used]),
-        identities=test.identities[used],
-        cameras=test.cameras[used],
+        identities=collected.identities[used],
+        cameras=collected.cameras[used],
         **({} if attention is None else {"attention": attention}),
     )
     device = next(model.parameters()).device
@@ -149,11 +148,11 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
     seconds = training_times(folder / "metrics.json")
     return {
         "config_hash": config_digest(read_json(folder / CONDITIONS) or {}),
-        "metrics": metrics,
-        "reranked": metrics_reranked,
-        "cmc": cmc,
-        "cmc_reranked": cmc_reranked,
-        "feature_length": test.features.shape[1],
+        "metrics": plain.metrics,
+        "reranked": reranked.metrics,
+        "cmc": plain.cmc,
+        "cmc_reranked": reranked.cmc,
+        "feature_length": evaluate.feature_length(collected),
         "training_images_per_second": cfg.SOLVER.IMS_PER_BATCH / seconds if seconds else None,
         "inference_images_per_second": evaluate.images_per_second(network, images),
         "inference_batch": batch,
@@ -171,7 +170,7 @@ def training_times(path: Path) -> float | None:
 
 
 def _trained(cfg: CfgNode) -> torch.nn.Module:
-    tell(Path(cfg.OUTPUT_DIR), "starting")
+    write_progress(Path(cfg.OUTPUT_DIR), "starting")
     trainer = _Trainer(cfg)
     try:
         trainer.resume_or_load(resume=True)
@@ -186,7 +185,7 @@ def _trained(cfg: CfgNode) -> torch.nn.Module:
 
 
 def _evaluated(cfg: CfgNode) -> torch.nn.Module:
-    tell(Path(cfg.OUTPUT_DIR), "starting")
+    write_progress(Path(cfg.OUTPUT_DIR), "starting")
     cfg = cfg.clone()
     cfg.MODEL.BACKBONE.PRETRAIN = False
     model = Trainer.build_model(cfg)
@@ -203,19 +202,8 @@ def _drop_checkpoints(folder: Path) -> None:
             path.unlink()
 
 
-def _end_with(parent: int) -> None:
-    """End this process when the comparison that started it is gone, or two would soon work in one folder."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 if __name__ == "__main__":
-    _end_with(os.getppid())
+    end_with_parent()
     with contextlib.suppress(KeyboardInterrupt):
         for module in sys.argv[2:]:
             importlib.import_module(module)

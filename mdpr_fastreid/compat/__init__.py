@@ -11,39 +11,7 @@ from mdpr_fastreid.compat import imports
 from mdpr_fastreid.compat.patching import Patches
 
 # Modules of patches, in alphabetical order: who comes before whom is said by the patches themselves
-MODULES: tuple[str, ...] = ()
-
-# Not yet described as data; in this order
-MENDS = (
-    "registry_names",
-    "cpu_device",
-    "byte_batches",
-    "cpu_loader",
-    "loader_building",
-    "custom_data",
-    "resized_images",
-    "damaged_images",
-    "sampler_items",
-    "image_transforms",
-    "batch_copies",
-    "input_batches",
-    "weight_files",
-    "pretrained_weights",
-    "packaged_configs",
-    "optimizers",
-    "schedules",
-    "mixed_precision",
-    "process_groups",
-    "checkpoint_files",
-    "training_loop",
-    "logged_scalars",
-    "seeding",
-    "ranking",
-    "distances",
-    "evaluator",
-)
-
-_applied = False
+MODULES = ("cpu_loader", "image_transforms", "models", "process_groups", "ranking", "training")
 
 
 @functools.cache
@@ -58,14 +26,8 @@ def apply() -> None:
     Raises:
         ImportError: FastReID is missing or cannot work here; the message has the line that installs it.
     """
-    global _applied
     imports.apply()
     patches().apply()
-    if _applied:
-        return
-    for mend in MENDS:
-        importlib.import_module(f"{__name__}.{mend}").apply()
-    _applied = True
 
 
 def stock(target: str) -> Any:

@@ -1,197 +1,56 @@
-"""Distributed runs: ``launch`` asserts CUDA and spawns in every case, always.
+"""Runs of several processes without GPUs, and under ``torchrun``."""
 
-Here ``--num-gpus N`` starts N processes on N GPUs (NCCL) or, without CUDA, on the CPU (gloo); under ``torchrun``
-the process joins the group it was started for; and a process that dies ends the run with its own error, where
-stock reports that of whichever peer it notices first. A model on the CPU is wrapped without ``device_ids``.
-What processes exchange is packed without deprecated storages.
-Can go when FastReID's ``launch`` asks which devices there are and who started it.
-"""
-
-import inspect
-import os
-import pickle
-import signal
-import sys
-import tempfile
-import time
-import traceback
+import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
-from fastreid.engine import defaults
-from fastreid.utils import comm
-from torch.nn.parallel import DistributedDataParallel
 
-from mdpr_fastreid.compat.replacing import replace
-from mdpr_fastreid.errors import UsageError
-
-_TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+from mdpr_fastreid.compat.patching import Patch
 
 
-def apply() -> None:
-    """Mend ``launch`` and the wrapping of a model for several processes."""
-    stock_module = sys.modules["fastreid.engine.launch"]  # `fastreid.engine.launch` itself is the function
-    replace(stock_module, "launch", launch)
-    defaults.DistributedDataParallel = _distributed_on_its_device
-    comm._serialize_to_tensor = _serialize_to_tensor
+def _launch(stock: Callable) -> Callable:
+    @functools.wraps(stock)
+    def launch(*args: Any, **kwargs: Any) -> None:
+        from mdpr_fastreid.engine.launch import launch
+
+        launch(*args, **kwargs)
+
+    return launch
 
 
-def launch(
-    main_func: Callable,
-    num_gpus_per_machine: int,
-    num_machines: int = 1,
-    machine_rank: int = 0,
-    dist_url: str | None = None,
-    args: tuple = (),
-) -> None:
-    """Call ``main_func(*args)`` in every process of the run.
+def _launch_is_needed() -> bool:
+    from mdpr_fastreid.engine.launch import started_by_torchrun
 
-    One process on one machine is this one. Several are spawned here, on GPUs or on the CPU, unless this process
-    was itself started by ``torchrun`` (or has a process group already): then it is one of the group, and the
-    numbers given here are not used.
-
-    Args:
-        main_func: the work of one process.
-        num_gpus_per_machine: processes on each machine.
-        num_machines: machines, on each of which ``launch`` is called.
-        machine_rank: which of them this is, from 0.
-        dist_url: address of the first machine, ``tcp://host:port``, or "auto" for one machine.
-        args: passed to ``main_func``.
-
-    Raises:
-        UsageError: there are fewer GPUs than asked for, or a process raised one.
-        torch.multiprocessing.ProcessRaisedException: the error of the process that failed first.
-    """
-    if dist.is_initialized() or all(name in os.environ for name in _TORCHRUN_VARIABLES):
-        _join_group(main_func, args)
-    elif num_machines * num_gpus_per_machine <= 1:
-        main_func(*args)
-    else:
-        _spawn(main_func, num_gpus_per_machine, num_machines, machine_rank, dist_url, args)
+    return not torch.cuda.is_available() or started_by_torchrun()
 
 
-def _join_group(main_func: Callable, args: tuple) -> None:
-    given = dist.is_initialized()
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank)
-    if not given:
-        dist.init_process_group(_backend())
-    machines: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(machines, os.environ.get("GROUP_RANK", "0"))
-    _set_local_groups([[rank for rank, at in enumerate(machines) if at == m] for m in dict.fromkeys(machines)])
-    main_func(*args)
-    if not given:
-        _leave_group()
+def _distributed(stock: type) -> Callable:
+    def distributed(model: torch.nn.Module, device_ids: list | None = None, **options: Any) -> torch.nn.Module:
+        on_cpu = next(model.parameters()).device.type == "cpu"
+        return stock(model, device_ids=None if on_cpu else device_ids, **options)
+
+    return distributed
 
 
-def _spawn(main_func, num_processes, num_machines, machine_rank, dist_url, args) -> None:
-    if torch.cuda.is_available() and torch.cuda.device_count() < num_processes:
-        raise UsageError(f"--num-gpus {num_processes}, but this machine has {torch.cuda.device_count()}")
-    if dist_url in (None, "auto"):
-        if num_machines > 1:
-            raise UsageError("several machines need the address of the first one: --dist-url tcp://HOST:PORT")
-        dist_url = f"tcp://127.0.0.1:{_free_port()}"
-    with tempfile.TemporaryDirectory(prefix="fastreid-launch-") as folder:
-        arguments = (
-            main_func,
-            num_processes,
-            num_machines,
-            machine_rank,
-            dist_url,
-            folder,
-            args,
-        )
-        context = mp.start_processes(_worker, arguments, num_processes, join=False, start_method="spawn")
-        try:
-            while not context.join():
-                pass
-        except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
-            raise _first_error(error, context.processes, Path(folder)) from None
-
-
-def _worker(
-    local_rank,
-    main_func,
-    num_processes,
-    num_machines,
-    machine_rank,
-    dist_url,
-    folder,
-    args,
-) -> None:
-    try:
-        if torch.cuda.is_available():
-            torch.cuda.set_device(local_rank)
-        elif "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_processes))
-        rank = machine_rank * num_processes + local_rank
-        dist.init_process_group(_backend(), dist_url, world_size=num_machines * num_processes, rank=rank)
-        _set_local_groups([list(range(m * num_processes, (m + 1) * num_processes)) for m in range(num_machines)])
-        main_func(*args)
-        _leave_group()
-    except Exception as error:
-        usage = str(error) if isinstance(error, UsageError) else None
-        record = (time.time(), local_rank, os.getpid(), usage, traceback.format_exc())
-        Path(folder, str(local_rank)).write_bytes(pickle.dumps(record))
-        raise
-
-
-def _first_error(noticed: Exception, processes: list, folder: Path) -> Exception:
-    """The error that began it: a killed process leaves none, and its peers only lose their connection to it."""
-    for index, process in enumerate(processes):
-        if process.exitcode == -signal.SIGKILL:
-            return mp.ProcessExitedException(
-                f"process {index} of {len(processes)} was killed by SIGKILL (out of memory?)",
-                error_index=index,
-                error_pid=process.pid,
-                exit_code=process.exitcode,
-                signal_name="SIGKILL",
-            )
-    records = sorted(pickle.loads(path.read_bytes()) for path in folder.iterdir())
-    if not records:
-        return noticed
-    _, index, pid, usage, text = records[0]
-    if usage is not None:
-        return UsageError(usage)
-    return mp.ProcessRaisedException(f"process {index} of {len(processes)} failed:\n{text}", index, pid)
-
-
-def _backend() -> str:
-    return "nccl" if torch.cuda.is_available() else "gloo"
-
-
-def _set_local_groups(ranks_of_machines: list[list[int]]) -> None:
-    """Tell ``comm`` which processes share this machine; every process has to create every group."""
-    for ranks in ranks_of_machines:
-        group = dist.new_group(ranks)
-        if dist.get_rank() in ranks:
-            comm._LOCAL_PROCESS_GROUP = group
-
-
-def _leave_group() -> None:
-    dist.barrier()
-    dist.destroy_process_group()
-    comm._LOCAL_PROCESS_GROUP = None
-    comm._get_global_gloo_group.cache_clear()
-
-
-def _free_port() -> int:
-    return sys.modules["fastreid.engine.launch"]._find_free_port()
-
-
-def _distributed_on_its_device(model: torch.nn.Module, device_ids: list | None = None, **options: Any):
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters:
-        options["forward_sync_buffers"] = options.pop("broadcast_buffers", True)  # the old name is deprecated
-    return DistributedDataParallel(model, device_ids=None if on_cpu else device_ids, **options)
-
-
-def _serialize_to_tensor(data: Any, group: dist.ProcessGroup) -> torch.Tensor:
-    """The pickle of ``data`` as bytes on the group's device; stock's ``ByteStorage`` is deprecated."""
-    device = "cpu" if dist.get_backend(group) == "gloo" else "cuda"
-    return torch.frombuffer(bytearray(pickle.dumps(data)), dtype=torch.uint8).to(device)
+PATCHES = (
+    Patch(
+        target="fastreid.engine.launch:launch",
+        fixes="Several processes fail without CUDA, and under torchrun each process trains for itself.",
+        since="every version, without CUDA or under torchrun",
+        until="FastReID chooses gloo without CUDA, and joins the group that torchrun started",
+        source="3e4eac9b6d42",
+        make=_launch,
+        needed=_launch_is_needed,
+    ),
+    Patch(
+        target="fastreid.engine.defaults:DistributedDataParallel",
+        fixes="A model on the CPU cannot be trained by several processes: it is wrapped for a GPU.",
+        since="every version, without CUDA",
+        until="FastReID asks on which device the model is",
+        source="87e7a6e9ecf4",
+        source_of="fastreid.engine.defaults:DefaultTrainer.__init__",
+        make=_distributed,
+        needed=lambda: not torch.cuda.is_available(),
+    ),
+)

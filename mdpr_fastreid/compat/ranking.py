@@ -1,69 +1,102 @@
-"""Evaluation without a compiler: CMC, mAP, mINP and ROC.
+"""Stock's evaluator without a compiler and without CUDA; our own path is ``mdpr_fastreid.evaluation.Evaluator``."""
 
-Broken: the first ``ReidEvaluator`` runs ``make`` in the installed package to build ``rank_cylib`` with whatever
-``python3`` is first on PATH, and ends the process where there is no compiler, no Cython or no right to write. The
-pure-Python way beside it loops over queries and, on NumPy 1.24 to 1.26, asks for ``np.bool``. ``roc_curve`` is
-handed every query x gallery pair as a Python list. With fewer than ten gallery images the evaluator asks for a Rank-10
-that is not there.
-Since: always. Can go: when the toolbox ships its extension built, or ranks without one.
-"""
-
-import types
 import warnings
+from collections.abc import Callable
 
 import numpy as np
-from fastreid.evaluation import reid_evaluation
+import torch
 
-from mdpr_fastreid.compat.replacing import replace
-from mdpr_fastreid.evaluation.ranking import rank_metrics, single_shot_metrics
-from mdpr_fastreid.evaluation.roc import pair_scores, roc_curve
+from mdpr_fastreid.compat.patching import Patch, resolve
 
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", message="Cython .* evaluation")
-    from fastreid.evaluation import rank, roc
+# FastReID recommends its extension wherever it ranks without: what stands in its place here is as fast
+warnings.filterwarnings("ignore", message="Cython rank evaluation")
 
-
-def apply() -> None:
-    """Rank with :mod:`mdpr_fastreid.evaluation`, unless the toolbox's extension is there already built."""
-    if not rank.IS_CYTHON_AVAI:
-        replace(rank, "evaluate_rank", _evaluate_rank)
-        reid_evaluation.ReidEvaluator._compile_dependencies = _compile_nothing
-    if not roc.IS_CYTHON_AVAI:
-        replace(roc, "evaluate_roc", _evaluate_roc)
-        reid_evaluation.metrics = types.SimpleNamespace(roc_curve=roc_curve)
+_CPU_SEARCH = 3
 
 
-def _evaluate_rank(
-    distmat: np.ndarray,
-    q_pids: np.ndarray,
-    g_pids: np.ndarray,
-    q_camids: np.ndarray,
-    g_camids: np.ndarray,
-    max_rank: int = 50,
-    use_metric_cuhk03: bool = False,
-    use_cython: bool = True,
-) -> tuple:
-    if use_metric_cuhk03:
-        return single_shot_metrics(distmat, q_pids, g_pids, q_camids, g_camids, max_rank)
-    cmc, *precisions = rank_metrics(distmat, q_pids, g_pids, q_camids, g_camids, max_rank)
-    return _up_to_rank_10(cmc), *precisions
+def _has_extension() -> bool:
+    return resolve("fastreid.evaluation.rank:IS_CYTHON_AVAI")
 
 
-def _up_to_rank_10(cmc: np.ndarray) -> np.ndarray:
-    """The curve as far as the evaluator reports it: looking further than a small gallery finds nothing more."""
-    return np.pad(cmc, (0, max(0, 10 - len(cmc))), mode="edge")
+def _searches_on_gpu() -> bool:
+    """Whether the search by which stock's jaccard distance starts can run here."""
+    import faiss
+
+    called = ("StandardGpuResources", "bruteForceKnn", "cast_integer_to_float_ptr", "cast_integer_to_long_ptr")
+    return torch.cuda.is_available() and all(hasattr(faiss, name) for name in called)
 
 
-def _evaluate_roc(
-    distmat: np.ndarray,
-    q_pids: np.ndarray,
-    g_pids: np.ndarray,
-    q_camids: np.ndarray,
-    g_camids: np.ndarray,
-    use_cython: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:
-    return pair_scores(distmat, q_pids, g_pids, q_camids, g_camids)
+def _compile_nothing(stock: Callable) -> Callable:
+    def _compile_dependencies(evaluator) -> None:
+        """Nothing is left to compile."""
+
+    return _compile_dependencies
 
 
-def _compile_nothing(evaluator: reid_evaluation.ReidEvaluator) -> None:
-    """Nothing is left to compile."""
+def _rank_with_ours(stock: Callable) -> Callable:
+    from mdpr_fastreid.evaluation.ranking import rank_metrics, single_shot_metrics
+
+    def evaluate_rank(
+        distmat: np.ndarray,
+        q_pids: np.ndarray,
+        g_pids: np.ndarray,
+        q_camids: np.ndarray,
+        g_camids: np.ndarray,
+        max_rank: int = 50,
+        use_metric_cuhk03: bool = False,
+        use_cython: bool = True,
+    ) -> tuple:
+        """As stock, with a CMC of ten ranks at least: looking further in a small gallery finds nothing more."""
+        if use_metric_cuhk03:
+            return single_shot_metrics(distmat, q_pids, g_pids, q_camids, g_camids, max_rank)
+        cmc, *precisions = rank_metrics(distmat, q_pids, g_pids, q_camids, g_camids, max_rank)
+        return np.pad(cmc, (0, max(0, 10 - len(cmc))), mode="edge"), *precisions
+
+    return evaluate_rank
+
+
+def _jaccard_with_ours(stock: Callable) -> Callable:
+    from mdpr_fastreid.evaluation.reranking import k_reciprocal_jaccard
+
+    def compute_jaccard_distance(
+        features: torch.Tensor, k1: int = 20, k2: int = 6, search_option: int = 0, fp16: bool = False
+    ) -> np.ndarray:
+        """As stock, on a GPU where there is one."""
+        on_gpu = search_option != _CPU_SEARCH and torch.cuda.is_available()
+        distances = k_reciprocal_jaccard(features.to("cuda" if on_gpu else "cpu"), k1=k1, k2=k2).cpu().numpy()
+        return distances.astype(np.float16) if fp16 else distances
+
+    return compute_jaccard_distance
+
+
+PATCHES = (
+    Patch(
+        target="fastreid.evaluation.reid_evaluation:ReidEvaluator._compile_dependencies",
+        fixes="The first evaluator runs make in the installed package, with whatever python3 is first on PATH, and "
+        "ends the process where there is no compiler, no Cython or no right to write.",
+        since="every version, unless the extension is built",
+        until="the toolbox ships its extension built, or ranks without one",
+        source="834ab8c6505f",
+        make=_compile_nothing,
+        needed=lambda: not _has_extension(),
+    ),
+    Patch(
+        target="fastreid.evaluation.rank:evaluate_rank",
+        fixes="Without the extension, ranking fails on a gallery of fewer than ten images, on queries with much junk, "
+        "and, single-shot, on NumPy 1.24 to 1.26, which have no np.bool.",
+        since="every version, unless the extension is built",
+        until="the toolbox ships its extension built, or its Python code ranks small galleries",
+        source="89011154f43c",
+        make=_rank_with_ours,
+        needed=lambda: not _has_extension(),
+    ),
+    Patch(
+        target="fastreid.utils.compute_dist:compute_jaccard_distance",
+        fixes="TEST.RERANK moves the features to a GPU and searches by FAISS functions that recent releases lack.",
+        since="every version without CUDA; FAISS 1.7.3 with it",
+        until="the toolbox searches where the features are",
+        source="cf0e38f2f938",
+        make=_jaccard_with_ours,
+        needed=lambda: not _searches_on_gpu(),
+    ),
+)

@@ -3,6 +3,15 @@
 from mdpr_fastreid.config.checks import PARTS, check_config
 from mdpr_fastreid.config.keys import add_mdpr_config
 from mdpr_fastreid.config.names import UnknownNameError
-from mdpr_fastreid.config.reading import CONFIGS, config_file, config_from
+from mdpr_fastreid.config.reading import CONFIGS, config_file, config_from, read_config
 
-__all__ = ["CONFIGS", "PARTS", "UnknownNameError", "add_mdpr_config", "check_config", "config_file", "config_from"]
+__all__ = [
+    "CONFIGS",
+    "PARTS",
+    "UnknownNameError",
+    "add_mdpr_config",
+    "check_config",
+    "config_file",
+    "config_from",
+    "read_config",
+]

@@ -180,7 +180,7 @@ FASTREID_KEYS = (
     _key("TEST.AQE.ALPHA", number(), "Exponent of the neighbors' weights"),
     _key("TEST.AQE.QE_TIME", whole(0), "How many times features are averaged"),
     _key("TEST.AQE.QE_K", whole(1), "Neighbors that each feature is averaged with"),
-    _key("TEST.RERANK.ENABLED", yes_or_no, "Whether results are re-ranked (docs/reranking.md)"),
+    _key("TEST.RERANK.ENABLED", yes_or_no, "Whether results are re-ranked (docs/how-to/evaluate.md)"),
     _key("TEST.RERANK.K1", whole(1), "Neighbors that are compared"),
     _key("TEST.RERANK.K2", whole(1), "Neighbors that a set of neighbors is averaged over"),
     _key("TEST.RERANK.LAMBDA", _probability, "Share of the original distance"),

@@ -1,7 +1,7 @@
 """Every key that the plugin adds to FastReID's, as data: adding a key is one line here.
 
 The same kind of table for FastReID's own keys is in :mod:`mdpr_fastreid.config.fastreid_keys`. Both are what
-:func:`mdpr_fastreid.config.check_config` checks and what ``docs/config.md`` is generated from.
+:func:`mdpr_fastreid.config.check_config` checks and what ``docs/reference/config.md`` is generated from.
 """
 
 import copy
@@ -17,6 +17,7 @@ from mdpr_fastreid.config.values import (
     one_of,
     path,
     pattern_of_camera,
+    registered,
     sha256,
     subset,
     text,
@@ -47,7 +48,7 @@ MDPR = ("MODEL.META_ARCHITECTURE", "MDPR")
 PLUGIN_KEYS = (
     Key("SEED", -1, whole(-1), "Seed of Python, NumPy, torch and the loader's workers; -1 draws a new one in each run"),
     # Data
-    Key("DATASETS.CUSTOM", (), named_folders, "Your own folders as data sets: pairs (name, folder), see docs/data.md"),
+    Key("DATASETS.CUSTOM", (), named_folders, "Your own folders as data sets (docs/reference/datasets.md)"),
     Key(
         "DATASETS.CUSTOM_CAMERA_PATTERN",
         "",
@@ -67,6 +68,13 @@ PLUGIN_KEYS = (
         "Folder for the resized training images, which are then decoded and resized in the first epoch only; they take "
         "3 x height x width bytes each, in a file that is removed when the run ends",
     ),
+    Key(
+        "INPUT.FIELDS",
+        (),
+        many(registered("FIELD_REGISTRY")),
+        "What a batch holds beside the image, by name: mask, clip, or fields of your own (docs/extending.md)",
+    ),
+    Key("INPUT.CLIP.FRAMES", 8, whole(1), "Frames of the field clip"),
     # Training
     Key(
         "SOLVER.AMP.DTYPE",
@@ -97,13 +105,19 @@ PLUGIN_KEYS = (
         "TEST.FOLDED",
         True,
         yes_or_no,
-        "Whether evaluation runs the folded network: the same features from less arithmetic (docs/inference.md)",
+        "Whether evaluation runs the folded network: the same features from less arithmetic (docs/how-to/evaluate.md)",
     ),
     Key(
         "TEST.AMP",
         "",
         one_of("", "float32", "bfloat16", "float16"),
         'Precision of evaluation, "" for float32; features are in float32 in any case',
+    ),
+    Key(
+        "TEST.AP",
+        "step",
+        one_of("step", "trapezoid"),
+        "Average precision: step (FastReID's) or trapezoid (that of Market-1501's and MARS's authors)",
     ),
     # Weights and memory
     Key(
@@ -123,13 +137,15 @@ PLUGIN_KEYS = (
         "MODEL.COMPILE",
         False,
         yes_or_no,
-        "Whether torch.compile compiles MDPR's stages in training, where a compiler works (docs/training.md)",
+        "Whether torch.compile compiles MDPR's stages in training, where a compiler works "
+        "(docs/how-to/faster-training.md)",
     ),
     Key(
         "MODEL.CHANNELS_LAST",
         False,
         yes_or_no,
-        "Whether MDPR trains on images stored channels-last; the same numbers but for rounding (docs/training.md)",
+        "Whether MDPR trains on images stored channels-last; the same numbers but for rounding "
+        "(docs/how-to/faster-training.md)",
     ),
     # MDPR
     Key(

@@ -52,26 +52,12 @@ _REGISTRIES = {
 }
 """Where the registries are that the tables of keys name."""
 
-_UNTIL_REGISTERED = {
-    "SAMPLER_REGISTRY": (
-        "TrainingSampler",
-        "NaiveIdentitySampler",
-        "BalancedIdentitySampler",
-        "SetReWeightSampler",
-        "ImbalancedDatasetSampler",
-    ),
-    "DISTANCE_REGISTRY": ("cosine", "euclidean", "jaccard"),
-}
-
 
 def known_names(registry: str, cfg: CfgNode) -> Collection[str]:
     """The names that a registry of the tables of keys has under this config."""
     if registry == "torch.optim":
         return _optimizers()
-    module = importlib.import_module(_REGISTRIES[registry])
-    if not hasattr(module, registry):
-        return _UNTIL_REGISTERED[registry]
-    names = _names(getattr(module, registry))
+    names = _names(getattr(importlib.import_module(_REGISTRIES[registry]), registry))
     return [*names, *(name for name, _ in cfg.DATASETS.CUSTOM)] if registry == "DATASET_REGISTRY" else names
 
 

@@ -103,7 +103,7 @@ def _mdpr_problems(cfg: CfgNode) -> Iterator[str]:
 
     from mdpr_fastreid.config.names import registered
     from mdpr_fastreid.errors import UsageError
-    from mdpr_fastreid.modeling.heads.features import check_settings
+    from mdpr_fastreid.modeling.features import check_settings
     from mdpr_fastreid.modeling.losses import LOSS_REGISTRY
 
     mdpr = cfg.MODEL.MDPR

@@ -4,7 +4,7 @@ import difflib
 import os
 import stat
 from argparse import Namespace
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -32,15 +32,30 @@ def config_from(args: Namespace, parts: Collection[str] | None = None) -> CfgNod
     Raises:
         UsageError: a file is missing or cannot be read, a key does not exist, or a value is wrong.
     """
-    cfg = get_cfg()
-    add_mdpr_config(cfg)
-    if args.config_file:
-        merge_file(cfg, config_file(args.config_file))
-    merge_overrides(cfg, args.opts or [])
     if parts is None:
         parts = ("model", "evaluation") if getattr(args, "eval_only", False) else PARTS
-    check_config(cfg, parts)
+    cfg = read_config(args.config_file, args.opts or (), parts)
     cfg.freeze()
+    return cfg
+
+
+def read_config(file: str | os.PathLike, overrides: Sequence = (), parts: Collection[str] = PARTS) -> CfgNode:
+    """The config of a file and of overrides, checked; it can still be changed.
+
+    Args:
+        file: a path, or the name of a config of ours (``MDPR/duke_r50.yml``); "" for the defaults.
+        overrides: ``KEY, VALUE, KEY, VALUE, ...``; values that are strings are read as on a command line.
+        parts: what is checked, as in :func:`~mdpr_fastreid.config.check_config`.
+
+    Raises:
+        UsageError: as :func:`config_from`.
+    """
+    cfg = get_cfg()
+    add_mdpr_config(cfg)
+    if file:
+        merge_file(cfg, config_file(os.fspath(file)))
+    merge_overrides(cfg, list(overrides))
+    check_config(cfg, parts)
     return cfg
 
 
@@ -70,7 +85,7 @@ def merge_file(cfg: CfgNode, path: str) -> None:
             _set(cfg, key, value, f"config file {file}: {key} cannot be")
 
 
-def merge_overrides(cfg: CfgNode, overrides: list[str]) -> None:
+def merge_overrides(cfg: CfgNode, overrides: list) -> None:
     """Set the pairs ``KEY, VALUE, KEY, VALUE, ...`` of a command line.
 
     Raises:

@@ -1,5 +1,6 @@
-"""The page of all keys, ``docs/config.md``, generated from the tables: ``python -m mdpr_fastreid.config.reference``."""
+"""The page of all keys, ``docs/reference/config.md``: ``python -m mdpr_fastreid.config.reference`` generates it."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from mdpr_fastreid.config.keys import PLUGIN_KEYS, Key, add_mdpr_config, value_o
 from mdpr_fastreid.config.parts import DEPTHS, LOSSES
 from mdpr_fastreid.io import write_whole
 
-PAGE = Path(__file__).parents[2] / "docs" / "config.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/config.md"
 
 _HEAD = """# Every key of a config
 
@@ -63,13 +64,17 @@ def _section_of(key: Key) -> str:
     return max(fitting, key=len, default="")
 
 
+def _link(page: re.Match) -> str:
+    return f"[{page[1].rpartition('/')[2]}]({os.path.relpath(page[0], 'docs/reference')})"
+
+
 def _parent(key: Key) -> str:
     return key.name.rpartition(".")[0]
 
 
 def _row(key: Key, cfg: CfgNode) -> tuple[str, ...]:
     name = f"**`{key.name}`**" if key in PLUGIN_KEYS else f"`{key.name}`"
-    meaning = re.sub(r"docs/(\w+)\.md", r"[\1](\1.md)", key.meaning)
+    meaning = re.sub(r"docs/([\w/-]+)\.md", _link, key.meaning)
     if key.used_with:
         other, value = key.used_with
         relation = "is" if isinstance(value_of(cfg, other), str) else "has"
@@ -91,7 +96,7 @@ def _line(cells: tuple[str, ...]) -> str:
 
 
 def main(words: list[str]) -> None:
-    """Write the page, to ``docs/config.md`` or to the path that is given."""
+    """Write the page, to ``docs/reference/config.md`` or to the path that is given."""
     page = Path(words[0]) if words else PAGE
     write_whole(page, reference().encode())
     print(f"wrote {page}")

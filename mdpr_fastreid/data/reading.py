@@ -2,10 +2,14 @@
 
 import struct
 import zlib
-from typing import BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from fastreid.utils.file_io import PathManager
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mdpr_fastreid.errors import UsageError
 
 DAMAGE = (OSError, SyntaxError, ValueError, TypeError, zlib.error, struct.error, Image.DecompressionBombError)
 """What Pillow raises for a file that is missing, truncated, empty or no image."""
@@ -34,3 +38,49 @@ def read_rgb(file: str | BinaryIO) -> Image.Image:
             image = Image.fromarray((levels >> 8).astype(np.uint8))
         # Where there is nothing to do, both of these would copy the picture
         return image if image.mode == "RGB" else image.convert("RGB")
+
+
+class DamagedImageError(UsageError):
+    """A file that cannot be read as an image; the message names it."""
+
+
+def read_image(path: str) -> Image.Image:
+    """The picture of a file in RGB, see :func:`read_rgb`.
+
+    Raises:
+        DamagedImageError: it cannot be read.
+    """
+    return _read(path, read_rgb)
+
+
+def read_labels(path: str) -> np.ndarray:
+    """The label map of a file, ``[h, w]`` in uint8: the levels of a grey image, the indices of a palette image.
+
+    Raises:
+        DamagedImageError: it cannot be read, or holds colours or labels above 255.
+    """
+    return _read(path, _labels)
+
+
+def _read(path: str, read: Callable[[BinaryIO], Any]) -> Any:
+    try:
+        with PathManager.open(path, "rb") as file:
+            return read(file)
+    except DAMAGE as error:
+        raise DamagedImageError(f"{path}: cannot be read as an image ({_reason(error)})") from None
+
+
+def _labels(file: BinaryIO) -> np.ndarray:
+    with Image.open(file) as image:
+        labels = np.array(image)
+    if labels.ndim != 2 or labels.dtype.kind not in "bui" or labels.min() < 0 or labels.max() > 255:
+        raise ValueError("a label map has one channel, with labels from 0 to 255")
+    return labels.astype(np.uint8)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not of a format that Pillow knows"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}".replace("\n", " ")

@@ -145,7 +145,7 @@ DATA_SOURCES = (
             f"SynthReID{preset.capitalize()}",
             f"SynthReID, preset {preset}",
             "none: drawn by this project",
-            "docs/synthreid.md",
+            "docs/reference/synthreid.md",
             "this project's licence, Apache-2.0; nobody is depicted",
             preset=preset,
         )

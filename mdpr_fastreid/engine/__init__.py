@@ -1,17 +1,28 @@
-"""Training and evaluation of any FastReID config: what ``train_net.py`` is made of."""
+"""Training and evaluation of any FastReID config: what ``train_net.py`` is made of.
 
-from mdpr_fastreid.config import config_from
-from mdpr_fastreid.engine.command_line import run
-from mdpr_fastreid.engine.evaluation_weights import load_for_evaluation
-from mdpr_fastreid.engine.results import make_output_dir, print_results, print_written_files
-from mdpr_fastreid.engine.trainer import Trainer
+Names are imported when they are asked for: patches in ``compat`` use some of these modules, when others are not applied
+yet.
+"""
 
-__all__ = [
-    "Trainer",
-    "config_from",
-    "load_for_evaluation",
-    "make_output_dir",
-    "print_results",
-    "print_written_files",
-    "run",
-]
+import importlib
+from typing import Any
+
+_MODULES = {
+    "Trainer": "mdpr_fastreid.engine.trainer",
+    "config_from": "mdpr_fastreid.config",
+    "load_for_evaluation": "mdpr_fastreid.weights",
+    "make_output_dir": "mdpr_fastreid.engine.results",
+    "print_results": "mdpr_fastreid.engine.results",
+    "print_written_files": "mdpr_fastreid.engine.results",
+    "run": "mdpr_fastreid.engine.command_line",
+    "seed_setup": "mdpr_fastreid.engine.seeding",
+    "train_or_evaluate": "mdpr_fastreid.engine.job",
+}
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)

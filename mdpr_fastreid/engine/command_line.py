@@ -6,8 +6,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
 import torch.multiprocessing as mp
-from fastreid.engine import launch
 
+from mdpr_fastreid.engine.launch import launch
 from mdpr_fastreid.errors import UsageError, disk_is_full
 
 

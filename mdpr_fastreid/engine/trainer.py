@@ -1,112 +1,297 @@
-"""FastReID's trainer, showing its progress and never overwriting an earlier run."""
+"""The trainer of ``train_net.py``: FastReID's interface, with steps, hooks and checkpoints of our own."""
 
 import logging
+import os
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.engine import DefaultTrainer
+from fastreid.engine import DefaultTrainer, hooks
 from fastreid.engine.hooks import HookBase
+from fastreid.engine.train_loop import TrainerBase
+from fastreid.evaluation import print_csv_format
 from fastreid.evaluation.evaluator import DatasetEvaluator
 from fastreid.utils import comm
+from fastreid.utils.events import EventWriter, JSONWriter, TensorboardXWriter
+from fastreid.utils.logger import setup_logger
+from fastreid.utils.precision_bn import get_bn_modules
 from torch import nn
+from torch.utils.data import DataLoader
 
+from mdpr_fastreid.config import add_mdpr_config, check_config
+from mdpr_fastreid.data import build_test_loader, build_train_loader
+from mdpr_fastreid.engine.checkpoints import Checkpointer, PeriodicCheckpointer, set_aside_checkpoints, teacher_of
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
 from mdpr_fastreid.engine.fused_steps import set_fused
+from mdpr_fastreid.engine.hooks import DamageReport, EvalHook, LayerFreeze, LRScheduler, MetricPrinter
+from mdpr_fastreid.engine.launch import distributed
+from mdpr_fastreid.engine.optimizers import build_optimizer
 from mdpr_fastreid.engine.progress import LoaderWithProgress, TrainingProgress
-from mdpr_fastreid.engine.results import check_room, write_untrained_results
+from mdpr_fastreid.engine.results import check_room, make_output_dir, write_untrained_results
+from mdpr_fastreid.engine.schedules import build_schedules
+from mdpr_fastreid.engine.seeding import seed_generators, seed_setup
+from mdpr_fastreid.engine.steps import TrainingStep, training_precision
+from mdpr_fastreid.engine.storage import DeferredStorage
 from mdpr_fastreid.engine.winograd_training import train_with_winograd
+from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.evaluation import Evaluator, evaluate_model
+from mdpr_fastreid.modeling import build_model
+
+_ITERATIONS_BETWEEN_WRITES = 200
 
 
 class Trainer(DefaultTrainer):
-    """``DefaultTrainer`` with a progress display on the main process; trains any config of FastReID's."""
+    """Trains any config of FastReID's, on a CPU or GPUs, in one process or many.
+
+    A ``DefaultTrainer`` to hooks and to subclasses: they override the same ``build_*`` methods and find the same
+    attributes.
+
+    Args:
+        cfg: the run's config.
+
+    Raises:
+        UsageError: the settings, the data or the weights do not let the run begin.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        TrainerBase.__init__(self)
+        if not logging.getLogger("fastreid").isEnabledFor(logging.INFO):
+            setup_logger()
+        cfg = _with_plugin_keys(cfg)
+        check_config(cfg)
+        precision = training_precision(cfg)
+        if cfg.OUTPUT_DIR and comm.is_main_process():
+            make_output_dir(cfg.OUTPUT_DIR)
+        seed_setup(cfg)
+
+        loader = self.build_train_loader(cfg)
+        cfg = self.auto_scale_hyperparams(cfg, loader.dataset.num_classes)
+        model = self.build_model(cfg)
+        optimizer, param_wrapper = self.build_optimizer(cfg, model)
+        saved = teacher_of(model)
+        if comm.get_world_size() > 1:
+            model = distributed(model, broadcast_buffers=False)
+        self._trainer = TrainingStep(model, loader, optimizer, param_wrapper, precision=precision)
+        if self.grad_scaler is not None:
+            saved["grad_scaler"] = self.grad_scaler
+
+        self.cfg = cfg
+        self.iters_per_epoch = len(loader.dataset) // cfg.SOLVER.IMS_PER_BATCH
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer, self.iters_per_epoch)
+        self.start_epoch, self.max_epoch = 0, cfg.SOLVER.MAX_EPOCH
+        self.max_iter = self.max_epoch * self.iters_per_epoch
+        self.warmup_iters, self.delay_epochs = cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.DELAY_EPOCHS
+        self.finished = False
+        self.checkpointer = Checkpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            save_to_disk=comm.is_main_process(),
+            sha256=cfg.MODEL.WEIGHTS_SHA256,
+            optimizer=optimizer,
+            **self.scheduler,
+            **saved,
+        )
+        self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Resume from the last checkpoint, or load ``MODEL.WEIGHTS`` and set an earlier run's checkpoints aside.
+
+        Args:
+            resume: whether to resume, if there is a checkpoint.
+
+        Raises:
+            UsageError: the file cannot be read, is another one than the pinned one, or does not fit.
+        """
+        loaded = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        if resume and self.checkpointer.has_checkpoint():
+            self.start_epoch = loaded.get("epoch", -1) + 1
+            for hook in self._hooks:
+                if isinstance(hook, PeriodicCheckpointer):
+                    hook.resume(loaded)
+        comm.synchronize()  # MODEL.WEIGHTS may be one of those that are about to be moved
+        if not resume and comm.is_main_process() and self.cfg.OUTPUT_DIR:
+            set_aside_checkpoints(Path(self.cfg.OUTPUT_DIR))
+
+    def train(self) -> Mapping | None:
+        """Train to ``SOLVER.MAX_EPOCH``, or evaluate a run that is complete already.
+
+        Returns:
+            The last results on the main process, as :meth:`test` returns them; None elsewhere, and if nothing was
+            evaluated (``TEST.EVAL_PERIOD`` below 1).
+
+        Raises:
+            UsageError: a test set is not there, or cannot be evaluated, or there is no room for a checkpoint.
+            FloatingPointError: the loss became infinite or NaN.
+        """
+        logger = logging.getLogger("fastreid")
+        self._check_what_comes_later()
+        if self.cfg.TEST.EVAL_UNTRAINED and self.start_epoch == 0:
+            self._evaluate_untrained()
+        if self.start_epoch < self.max_epoch:
+            self._train_epochs()
+        else:
+            logger.info(f"Training is complete: {self.start_epoch} of {self.max_epoch} epochs (SOLVER.MAX_EPOCH)")
+            self._last_eval_results = self.test(self.cfg, self.model)
+        if not comm.is_main_process():
+            return None
+        if not hasattr(self, "_last_eval_results"):
+            logger.warning(f"TEST.EVAL_PERIOD is {self.cfg.TEST.EVAL_PERIOD}: nothing was evaluated")
+        return getattr(self, "_last_eval_results", None)
+
+    def _train_epochs(self) -> None:
+        logger = logging.getLogger("fastreid")
+        logger.info(f"Starting training from epoch {self.start_epoch}")
+        self.iter = self.start_iter = self.start_epoch * self.iters_per_epoch
+        self.finished = False
+        with DeferredStorage(self.start_iter) as self.storage:
+            self.before_train()
+            try:
+                for epoch in range(self.start_epoch, self.max_epoch):
+                    self._train_epoch(epoch)
+                self.finished = True
+            except UsageError:
+                raise  # printed once, where the run ends
+            except Exception:
+                logger.exception("Exception during training:")
+                raise
+            finally:
+                self._trainer.stop_loading()
+                self.after_train()
+
+    def _train_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        if self.cfg.SEED >= 0:
+            seed_generators(self.cfg.SEED, epoch, comm.get_rank())
+            self._trainer.start_epoch(self.cfg.SEED, epoch)
+        self.before_epoch()
+        for _ in range(self.iters_per_epoch):
+            self.before_step()
+            self.run_step()
+            self.after_step()
+            self.iter += 1
+        self.after_epoch()
+
+    def _check_what_comes_later(self) -> None:
+        """Find out before the first epoch, and not after it, that it cannot be saved or evaluated."""
+        if comm.is_main_process() and self.cfg.OUTPUT_DIR:
+            check_room(self.cfg.OUTPUT_DIR, self.model)
+        if self.cfg.TEST.EVAL_PERIOD > 0:
+            for name in self.cfg.DATASETS.TESTS:
+                self.build_test_loader(self.cfg, name)
+
+    def _evaluate_untrained(self) -> None:
+        logging.getLogger("fastreid").info("Evaluating the untrained network, to compare with")
+        untrained = self.test(self.cfg, self.model)
+        if comm.is_main_process():
+            write_untrained_results(self.cfg, untrained)
+
+    def _evaluate(self) -> Mapping:
+        self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
 
     def build_hooks(self) -> list[HookBase]:
-        """The stock hooks and the progress display."""
-        hooks = super().build_hooks()
+        """What happens besides the steps, in this order: precise BN before evaluation, evaluation before saving."""
+        cfg, found = self.cfg, [hooks.IterationTimer(), LRScheduler(self.optimizer, self.scheduler)]
+        if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(self.model):
+            found.append(hooks.PreciseBN(self.model, self._precise_bn_loader(), cfg.TEST.PRECISE_BN.NUM_ITER))
+        if cfg.MODEL.FREEZE_LAYERS and cfg.SOLVER.FREEZE_ITERS > 0:
+            found.append(LayerFreeze(self.model, cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS))
+        found.append(EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate))
         if comm.is_main_process():
-            hooks.append(TrainingProgress())
-        return hooks
+            found.append(PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD))
+            found.append(hooks.PeriodicWriter(self.build_writers(), _ITERATIONS_BETWEEN_WRITES))
+            found.append(TrainingProgress())
+        return [*found, DamageReport()]
+
+    def _precise_bn_loader(self) -> Any:
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATALOADER.NUM_WORKERS = 0
+        cfg.DATASETS.NAMES = (cfg.TEST.PRECISE_BN.DATASET,)
+        return self.build_train_loader(cfg)
+
+    def build_writers(self) -> list[EventWriter]:
+        """What writes losses and results: to the log, to ``metrics.json`` and for TensorBoard."""
+        output = self.cfg.OUTPUT_DIR
+        return [
+            MetricPrinter(self.max_iter),
+            JSONWriter(os.path.join(output, "metrics.json")),
+            TensorboardXWriter(output),
+        ]
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """The stock model, which ``SOLVER.WINOGRAD`` lets compute faster on a CPU."""
-        model = super().build_model(cfg)
+        """The model of ``MODEL``, which ``SOLVER.WINOGRAD`` lets compute faster on a CPU."""
+        model = build_model(cfg)
+        logging.getLogger("fastreid").info(f"Model:\n{model}")
         if cfg.SOLVER.WINOGRAD and cfg.MODEL.DEVICE == "cpu":
             train_with_winograd(model)
         return model
 
     @classmethod
-    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> tuple[torch.optim.Optimizer, object]:
-        """The stock optimizer and parameter wrapper; ``SOLVER.FUSED`` has PyTorch's own update in one pass."""
-        optimizer, wrapper = super().build_optimizer(cfg, model)
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> tuple[torch.optim.Optimizer, Any]:
+        """The optimizer of ``SOLVER`` and its flat parameters; ``SOLVER.FUSED`` lets it update them in one pass."""
+        optimizer, wrapper = build_optimizer(cfg, model)
         set_fused(optimizer, cfg.SOLVER.FUSED, clipping=cfg.SOLVER.CLIP_GRADIENTS.ENABLED)
         return optimizer, wrapper
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
+        """The plugin's loader: see :mod:`mdpr_fastreid.data`."""
+        return build_train_loader(cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> tuple[DataLoader, int]:
+        """The plugin's loader, and the number of queries."""
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per_epoch: int) -> dict[str, Any]:
+        """The schedules of ``SOLVER``."""
+        return build_schedules(cfg, optimizer, iters_per_epoch)
 
     @classmethod
     def build_evaluator(
         cls, cfg: CfgNode, dataset_name: str, output_dir: str | None = None
     ) -> tuple[LoaderWithProgress, DatasetEvaluator]:
-        """The stock loader, with a progress display, and evaluator of one test set."""
-        loader, evaluator = super().build_evaluator(cfg, dataset_name, output_dir)
+        """The loader, with a progress display on the main process, and the evaluator of one test set."""
+        loader, num_query = cls.build_test_loader(cfg, dataset_name)
+        evaluator = Evaluator(cfg, num_query, output_dir)
         if comm.is_main_process():
             loader = LoaderWithProgress(loader, f"inference on {dataset_name}")
         return loader, evaluator
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module) -> Mapping:
-        """Evaluate as stock, but with what ``TEST.FOLDED`` and ``TEST.AMP`` make of the model."""
-        return super().test(cfg, evaluation_network(cfg, model))
+        """Evaluate what ``TEST.FOLDED`` and ``TEST.AMP`` make of a model on every set of ``DATASETS.TESTS``.
 
-    def train(self) -> Mapping | None:
-        """Train as stock, after measuring the untrained network if ``TEST.EVAL_UNTRAINED`` asks for it.
+        Args:
+            cfg: the run's config.
+            model: trained; it stays as it is.
 
-        Raises:
-            UsageError: a test set is not there, or cannot be evaluated, or there is no room for a checkpoint; stock
-                finds out after the first epochs.
+        Returns:
+            The metrics of the one test set, or those of each by its name; empty on other processes than the main one.
         """
-        if comm.is_main_process():
-            check_room(self.cfg.OUTPUT_DIR, self.model)
-        if self.cfg.TEST.EVAL_PERIOD > 0:
-            for name in self.cfg.DATASETS.TESTS:
-                self.build_test_loader(self.cfg, name)
-        if self.cfg.TEST.EVAL_UNTRAINED and self.start_epoch == 0:
-            logging.getLogger("fastreid").info("Evaluating the untrained network, to compare with")
-            untrained = self.test(self.cfg, self.model)
+        network = evaluation_network(cfg, model)
+        results = OrderedDict()
+        for name in cfg.DATASETS.TESTS:
+            loader, evaluator = cls.build_evaluator(cfg, name)
+            if isinstance(evaluator, Evaluator):
+                evaluator.adopt(network)
+            results[name] = evaluate_model(cfg, network, loader, evaluator)
             if comm.is_main_process():
-                write_untrained_results(self.cfg, untrained)
-        return super().train()
-
-    def resume_or_load(self, resume: bool = True) -> None:
-        """Resume from the last checkpoint, or load ``MODEL.WEIGHTS`` and set an earlier run's checkpoints aside."""
-        super().resume_or_load(resume)
-        comm.synchronize()  # MODEL.WEIGHTS may be one of those that are about to be moved
-        if not resume and comm.is_main_process() and self.cfg.OUTPUT_DIR:
-            set_aside_checkpoints(Path(self.cfg.OUTPUT_DIR))
+                print_csv_format(OrderedDict(dataset=name, **results[name]))
+        return results[name] if len(results) == 1 else results
 
 
-def set_aside_checkpoints(output_dir: Path) -> Path | None:
-    """Move the checkpoints of an earlier run into a folder ``earlier-<n>`` of their own, and say so.
-
-    Args:
-        output_dir: ``OUTPUT_DIR``.
-
-    Returns:
-        The new folder, or None if there was no checkpoint.
-    """
-    checkpoints = sorted(output_dir.glob("*.pth"))
-    if not checkpoints:
-        return None
-    number = 1
-    while (output_dir / f"earlier-{number}").exists():
-        number += 1
-    folder = output_dir / f"earlier-{number}"
-    folder.mkdir()
-    for path in [*checkpoints, *output_dir.glob("last_checkpoint")]:
-        path.rename(folder / path.name)
-    logging.getLogger("fastreid").warning(
-        f"{output_dir} held {len(checkpoints)} checkpoints of an earlier run, now in {folder}. "
-        "This run starts anew; --resume would have continued that one"
-    )
-    return folder
+def _with_plugin_keys(cfg: CfgNode) -> CfgNode:
+    """A copy of a config, possibly made before the plugin was imported, that has all of its keys."""
+    cfg, frozen = cfg.clone(), cfg.is_frozen()
+    cfg.defrost()
+    add_mdpr_config(cfg)
+    if frozen:
+        cfg.freeze()
+    return cfg

@@ -1,6 +1,9 @@
-"""Ranking and re-ranking on any device: arrays in, arrays out, no config."""
+"""Evaluation on any device: the evaluator, and below it functions that take and return arrays and know no config."""
 
 from mdpr_fastreid.evaluation.distance import cosine_distances, squared_euclidean_distances
+from mdpr_fastreid.evaluation.distance_registry import DISTANCE_REGISTRY
+from mdpr_fastreid.evaluation.evaluator import Collected, Evaluator, Measured
+from mdpr_fastreid.evaluation.inference import collect_outputs, evaluate_model, evaluator_for
 from mdpr_fastreid.evaluation.query_expansion import average_query_expansion
 from mdpr_fastreid.evaluation.ranking import Ranking, rank_metrics, single_shot_metrics
 from mdpr_fastreid.evaluation.reranking import (
@@ -10,12 +13,21 @@ from mdpr_fastreid.evaluation.reranking import (
     rerank_distances,
 )
 from mdpr_fastreid.evaluation.roc import pair_scores, roc_curve
+from mdpr_fastreid.evaluation.settings import check_test_settings
 
 __all__ = [
+    "DISTANCE_REGISTRY",
+    "Collected",
+    "Evaluator",
+    "Measured",
     "Ranking",
     "average_query_expansion",
     "blended_distances",
+    "check_test_settings",
+    "collect_outputs",
     "cosine_distances",
+    "evaluate_model",
+    "evaluator_for",
     "k_reciprocal_jaccard",
     "pair_scores",
     "rank_metrics",

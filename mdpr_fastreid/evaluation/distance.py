@@ -7,10 +7,10 @@ import torch
 from mdpr_fastreid.evaluation.features import (
     Features,
     as_features,
+    blocks_with_progress,
     full_precision,
-    given_back,
+    like_input,
     row_slices,
-    shown,
     squared_norms,
 )
 
@@ -33,7 +33,7 @@ def squared_euclidean_distances(query: Features, gallery: Features) -> Features:
     """
     given = query
     query, gallery = _checked(query, gallery, directed=False)
-    return given_back(_gathered(squared_distance_blocks(query, gallery), query, gallery), given)
+    return like_input(_gathered(squared_distance_blocks(query, gallery), query, gallery), given)
 
 
 def squared_distance_blocks(
@@ -50,7 +50,7 @@ def squared_distance_blocks(
         The rows of a block, and its distances ``[rows, G]``, which the caller may overwrite.
     """
     query_norms, gallery_norms = squared_norms(query), squared_norms(gallery)
-    for rows in shown(row_slices(len(query), len(gallery), elements), "distances"):
+    for rows in blocks_with_progress(row_slices(len(query), len(gallery), elements), "distances"):
         yield rows, _products(query[rows] * -2, gallery).add_(gallery_norms).add_(query_norms[rows, None])
 
 
@@ -71,12 +71,12 @@ def cosine_distances(query: Features, gallery: Features) -> Features:
     query, gallery = _checked(query, gallery, directed=True)
     query = torch.nn.functional.normalize(query, dim=1)
     gallery = torch.nn.functional.normalize(gallery, dim=1)
-    return given_back(_gathered(cosine_distance_blocks(query, gallery), query, gallery), given)
+    return like_input(_gathered(cosine_distance_blocks(query, gallery), query, gallery), given)
 
 
 def cosine_distance_blocks(query: torch.Tensor, gallery: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
     """Cosine distances of normalised features, some rows of queries at a time, as :func:`squared_distance_blocks`."""
-    for rows in shown(row_slices(len(query), len(gallery)), "distances"):
+    for rows in blocks_with_progress(row_slices(len(query), len(gallery)), "distances"):
         yield rows, _products(query[rows], gallery).neg_().add_(1)
 
 

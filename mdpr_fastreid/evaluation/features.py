@@ -5,12 +5,15 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
-from tqdm import tqdm
+
+from mdpr_fastreid.progress import Progress, with_progress
 
 Features = np.ndarray | torch.Tensor
 
 # Elements of a block of rows: 64 MiB of float32
 BLOCK_ELEMENTS = 2**24
+
+_SECONDS_WITHOUT_BAR = 3.0
 
 
 def as_features(features: Features, name: str, width: int | None = None, directed: bool = False) -> torch.Tensor:
@@ -63,9 +66,9 @@ def squared_norms(features: torch.Tensor) -> torch.Tensor:
     return torch.linalg.vector_norm(features, dim=1).square_()
 
 
-def given_back(result: torch.Tensor, given: Features) -> Features:
-    """``result`` as the kind of array the caller gave: a tensor, or NumPy for NumPy."""
-    return result if isinstance(given, torch.Tensor) else result.numpy()
+def like_input(result: torch.Tensor, features: Features) -> Features:
+    """``result`` as the kind of array that ``features`` is: a tensor, or NumPy for NumPy."""
+    return result if isinstance(features, torch.Tensor) else result.numpy()
 
 
 def row_slices(rows: int, columns: int, elements: int | None = None) -> Iterator[slice]:
@@ -75,9 +78,10 @@ def row_slices(rows: int, columns: int, elements: int | None = None) -> Iterator
         yield slice(start, min(start + step, rows))
 
 
-def shown(blocks: Iterable[slice], what: str) -> Iterable[slice]:
-    """``blocks`` with a bar on a terminal's stderr, where the work takes longer than some seconds."""
-    return tqdm(list(blocks), desc=what, unit="block", delay=3, disable=None, leave=False)
+def blocks_with_progress(blocks: Iterable[slice], description: str) -> Iterator[slice]:
+    """``blocks`` with a progress display, where the work takes longer than some seconds."""
+    blocks = list(blocks)
+    return with_progress(blocks, Progress(len(blocks), description, delay=_SECONDS_WITHOUT_BAR))
 
 
 @contextlib.contextmanager

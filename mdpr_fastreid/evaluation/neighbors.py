@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from mdpr_fastreid.evaluation.distance import squared_distance_blocks
-from mdpr_fastreid.evaluation.features import shown
+from mdpr_fastreid.evaluation.features import blocks_with_progress
 
 # Distances computed at once: 256 MiB of float32
 _BLOCK_ELEMENTS = 2**26
@@ -44,7 +44,7 @@ def _search_faiss(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.T
     # FAISS rounds otherwise where it gets few queries at a time, so no block may be a small rest
     starts = range(0, max(count - _FAISS_FEW, 1), _FAISS_BLOCK)
     slices = [slice(start, stop) for start, stop in itertools.pairwise((*starts, count))]
-    for rows in shown(slices, "nearest neighbors"):
+    for rows in blocks_with_progress(slices, "nearest neighbors"):
         distances[rows], indices[rows] = faiss.knn(array[rows], array, k)
     return torch.from_numpy(indices), torch.from_numpy(distances)
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from mdpr_fastreid.evaluation.features import Features, full_precision, given_back, joined, row_slices
+from mdpr_fastreid.evaluation.features import Features, full_precision, joined, like_input, row_slices
 
 
 def average_query_expansion(
@@ -33,7 +33,7 @@ def average_query_expansion(
     for _ in range(times):
         features = _expand_once(features, min(k, len(features)), alpha)
     given, num_query = query, len(query)
-    return given_back(features[:num_query], given), given_back(features[num_query:], given)
+    return like_input(features[:num_query], given), like_input(features[num_query:], given)
 
 
 def _expand_once(features: torch.Tensor, k: int, alpha: float) -> torch.Tensor:

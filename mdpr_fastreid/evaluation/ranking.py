@@ -5,7 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mdpr_fastreid.evaluation.features import row_slices, shown
+from mdpr_fastreid.evaluation.features import blocks_with_progress, row_slices
+
+AVERAGE_PRECISIONS = ("step", "trapezoid")
+"""How the area below the precision-recall curve is measured; see :func:`rank_metrics`."""
 
 # Elements of the distance matrix that are sorted at once: 32 MiB of indices
 _BLOCK_ELEMENTS = 2**22
@@ -72,7 +75,7 @@ def check_labels(
 
 def row_blocks(rows: int, columns: int) -> Iterable[slice]:
     """Slices that cover ``rows`` rows of a matrix, each of them about four million elements, with a progress bar."""
-    return shown(row_slices(rows, columns, _BLOCK_ELEMENTS), "ranking")
+    return blocks_with_progress(row_slices(rows, columns, _BLOCK_ELEMENTS), "ranking")
 
 
 def need_numbers(distances: np.ndarray, first_query: int = 0) -> None:
@@ -89,12 +92,18 @@ def rank_metrics(
     query_cameras: np.ndarray,
     gallery_cameras: np.ndarray,
     max_rank: int = 50,
+    average_precision: str = "step",
 ) -> Ranking:
     """Rank the gallery for every query, as Market-1501 does (Zheng et al., ICCV 2015).
 
     Gallery images of the query's identity under the query's camera do not count. mINP is that of AGW
     (Ye et al., TPAMI 2021). Ties are broken as ``numpy.argsort`` does. Beside the distances it takes about
     100 MiB, whatever their size.
+
+    Average precision is the area below the precision-recall curve. It grows with each positive, by a recall of one
+    over their number, times a height. ``step`` takes the precision at the positive, as FastReID and scikit-learn do.
+    ``trapezoid`` takes the mean of that precision and the one a rank before (1 before the first), as the code of
+    Market-1501's and MARS's authors does (Zheng et al., ECCV 2016).
 
     Args:
         distances: ``[Q, G]``, smaller is more alike.
@@ -103,14 +112,18 @@ def rank_metrics(
         query_cameras: ``[Q]`` cameras.
         gallery_cameras: ``[G]`` cameras.
         max_rank: length of the CMC; with fewer gallery images it is their number.
+        average_precision: ``step`` or ``trapezoid``.
 
     Raises:
-        ValueError: shapes do not fit, a distance is NaN, ``max_rank`` is below 1, or no query has a positive.
+        ValueError: shapes do not fit, a distance is NaN, ``max_rank`` is below 1, no query has a positive, or
+            ``average_precision`` is neither.
     """
     distances, query_ids, gallery_ids, query_cameras, gallery_cameras = check_labels(
         distances, query_ids, gallery_ids, query_cameras, gallery_cameras
     )
     max_rank = _clip_max_rank(max_rank, distances.shape[1])
+    if average_precision not in AVERAGE_PRECISIONS:
+        raise ValueError(f"average_precision must be {' or '.join(AVERAGE_PRECISIONS)}, got {average_precision!r}")
 
     first_ranks, precisions, penalties = [], [], []
     for block in row_blocks(*distances.shape):
@@ -122,7 +135,8 @@ def rank_metrics(
         hits = np.arange(len(positives.rank)) - np.repeat(first, count) + 1
         first_ranks.append(positives.rank[first])
         if len(first):
-            precisions.append(np.add.reduceat(hits / (positives.rank + 1.0), first) / count)
+            heights = _heights(hits, positives.rank, average_precision)
+            precisions.append(np.add.reduceat(heights, first) / count)
             penalties.append(count / (positives.rank[last] + 1.0))
 
     first_ranks = np.concatenate(first_ranks)
@@ -141,6 +155,7 @@ def single_shot_metrics(
     max_rank: int = 50,
     repeats: int = 10,
     rng: np.random.Generator | None = None,
+    average_precision: str = "step",
 ) -> tuple[np.ndarray, np.float64]:
     """Rank as CUHK03's classic split does (Li et al., CVPR 2014): one random gallery image of each identity.
 
@@ -149,6 +164,7 @@ def single_shot_metrics(
         max_rank: length of the CMC; with fewer gallery identities it is their number.
         repeats: how many random galleries each query's CMC is the mean of.
         rng: what draws them; seeded with 0 by default, so that a result can be repeated.
+        average_precision: as for :func:`rank_metrics`.
 
     Returns:
         The CMC ``[min(max_rank, gallery identities)]`` float32, and the mAP over the whole gallery.
@@ -182,7 +198,8 @@ def single_shot_metrics(
             found_at += np.bincount(nearer.sum(axis=1), minlength=len(identities))
     _need_valid_query(np.flatnonzero(found_at), query_ids)
     cmc = np.cumsum(found_at)[:max_rank] / found_at.sum()
-    full = rank_metrics(distances, query_ids, gallery_ids, query_cameras, gallery_cameras, max_rank)
+    labels = query_ids, gallery_ids, query_cameras, gallery_cameras
+    full = rank_metrics(distances, *labels, max_rank, average_precision)
     return cmc.astype(np.float32), full.average_precision.mean()
 
 
@@ -212,6 +229,20 @@ def _per_query(positives: _Positives) -> tuple[np.ndarray, np.ndarray]:
     """Index of each valid query's first positive, and how many it has."""
     _, first, count = np.unique(positives.query, return_index=True, return_counts=True)
     return first, count
+
+
+def _heights(hits: np.ndarray, rank: np.ndarray, average_precision: str) -> np.ndarray:
+    """Height of the precision-recall curve in the step of each positive.
+
+    Args:
+        hits: positives up to this one, which counts.
+        rank: 0-based rank of each positive.
+    """
+    precision = hits / (rank + 1.0)
+    if average_precision == "step":
+        return precision
+    before = np.where(rank > 0, (hits - 1) / np.maximum(rank, 1), 1.0)
+    return (before + precision) / 2
 
 
 def _need_valid_query(found: np.ndarray, query_ids: np.ndarray) -> None:

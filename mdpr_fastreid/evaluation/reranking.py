@@ -15,11 +15,12 @@ import torch
 from torch.nn.functional import pad
 
 from mdpr_fastreid.evaluation.distance import cosine_distance_blocks, squared_distance_blocks
-from mdpr_fastreid.evaluation.features import Features, as_features, given_back, joined, row_slices, squared_norms
+from mdpr_fastreid.evaluation.features import Features, as_features, joined, like_input, row_slices, squared_norms
 from mdpr_fastreid.evaluation.k_reciprocal import encode, jaccard_distances
 from mdpr_fastreid.evaluation.neighbors import nearest_neighbors, search_blocks
 
-_METRICS = {"cosine": cosine_distance_blocks, "euclidean": squared_distance_blocks, "jaccard": None}
+METRICS = {"cosine": cosine_distance_blocks, "euclidean": squared_distance_blocks, "jaccard": None}
+"""What :func:`blended_distances` mixes the jaccard distance with."""
 
 
 def k_reciprocal_jaccard(query: Features, gallery: Features | None = None, k1: int = 20, k2: int = 6) -> Features:
@@ -57,7 +58,7 @@ def k_reciprocal_jaccard(query: Features, gallery: Features | None = None, k1: i
     else:
         features = joined(query, gallery)
         num_query = first_gallery = len(query)
-    return given_back(_jaccard(features, num_query, first_gallery, k1, k2), query)
+    return like_input(_jaccard(features, num_query, first_gallery, k1, k2), query)
 
 
 def _jaccard(features: torch.Tensor, num_query: int, first_gallery: int, k1: int, k2: int) -> torch.Tensor:
@@ -100,17 +101,17 @@ def blended_distances(
         ValueError: as :func:`rerank`, and for another metric.
     """
     _check_neighborhood(k1, k2, lambda_value)
-    if metric not in _METRICS:
-        raise ValueError(f"the metric must be {', '.join(_METRICS)}, got {metric!r}")
+    if metric not in METRICS:
+        raise ValueError(f"the metric must be {', '.join(METRICS)}, got {metric!r}")
     features, num_query = joined(query, gallery), len(query)
     if metric == "cosine":
         torch.nn.functional.normalize(features, dim=1, out=features)
     final = _jaccard(features, num_query, num_query, k1, k2)
-    if blocks := _METRICS[metric]:
+    if blocks := METRICS[metric]:
         final *= 1 - lambda_value
         for rows, distances in blocks(features[:num_query], features[num_query:]):
             final[rows].add_(distances, alpha=lambda_value)
-    return given_back(final, query)
+    return like_input(final, query)
 
 
 def rerank(query: Features, gallery: Features, k1: int = 20, k2: int = 6, lambda_value: float = 0.3) -> Features:
@@ -143,7 +144,7 @@ def rerank(query: Features, gallery: Features, k1: int = 20, k2: int = 6, lambda
     final *= 1 - lambda_value
     for rows, original in squared_distance_blocks(features[:num_query], features[num_query:]):
         final[rows] += original.mul_(lambda_value / scale[rows, None])
-    return given_back(final, query)
+    return like_input(final, query)
 
 
 def rerank_distances(
@@ -186,7 +187,7 @@ def rerank_distances(
     neighbors = matrices.nearest_neighbors(min(max(k1 + 1, k2), num_query + num_gallery))
     final = jaccard_distances(encode(neighbors, k1, k2, matrices), num_query, num_query)
     original = (query_gallery**2).div_(matrices.scale[:num_query, None])
-    return given_back(final.mul_(1 - lambda_value).add_(original, alpha=lambda_value), given)
+    return like_input(final.mul_(1 - lambda_value).add_(original, alpha=lambda_value), given)
 
 
 def _check_neighborhood(k1: int, k2: int, lambda_value: float = 0.0) -> None:

@@ -6,15 +6,20 @@ from collections.abc import Iterator
 
 import torch
 from fastreid.layers import IBN
-from fastreid.layers.batch_norm import FrozenBatchNorm
+from fastreid.layers.batch_norm import FrozenBatchNorm, GhostBatchNorm
 from fastreid.layers.splat import SplAtConv2d
 from fastreid.modeling.backbones.repvgg import RepVGGBlock
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from mdpr_fastreid.inference.winograd import is_plain_convolution
+
 # Children of modules whose Python cannot be traced, of which the second reads the first and nothing else does.
 _PAIRS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {SplAtConv2d: (("conv", "bn0"), ("fc1", "bn1"))}
+
+# In evaluation each of these computes (x - running_mean) / sqrt(running_var + eps) * weight + bias
+_NORMALISE = (_BatchNorm.forward, nn.SyncBatchNorm.forward, GhostBatchNorm.forward, FrozenBatchNorm.forward)
 
 
 class ScaleShift(nn.Module):
@@ -112,8 +117,11 @@ def scale_shift(norm: nn.Module) -> ScaleShift:
 
 
 def is_batch_norm(module: nn.Module) -> bool:
-    """Whether it is a batch norm, FastReID's included, that has statistics."""
-    return isinstance(module, (_BatchNorm, FrozenBatchNorm)) and module.running_mean is not None
+    """Whether it is a batch norm, FastReID's included, that has statistics and does nothing else.
+
+    A class of its own may do more: timm's ``BatchNormAct2d`` has the activation inside.
+    """
+    return type(module).forward in _NORMALISE and getattr(module, "running_mean", None) is not None
 
 
 def _foldable(module: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
@@ -135,7 +143,7 @@ def _foldable(module: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
         conv, norm = (module.get_submodule(call.target) for call in (before, node))
         foldable = is_batch_norm(norm) or (isinstance(norm, IBN) and is_batch_norm(norm.BN))
         once = len(before.users) == 1 and calls[before.target] == calls[node.target] == 1
-        if isinstance(conv, nn.Conv2d) and foldable and once:
+        if is_plain_convolution(conv) and foldable and once:
             yield module, before.target, node.target
     for name in tracer.opaque:
         yield from _foldable(module.get_submodule(name))

@@ -1,15 +1,15 @@
 """From a config and a weight file to a network that maps images to features."""
 
-from argparse import Namespace
 from os import PathLike
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.modeling import build_model
 from torch import nn
 
-from mdpr_fastreid.config import config_from
+from mdpr_fastreid.config import read_config
 from mdpr_fastreid.inference.folding import fold
+from mdpr_fastreid.modeling import build_model
+from mdpr_fastreid.weights import load_for_evaluation
 
 
 def load(
@@ -41,14 +41,10 @@ def load(
         UsageError: the config cannot be read, the weights cannot be read or do not fit, or the model cannot be folded.
         ValueError: another precision than float32 without folding.
     """
-    # What loads weights with messages for people is above this package, which it imports.
-    from mdpr_fastreid.engine import load_for_evaluation
-
     if not folded and dtype != torch.float32:
         raise ValueError(f"only a folded network computes in {dtype}; leave folded=True")
     if not isinstance(config, CfgNode):
-        args = Namespace(config_file=str(config), opts=[str(word) for word in overrides])
-        config = config_from(args, parts=("model",))
+        config = read_config(config, overrides, parts=("model",))
     config = config.clone()
     config.defrost()
     config.MODEL.BACKBONE.PRETRAIN = False  # all weights come from the file

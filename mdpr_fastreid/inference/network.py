@@ -28,6 +28,8 @@ class Precision(nn.Module):
 class FoldedNetwork(nn.Module):
     """Computes the features of the model it was folded from; it cannot be trained.
 
+    What evaluation asks a model for, ``distance`` and ``pairings``, it has if the model has it.
+
     Args:
         network: the folded model, in evaluation mode.
         features: length of each part of the feature vector, by name, in order.
@@ -37,6 +39,9 @@ class FoldedNetwork(nn.Module):
         super().__init__()
         self.network = network
         self.features = features
+        for name in ("distance", "pairings"):
+            if hasattr(network, name):
+                setattr(self, name, getattr(network, name))
         self.eval()
 
     @property
@@ -48,10 +53,13 @@ class FoldedNetwork(nn.Module):
         """Stay in evaluation mode: there is nothing left to train."""
         return super().train(False)
 
-    def forward(self, batched_inputs: dict | torch.Tensor) -> torch.Tensor:
-        """Features ``[B, D]`` in float32.
+    def forward(self, batched_inputs: dict | torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+        """Features ``[B, D]`` in float32; or several tensors by name, if that is what the model gives, in float32 each.
 
         Args:
             batched_inputs: ``[B, 3, H, W]`` images (RGB, 0 to 255), or FastReID's batch, a dict with ``images``.
         """
-        return self.network(batched_inputs).float()
+        features = self.network(batched_inputs)
+        if isinstance(features, dict):
+            return {name: value.float() for name, value in features.items()}
+        return features.float()

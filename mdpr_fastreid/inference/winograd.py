@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrize
 
 # F(4x4, 3x3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.3:
 # Y = A^T [(G g G^T) * (B^T d B)] A for a 6x6 tile d of the input, which gives a 4x4 tile Y of the output.
@@ -60,17 +61,30 @@ def transformed_tiles(features: torch.Tensor, transform: torch.Tensor) -> torch.
     rows, columns, below, right = tile_grid(features)
     padded = F.pad(features.permute(0, 2, 3, 1), (0, 0, 1, right + 1, 1, below + 1))
     tiles = padded.unfold(1, TILE, STEP).unfold(2, TILE, STEP)  # [B, rows, columns, C, 6, 6]
-    tiles = tiles.permute(4, 5, 0, 1, 2, 3).reshape(TILE**2, -1)
-    return (transform @ tiles).view(TILE**2, features.size(0) * rows * columns, features.size(1))
+    count, channels = features.size(0) * rows * columns, features.size(1)
+    tiles = tiles.permute(4, 5, 0, 1, 2, 3).reshape(TILE**2, count * channels)
+    return (transform @ tiles).view(TILE**2, count, channels)
 
 
 def outputs_of_tiles(products: torch.Tensor, transform: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
     """``[36, tiles, C']`` -> ``[B, h, w, C']``, of the batch and size of ``features`` ``[B, C, h, w]``."""
     rows, columns, _, _ = tile_grid(features)
     batch, _, height, width = features.shape
-    outputs = (transform @ products.view(TILE**2, -1)).view(STEP, STEP, batch, rows, columns, -1)
-    outputs = outputs.permute(2, 3, 0, 4, 1, 5).reshape(batch, rows * STEP, columns * STEP, -1)
+    channels = products.size(2)
+    outputs = transform @ products.view(TILE**2, features.size(0) * rows * columns * channels)
+    outputs = outputs.view(STEP, STEP, batch, rows, columns, channels).permute(2, 3, 0, 4, 1, 5)
+    outputs = outputs.reshape(batch, rows * STEP, columns * STEP, channels)
     return outputs[:, :height, :width]
+
+
+def is_plain_convolution(module: nn.Module) -> bool:
+    """Whether a module convolves with the weight that it holds; a class of its own may do more, or change it."""
+    return (
+        isinstance(module, nn.Conv2d)
+        and type(module).forward is nn.Conv2d.forward
+        and type(module)._conv_forward is nn.Conv2d._conv_forward
+        and not parametrize.is_parametrized(module)
+    )
 
 
 class WinogradConv2d(nn.Module):
@@ -100,7 +114,7 @@ class WinogradConv2d(nn.Module):
     def takes(module: nn.Module) -> bool:
         """Whether a module is a convolution that this computes, and faster."""
         return (
-            isinstance(module, nn.Conv2d)
+            is_plain_convolution(module)
             and module.kernel_size == (3, 3)
             and module.stride == module.padding == module.dilation == (1, 1)
             and module.groups == 1

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -27,12 +28,17 @@ def compile_in_training(modules: Iterable[nn.Module]) -> None:
     told: set[str] = set()
     for module in modules:
         try:
-            compiled = torch.compile(module._call_impl)
+            compiled = torch.compile(MethodType(_call, module))
         except RuntimeError as error:  # this Python or this system is not supported
             _tell(error, told)
             return
         # What Module.compile sets: it is left out of copies and of pickles
         module._compiled_call_impl = _with_fallback(module, compiled, told)
+
+
+def _call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """Compiled in place of ``module._call_impl``: PyTorch 2.6 passes over torch.nn's own code, so over nn.Sequential."""
+    return module._call_impl(*args, **kwargs)
 
 
 def _with_fallback(module: nn.Module, compiled: Callable, told: set[str]) -> Callable:

@@ -1,5 +1,6 @@
 """Weight files: read without running code, recognised by their names, fitted to a model, written whole."""
 
+from mdpr_fastreid.weights.evaluating import load_for_evaluation
 from mdpr_fastreid.weights.files import (
     check_sha256,
     load_weight_file,
@@ -15,6 +16,7 @@ __all__ = [
     "check_sha256",
     "fit_to",
     "load_backbone",
+    "load_for_evaluation",
     "load_weight_file",
     "read_checkpoint",
     "read_weights",

@@ -97,13 +97,13 @@ def load_weight_file(path: str | os.PathLike) -> Any:
                 f"{path}: holds more than weights (pickled code), which is refused{f', {named[1]}' if named else ''}: "
                 "reading it could run anything. If you trust its author, save the weights alone on a machine that you "
                 "can afford to lose: torch.save(torch.load(OLD, map_location='cpu', weights_only=False)['state_dict'], "
-                "NEW); see docs/weights.md"
+                "NEW); see docs/how-to/weights.md"
             ) from error
         if _is_plain_pickle(path):
             raise UsageError(
                 f"{path}: is a pickle that torch.save did not write, which is refused: reading it could run anything. "
                 "If you trust its author, save the weights alone on a machine that you can afford to lose: "
-                "torch.save(pickle.load(open(OLD, 'rb'))['model'], NEW); see docs/weights.md"
+                "torch.save(pickle.load(open(OLD, 'rb'))['model'], NEW); see docs/how-to/weights.md"
             ) from error
         raise UsageError(f"{path}: is truncated or not a file of torch.save") from error
     except IsADirectoryError:

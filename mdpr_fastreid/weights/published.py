@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import torch
 from fastreid.config import CfgNode, get_cfg
-from fastreid.modeling import build_model
 
 from mdpr_fastreid.config import add_mdpr_config
+from mdpr_fastreid.modeling import build_model
 
 # Published name <-> ours, in the order of the published state dict. "#" stands for the number of a stripe or of an
 # attention map.

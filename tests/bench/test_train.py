@@ -56,7 +56,8 @@ def test_all_settings_have_their_turn_in_each_round():
 
 
 def test_peak_memory_is_of_what_runs_and_not_of_what_was_before():
-    assert 0.5 <= peak_memory(_takes_half_a_gib, "half", _arguments()) < 0.7
+    # Linux counts a process's pages to some dozens
+    assert 0.499 <= peak_memory(_takes_half_a_gib, "half", _arguments()) < 0.7
 
 
 def _takes_half_a_gib(args: argparse.Namespace, setting: str):

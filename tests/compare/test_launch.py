@@ -210,6 +210,20 @@ def test_two_comparisons_cannot_share_a_folder(tmp_path):
         assert tmp_path.is_dir()
 
 
+def test_a_killed_comparison_leaves_no_lock(tmp_path):
+    program = "import pathlib, sys, time\nfrom mdpr_fastreid.compare.launch import sole_user\n"
+    program += "with sole_user(pathlib.Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
+    words = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "locked\n"
+        with pytest.raises(UsageError, match="another mdpr compare is at work"), launch.sole_user(tmp_path):
+            pass
+        first.kill()
+        first.wait()
+        with launch.sole_user(tmp_path):
+            assert tmp_path.is_dir()
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with (

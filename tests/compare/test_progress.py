@@ -21,7 +21,7 @@ def line(plan_in):
 
 def test_it_names_what_runs_how_far_it_is_and_what_is_left(line):
     plan, status, stream = line
-    records.tell(plan.folder(plan.runs[0]), "training", iteration=30, total=120, seconds_left=90)
+    records.write_progress(plan.folder(plan.runs[0]), "training", iteration=30, total=120, seconds_left=90)
     status.show([(plan.runs[0], time.monotonic() - 30)])
     # 90 s of this one, and three that are taken to need as long as it: 120 s each
     assert stream.getvalue() == "[0 of 4 done] mdpr/seed0: iteration 30/120, 2 min left | 8 min left of all\n"

@@ -8,10 +8,7 @@ import subprocess
 import time
 from unittest import mock
 
-import numpy as np
 import pytest
-import torch
-from small_runs import small_config
 from support.comparisons import OVERRIDES, REQUEST
 
 from mdpr_fastreid.compare import evaluate, launch, records, worker
@@ -152,54 +149,3 @@ def test_a_run_that_cannot_be_says_why(request_, tmp_path):
     folder = plan.folder(plan.runs[0])
     assert worker.main(folder) == 1
     assert "none.pth: no such weight file" in json.loads((folder / records.FAILURE).read_text())["error"]
-
-
-@pytest.fixture(scope="module")
-def labelled():
-    """Random features of 12 queries and 40 gallery images, of 6 identities before 3 cameras."""
-    generator = torch.Generator().manual_seed(0)
-    identities, cameras = (torch.randint(high, (52,), generator=generator).numpy() for high in (6, 3))
-    identities[0] = 99  # a query without a match
-    return evaluate.TestSet(torch.randn(52, 8, generator=generator), identities, cameras, 12)
-
-
-def test_rank_lists_are_what_a_loop_over_queries_finds(labelled):
-    cfg = small_config("unused")
-    plain, _ = evaluate.distances(cfg, labelled)
-    lists = evaluate.rank_lists(plain, labelled)
-    ids, cams = labelled.identities, labelled.cameras
-    rows = []
-    for query in range(12):
-        ranked = sorted(range(12, 52), key=lambda g: plain[query, g - 12])
-        counted = [g for g in ranked if not (ids[g] == ids[query] and cams[g] == cams[query])]
-        if any(ids[g] == ids[query] for g in counted):
-            rows.append((query, counted[: evaluate.LISTED]))
-    assert lists.query.tolist() == [query for query, _ in rows]
-    assert lists.gallery.tolist() == [counted for _, counted in rows]
-    for row, (query, counted) in enumerate(rows):
-        assert lists.correct[row].tolist() == [bool(ids[g] == ids[query]) for g in counted]
-        assert lists.distance[row] == pytest.approx([plain[query, g - 12] for g in counted])
-
-
-def test_attention_is_kept_of_the_queries_of_a_model_that_has_it():
-    class Attentive(torch.nn.Module):
-        soft = torch.nn.Identity()
-
-        def attention_maps(self, batch):
-            return batch["images"][:, :1], batch["images"][:, :1] / 2
-
-    batches = [{"images": torch.full((4, 3, 2, 2), value)} for value in (0.2, 1.0)]
-    maps = evaluate.query_attention(Attentive(), batches, 6)
-    assert maps.shape == (6, 2, 2, 2) and maps.dtype == np.uint8
-    assert maps[0, 0, 0, 0] == 51 and maps[5, 0, 0, 0] == 255 and maps[5, 1, 0, 0] == 128
-    assert evaluate.query_attention(torch.nn.Identity(), batches, 6) is None
-
-
-def test_speed_is_of_the_images_it_is_given():
-    class Slow(torch.nn.Module):
-        def forward(self, images):
-            time.sleep(0.01)
-            return images
-
-    speed = evaluate.images_per_second(Slow(), torch.zeros(5, 1), seconds=0.03)
-    assert 0 < speed <= 5 / 0.01

@@ -2,6 +2,7 @@
 
 import io
 import multiprocessing
+import sys
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
@@ -16,9 +17,9 @@ from mdpr_fastreid.evaluation import features as feature_checks
 from mdpr_fastreid.evaluation.distance import cosine_distances, squared_euclidean_distances
 from mdpr_fastreid.evaluation.query_expansion import average_query_expansion
 
-_STOCK_EUCLIDEAN = compute_dist.compute_euclidean_distance.__wrapped__
-_STOCK_COSINE = compute_dist.compute_cosine_distance.__wrapped__
-_STOCK_AQE = stock_expansion.aqe.__wrapped__
+_STOCK_EUCLIDEAN = compute_dist.compute_euclidean_distance
+_STOCK_COSINE = compute_dist.compute_cosine_distance
+_STOCK_AQE = stock_expansion.aqe
 
 
 @pytest.fixture(params=["blocks", "whole"])
@@ -124,9 +125,10 @@ def test_query_expansion_of_fewer_images_than_k_takes_them_all():
 def test_a_bar_is_shown_on_a_terminal_only_and_for_long_work_only(monkeypatch, on_terminal, delay):
     stream = io.StringIO()
     stream.isatty = lambda: on_terminal
-    bar = feature_checks.tqdm
-    monkeypatch.setattr(feature_checks, "tqdm", lambda *a, **k: bar(*a, **{**k, "delay": delay, "file": stream}))
-    assert list(feature_checks.shown([slice(0, 1), slice(1, 2)], "nearest neighbors")) == [slice(0, 1), slice(1, 2)]
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(feature_checks, "_SECONDS_WITHOUT_BAR", delay)
+    blocks = [slice(0, 1), slice(1, 2)]
+    assert list(feature_checks.blocks_with_progress(blocks, "nearest neighbors")) == blocks
     assert ("nearest neighbors" in stream.getvalue()) == (on_terminal and not delay)
 
 

@@ -60,6 +60,53 @@ def test_ranking_equals_stock_fastreid_on_random_and_degenerate_input(case, max_
     np.testing.assert_allclose(ours.inverse_negative_penalty, penalty, rtol=1e-12)
 
 
+def _trapezoids_in_a_loop(distances, query_ids, gallery_ids, query_cameras, gallery_cameras):
+    """Average precision as the authors of Market-1501 compute it, image by image down the ranking."""
+    found = []
+    for query, row in enumerate(distances):
+        wanted = (gallery_ids == query_ids[query]) & (gallery_cameras != query_cameras[query])
+        junk = (gallery_ids == query_ids[query]) & (gallery_cameras == query_cameras[query])
+        area, hits, seen, last_recall, last_precision = 0.0, 0, 0, 0.0, 1.0
+        for image in np.argsort(row):
+            if junk[image]:
+                continue
+            hits += wanted[image]
+            seen += 1
+            recall, precision = hits / max(wanted.sum(), 1), hits / seen
+            area += (recall - last_recall) * (last_precision + precision) / 2
+            last_recall, last_precision = recall, precision
+        if wanted.any():
+            found.append(area)
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(rankings())
+def test_the_trapezoids_average_precision_equals_a_loop_down_the_ranking(case):
+    if not _has_positive(*case):
+        return
+    ours = rank_metrics(*case, average_precision="trapezoid")
+    np.testing.assert_allclose(ours.average_precision, _trapezoids_in_a_loop(*case), rtol=1e-9)
+    steps = rank_metrics(*case)
+    np.testing.assert_array_equal(ours.cmc, steps.cmc)
+    _, single_shot = single_shot_metrics(*case, average_precision="trapezoid")
+    assert single_shot == pytest.approx(ours.average_precision.mean())
+
+
+def test_the_two_average_precisions_of_a_case_worked_out_by_hand():
+    # One query with positives at ranks 2 and 3 of 3
+    case = np.array([[0.1, 0.2, 0.3]]), [1], [2, 1, 1], [0], [1, 1, 1]
+    (step,) = rank_metrics(*case, average_precision="step").average_precision
+    (trapezoid,) = rank_metrics(*case, average_precision="trapezoid").average_precision
+    assert step == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert trapezoid == pytest.approx(((0 + 1 / 2) / 2 + (1 / 2 + 2 / 3) / 2) / 2)
+
+
+def test_an_average_precision_of_another_name_is_named():
+    with pytest.raises(ValueError, match="average_precision must be step or trapezoid, got 'mean'"):
+        rank_metrics(*_GOOD, average_precision="mean")
+
+
 def test_ranking_of_a_case_worked_out_by_hand():
     # Query 0 (identity 1, camera 0): its own image at 0.1 is junk, positives at ranks 2 and 4 of 4
     # Query 1 (identity 2, camera 0): its positive comes first; query 2 has none

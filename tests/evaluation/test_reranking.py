@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 from fastreid.evaluation import rerank as stock_rerank
-from fastreid.utils import compute_dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdpr_fastreid.bench.rerank import clustered_features
+from mdpr_fastreid.compat import stock
 from mdpr_fastreid.evaluation import k_reciprocal, neighbors, reranking
 from mdpr_fastreid.evaluation.distance import cosine_distances, squared_euclidean_distances
 from mdpr_fastreid.evaluation.reranking import blended_distances, k_reciprocal_jaccard, rerank, rerank_distances
 
-_STOCK_JACCARD = compute_dist.compute_jaccard_distance.__wrapped__
-_STOCK_RERANK = stock_rerank.re_ranking.__wrapped__
+_STOCK_JACCARD = stock("fastreid.utils.compute_dist:compute_jaccard_distance")
+_STOCK_RERANK = stock_rerank.re_ranking
 
 
 def _stock_jaccard(features, k1, k2):

@@ -14,9 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.inference import fold
 from mdpr_fastreid.inference.batch_norm import is_batch_norm
-from mdpr_fastreid.inference.folding import merged
 from mdpr_fastreid.inference.winograd import WinogradConv2d
-from mdpr_fastreid.modeling.heads import INFERENCE_FEATURES
+from mdpr_fastreid.modeling.features import INFERENCE_FEATURES
+from mdpr_fastreid.modeling.layers import merged_convolution
 
 SETTINGS = {
     "all features": [],
@@ -150,14 +150,14 @@ def test_half_precision_keeps_the_direction_of_the_features(model, images, dtype
 def test_a_1x1_and_a_3x3_convolution_are_one(bias):
     first, second = nn.Conv2d(5, 4, 1, bias=False), nn.Conv2d(4, 6, 3, padding=1, bias=bias)
     features = torch.randn(2, 5, 4, 3)
-    torch.testing.assert_close(merged(first, second)(features), second(first(features)))
+    torch.testing.assert_close(merged_convolution(first, second)(features), second(first(features)))
 
 
 def test_convolutions_that_are_not_exactly_one_are_not_merged():
     second = nn.Conv2d(4, 6, 3, padding=1)
     for first in (nn.Conv2d(5, 4, 1), nn.Conv2d(5, 4, 1, stride=2, bias=False), nn.Conv2d(5, 4, 3, bias=False)):
         with pytest.raises(ValueError, match="are not one convolution"):
-            merged(first, second)
+            merged_convolution(first, second)
 
 
 STOCK = {
@@ -195,5 +195,8 @@ def test_the_toolboxs_own_methods_fold(overrides, images):
 
 
 def test_another_kind_of_model_is_refused_by_name():
-    with pytest.raises(UsageError, match="MDPR and FastReID's Baseline and MGN; Sequential is none of them"):
+    with pytest.raises(
+        UsageError,
+        match="MDPR, FastReID's own models, and others that say how they fold .*; Sequential is none of them",
+    ):
         fold(nn.Sequential())

@@ -44,9 +44,7 @@ def test_features_and_attention_equal_the_published_ones(case, dtype):
     model, batch = golden.model(case, dtype).eval(), golden.batch(case, dtype)
     with torch.no_grad():
         features, attention = model(batch), model.attention_maps(batch)
-        shared = model.backbone.trunk(model._normalized(batch))
-        hard = model._hard_content(shared, frozenset({"hard_global"}))
-        soft = model._soft_content(shared, frozenset({"soft4", "soft3"}))
+        hard, soft = model.perspectives(model.backbone(model.preprocess_image(batch)))
     for ours, key in (
         (features, "eval/features"),
         (attention.granularity4, "eval/attention4"),

@@ -8,6 +8,7 @@ from typing import ClassVar
 from mdpr_fastreid.data.custom.layouts import Record, is_distractor, left_out, read_records
 from mdpr_fastreid.data.custom.splitting import with_splits
 from mdpr_fastreid.data.datasets.base import DISTRACTOR, JUNK, ItemDataset
+from mdpr_fastreid.data.items import Item
 from mdpr_fastreid.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -18,12 +19,11 @@ class CustomDataset(ItemDataset):
 
     Identities and cameras are numbered in the order of their names, identities from 1 (``identity_names`` has them by
     number); an image without a camera has one of its own, so that nothing is taken out of the ranking. Files that are
-    in none of its splits are warned of, and ``left_out`` has them. ``mask_files`` has the mask of each image that a
-    manifest names one for.
+    in none of its splits are warned of, and ``left_out`` has them. An image that a manifest names a mask for has the
+    field ``mask``, and ``mask_files`` has them all by their images.
 
     Args:
         root: the data root, where a relative folder is looked for if it is not in the working directory.
-        masks: whether items are ``(image, identity, camera, mask)``; the manifest has to name a mask for each.
         **kwargs: as of FastReID's ``ImageDataset``.
 
     Raises:
@@ -34,7 +34,7 @@ class CustomDataset(ItemDataset):
     camera_pattern = ""
     _junk_pids: ClassVar[list[int]] = [JUNK, DISTRACTOR]
 
-    def __init__(self, root: str = "datasets", masks: bool = False, **kwargs):
+    def __init__(self, root: str = "datasets", **kwargs):
         self.dataset_name = type(self).__name__
         self.dataset_dir = located(self.folder, root)
         if not os.path.isdir(self.dataset_dir) and not os.path.isabs(os.path.expanduser(self.folder)):
@@ -47,16 +47,13 @@ class CustomDataset(ItemDataset):
             raise UsageError(f"data set {self.dataset_name}: {error}") from error
         if said:
             logger.warning("%s has no split of its own: %s", self.dataset_name, said)
-        without_mask = [record.path for record in records if masks and not record.mask]
-        if without_mask:
-            raise UsageError(f"data set {self.dataset_name}: {without_mask[0]} has no mask in manifest.csv")
         if self.left_out:
             logger.warning(
                 "%s: %d files are left out, as they are not named as images are or lie too deep, e.g. %s",
                 *(self.dataset_name, len(self.left_out), self.left_out[0]),
             )
         self.mask_files = {record.path: record.mask for record in records if record.mask}
-        self.identity_names, (train, query, gallery) = _numbered(records, masks)
+        self.identity_names, (train, query, gallery) = _numbered(records)
         self._check(records, query, gallery)
         super().__init__(train, query, gallery, **kwargs)
 
@@ -98,7 +95,7 @@ def custom_class(name: str, folder: str | os.PathLike, camera_pattern: str = "")
     return type(name, (CustomDataset,), {"folder": str(folder), "camera_pattern": camera_pattern})
 
 
-def _numbered(records: list[Record], masks: bool) -> tuple[dict[int, str], tuple[list[tuple], ...]]:
+def _numbered(records: list[Record]) -> tuple[dict[int, str], tuple[list[tuple], ...]]:
     """The names of the identities by their numbers, and the items of training, query and gallery."""
     identities = {record.identity for record in records if not is_distractor(record)}
     pids = {identity: number for number, identity in enumerate(sorted(identities, key=_natural), start=1)}
@@ -108,7 +105,8 @@ def _numbered(records: list[Record], masks: bool) -> tuple[dict[int, str], tuple
     for number, record in enumerate(sorted(records, key=lambda r: (_natural(r.identity), r.camera, r.frame, r.path))):
         pid = DISTRACTOR if is_distractor(record) else pids[record.identity]
         camid = camids[record.camera] if record.camera else len(camids) + number
-        items[record.split].append((record.path, pid, camid, *([record.mask] if masks else [])))
+        item = Item(record.path, pid, camid, {"mask": record.mask}) if record.mask else (record.path, pid, camid)
+        items[record.split].append(item)
     names = {number: identity for identity, number in pids.items()}
     return names, (items["train"], items["query"], items["gallery"])
 

@@ -1,8 +1,8 @@
 """What the data sets of this package share: where they lie, how file names become items, how they are counted.
 
-An item is ``(path, identity, camera)``, or longer: what follows the camera (a mask) goes along. Identities and cameras
-are whole numbers from the file names, cameras from 0; in training they carry the set's name before them
-(``"occludedduke_12"``), as the toolbox's do, so that sets can be trained on together.
+An item is ``(path, identity, camera)``, or an :class:`~mdpr_fastreid.data.items.Item` with the files of further fields,
+which stay with it. Identities and cameras are whole numbers from the file names, cameras from 0; in training they carry
+the set's name before them (``"occludedduke_12"``), as the toolbox's do, so that sets can be trained on together.
 """
 
 import logging
@@ -13,6 +13,7 @@ from typing import ClassVar, NamedTuple
 
 from fastreid.data.datasets.bases import ImageDataset
 
+from mdpr_fastreid.data.items import relabelled
 from mdpr_fastreid.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ PUBLISHED_BY_THE_TOOLBOX = {
 
 
 class ItemDataset(ImageDataset):
-    """FastReID's ``ImageDataset``, for items that may carry more than three fields.
+    """FastReID's ``ImageDataset``, for items that may have further fields.
 
     Args:
         train, query, gallery: items, the identities and cameras as numbers; training's get the set's name here.
@@ -55,10 +56,10 @@ class ItemDataset(ImageDataset):
 
     def _named(self, items: list[tuple], part: str) -> list[tuple]:
         prefix = f"{self.dataset_name}_{part}"
-        return [(path, f"{prefix}{pid}", f"{prefix}{camid}", *more) for path, pid, camid, *more in items]
+        return [relabelled(item, f"{prefix}{item[1]}", f"{prefix}{item[2]}") for item in items]
 
     def combine_all(self) -> None:
-        """Add the labelled test images to the training items; items keep what they carry."""
+        """Add the labelled test images to the training items; items keep their fields."""
         labelled = [item for item in self.query + self.gallery if item[1] not in self._junk_pids]
         self._train = self.train + self._named(labelled, "test_")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from mdpr_fastreid.data.datasets.base import ItemDataset
+from mdpr_fastreid.data.items import Item
 from mdpr_fastreid.data.synth.plan import GALLERY_FOLDER, JUNK, QUERY_FOLDER, TRAIN_FOLDER
 from mdpr_fastreid.data.synth.presets import PRESETS
 from mdpr_fastreid.data.synth.writer import DEFAULT_SIZE, RenderError, Request, departures, ensure, mask_path
@@ -18,12 +19,11 @@ _NAME = re.compile(r"^(-?\d+)_c(\d)s\d_\d+_\d+\.jpg$")
 
 
 class SynthReID(ItemDataset):
-    """What the registered sets share; see ``docs/synthreid.md``.
+    """What the registered sets share; see ``docs/reference/synthreid.md``. Items have the field ``mask``.
 
     Args:
         root: the data root; the set lies in ``ROOT/synthreid-<preset>`` and is rendered there (seed 0, 128 x 64) if it
             is not. A set rendered by ``mdpr synth`` with another seed, size or knobs is used, and the log says so.
-        masks: whether items are ``(image, identity, camera, mask)`` instead of ``(image, identity, camera)``.
         **kwargs: as of FastReID's ``ImageDataset``.
 
     Raises:
@@ -32,8 +32,7 @@ class SynthReID(ItemDataset):
 
     preset = ""
 
-    def __init__(self, root: str = "datasets", masks: bool = False, **kwargs):
-        self.masks = masks
+    def __init__(self, root: str = "datasets", **kwargs):
         self._tenths_reported = -1
         self.dataset_name = f"synthreid_{self.preset}"
         self.dataset_dir = str(self._rendered(root))
@@ -69,7 +68,7 @@ class SynthReID(ItemDataset):
             if pid == JUNK:
                 continue
             path = os.path.join(folder, name)
-            items.append((path, pid, camid, mask_path(path)) if self.masks else (path, pid, camid))
+            items.append(Item(path, pid, camid, {"mask": mask_path(path)}))
         return items
 
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mdpr_fastreid.data.synth.canvas import ARMS, BAG, FACE, HAIR, LEGS, LOWER, SHOES, UPPER, Tube
-from mdpr_fastreid.data.synth.exact import cosine, piecewise, sine
-from mdpr_fastreid.data.synth.identity import Identity
-from mdpr_fastreid.data.synth.texture import Wardrobe, torso_length
+from .canvas import ARMS, BAG, FACE, HAIR, LEGS, LOWER, SHOES, UPPER, Tube
+from .exact import cosine, piecewise, sine
+from .identity import Identity
+from .texture import Wardrobe, torso_length
 
 SAMPLES = 64
 

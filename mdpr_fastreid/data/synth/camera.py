@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mdpr_fastreid.data.synth.canvas import Light
-from mdpr_fastreid.data.synth.exact import PI, Stream, stretch
-from mdpr_fastreid.data.synth.presets import Preset
-from mdpr_fastreid.data.synth.scene import SCENES
+from .canvas import Light
+from .exact import PI, Stream, stretch
+from .presets import Preset
+from .scene import SCENES
 
 
 @dataclass(frozen=True)

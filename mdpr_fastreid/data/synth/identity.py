@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 
-from mdpr_fastreid.data.synth.exact import Stream
+from .exact import Stream
 
 PALETTE = {
     "black": (28, 28, 32),

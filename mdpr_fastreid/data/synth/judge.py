@@ -1,4 +1,4 @@
-"""Is a rendered set hard for the right reasons? The figures of ``mdpr synth --judge DIR``.
+"""Is a rendered set hard for the right reasons? The figures that say so.
 
 Needs scikit-learn (nearest neighbours and average precision) beyond what the renderer needs.
 """
@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from mdpr_fastreid.data.synth.canvas import LOWER, SHOES, UPPER
-from mdpr_fastreid.data.synth.plan import GALLERY_FOLDER, QUERY_FOLDER, plan
-from mdpr_fastreid.data.synth.presets import Preset
-from mdpr_fastreid.data.synth.writer import (
+from .canvas import LOWER, SHOES, UPPER
+from .plan import GALLERY_FOLDER, QUERY_FOLDER, plan
+from .presets import Preset
+from .writer import (
     RENDERER_VERSION,
     RenderError,
     Request,

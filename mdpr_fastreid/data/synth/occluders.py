@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from mdpr_fastreid.data.synth.canvas import Canvas
-from mdpr_fastreid.data.synth.exact import Stream
-from mdpr_fastreid.data.synth.scene import draw_car
+from .canvas import Canvas
+from .exact import Stream
+from .scene import draw_car
 
 OCCLUDERS = ("post", "bin", "railing", "bench", "sign", "planter", "car", "bicycle", "pedestrian", "pedestrian")
 

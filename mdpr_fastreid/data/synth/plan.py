@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mdpr_fastreid.data.synth.exact import Stream
-from mdpr_fastreid.data.synth.identity import TEST, TRAIN
-from mdpr_fastreid.data.synth.presets import Preset
+from .exact import Stream
+from .identity import TEST, TRAIN
+from .presets import Preset
 
 TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER = "bounding_box_train", "query", "bounding_box_test"
 TRACKLET_FOLDERS = {TRAIN: "tracklets/bbox_train", TEST: "tracklets/bbox_test"}

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mdpr_fastreid.data.synth.camera import make_camera, neutral
-from mdpr_fastreid.data.synth.exact import PI
-from mdpr_fastreid.data.synth.identity import TEST, look_alike_group
-from mdpr_fastreid.data.synth.shot import Picture, make_moment, shoot
-from mdpr_fastreid.data.synth.writer import PART_COLOURS, Request, identity_of
+from .camera import make_camera, neutral
+from .exact import PI
+from .identity import TEST, look_alike_group
+from .shot import Picture, make_moment, shoot
+from .writer import PART_COLOURS, Request, identity_of
 
 ROWS, TURNS, GAP = 8, 4, 2
 
@@ -76,7 +76,7 @@ def look_alikes_sheet(request: Request) -> Image.Image:
 
 def masks_sheet(request: Request) -> Image.Image:
     """Pictures, each followed by itself under the colours of its mask."""
-    palette = np.asarray(PART_COLOURS, dtype=np.uint8).reshape(-1, 3)
+    palette = np.asarray(PART_COLOURS, dtype=np.uint8)
     groups = max(1, request.preset.test_identities // request.preset.look_alikes)
     rows = []
     for shots in _shots(request, list(range(min(ROWS // 2, groups)))):

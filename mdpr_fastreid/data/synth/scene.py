@@ -4,8 +4,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from mdpr_fastreid.data.synth.canvas import Canvas
-from mdpr_fastreid.data.synth.exact import Stream, smooth_noise
+from .canvas import Canvas
+from .exact import Stream, smooth_noise
 
 SCENES = ("street", "lawn", "shops", "station", "plaza", "parking")
 WIDTHS, MARGIN = 6, 0.25

@@ -6,15 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mdpr_fastreid.data.synth.body import Pose, View, figure
-from mdpr_fastreid.data.synth.camera import Camera, expose
-from mdpr_fastreid.data.synth.canvas import Canvas
-from mdpr_fastreid.data.synth.exact import PI, Stream, cosine, sine
-from mdpr_fastreid.data.synth.identity import STRANGER, Identity, make_identity
-from mdpr_fastreid.data.synth.occluders import OCCLUDERS, draw_furniture
-from mdpr_fastreid.data.synth.presets import Preset
-from mdpr_fastreid.data.synth.scene import MARGIN, WIDTHS, panorama
-from mdpr_fastreid.data.synth.texture import FOLD_MAPS, Wardrobe, fold_maps, wardrobe
+from .body import Pose, View, figure
+from .camera import Camera, expose
+from .canvas import Canvas
+from .exact import PI, Stream, cosine, sine
+from .identity import STRANGER, Identity, make_identity
+from .occluders import OCCLUDERS, draw_furniture
+from .presets import Preset
+from .scene import MARGIN, WIDTHS, panorama
+from .texture import FOLD_MAPS, Wardrobe, fold_maps, wardrobe
 
 STRANGERS = 200
 """How many other pedestrians there are."""

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mdpr_fastreid.data.synth.canvas import FACE, HAIR
-from mdpr_fastreid.data.synth.exact import PI, Stream, smooth_noise
-from mdpr_fastreid.data.synth.identity import HAIRS, PALETTE, SKINS, Identity
+from .canvas import FACE, HAIR
+from .exact import PI, Stream, smooth_noise
+from .identity import HAIRS, PALETTE, SKINS, Identity
 
 FOLD_MAPS = 12
 

@@ -1,64 +1,48 @@
 """Renders a set into a folder, so that a folder either holds the whole of it or is named ``*.partial``."""
 
-import fcntl
 import hashlib
 import io
 import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from filelock import FileLock
 from PIL import Image
 
-from mdpr_fastreid.data.synth.camera import make_camera
-from mdpr_fastreid.data.synth.canvas import PARTS
-from mdpr_fastreid.data.synth.identity import TEST, TRAIN, Identity, look_alike_group, make_identity
-from mdpr_fastreid.data.synth.plan import QUERY_FOLDER, Job, identity_number, plan
-from mdpr_fastreid.data.synth.presets import Preset, describe
-from mdpr_fastreid.data.synth.shot import Picture, make_moment, shoot, walk
-from mdpr_fastreid.data.synth.texture import garment_colours
+from .camera import make_camera
+from .canvas import PARTS
+from .identity import TEST, TRAIN, Identity, look_alike_group, make_identity
+from .plan import QUERY_FOLDER, Job, identity_number, plan
+from .presets import Preset, describe
+from .shot import Picture, make_moment, shoot, walk
+from .texture import garment_colours
 
 RENDERER_VERSION = 1
 """Goes up with every change that changes a pixel."""
 
 DEFAULT_SIZE = (128, 64)
+_MOST_WORKERS_ON_WINDOWS = 61
+"""A pool takes no more there."""
 MANIFEST, JOURNAL = "manifest.json", "journal.jsonl"
 PART_COLOURS = (
-    0,
-    0,
-    0,
-    120,
-    70,
-    30,
-    250,
-    200,
-    160,
-    220,
-    40,
-    40,
-    250,
-    140,
-    90,
-    40,
-    80,
-    220,
-    160,
-    200,
-    250,
-    250,
-    230,
-    40,
-    40,
-    180,
-    80,
+    (0, 0, 0),
+    (120, 70, 30),
+    (250, 200, 160),
+    (220, 40, 40),
+    (250, 140, 90),
+    (40, 80, 220),
+    (160, 200, 250),
+    (250, 230, 40),
+    (40, 180, 80),
 )
 """The masks' palette: one RGB triple for each of :data:`PARTS`."""
 
@@ -130,7 +114,7 @@ def encode(picture: Picture, quality: int) -> tuple[bytes, bytes]:
     image, mask = io.BytesIO(), io.BytesIO()
     Image.fromarray(picture.rgb).save(image, "JPEG", quality=quality, subsampling=2, optimize=False)
     palette = Image.fromarray(picture.parts)
-    palette.putpalette(PART_COLOURS)
+    palette.putpalette([level for colour in PART_COLOURS for level in colour])
     palette.save(mask, "PNG", compress_level=4)
     return image.getvalue(), mask.getvalue()
 
@@ -187,15 +171,6 @@ def _identities(request: Request) -> dict[str, dict]:
                 "colours": garment_colours(who),
             }
     return entries
-
-
-@contextmanager
-def _alone(root: Path, name: str) -> Iterator[None]:
-    """Hold the set's lock; other processes wait. The system frees it when the process ends, however it ends."""
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / f".{name}.lock", "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def read_manifest(folder: Path) -> dict:
@@ -278,8 +253,11 @@ def _run(request: Request, partial: Path, jobs: list[Job], workers: int) -> Iter
         for job in jobs:
             yield _render_job(request, partial, job)
         return
-    method = "fork" if "fork" in get_all_start_methods() else "spawn"
-    with ProcessPoolExecutor(workers, get_context(method), _leave_interrupts_to_parent) as pool:
+    # A forked process starts at once; macOS's own libraries do not survive it, and Windows has none
+    context = get_context("fork" if sys.platform == "linux" else "spawn")
+    if sys.platform == "win32":
+        workers = min(workers, _MOST_WORKERS_ON_WINDOWS)
+    with ProcessPoolExecutor(workers, context, _leave_interrupts_to_parent) as pool:
         repeat = len(jobs)
         try:
             yield from pool.map(_render_job, [request] * repeat, [partial] * repeat, jobs, chunksize=4)
@@ -345,7 +323,9 @@ def ensure(
     request, folder = Request(preset, seed, size), set_folder(root, preset.name)
     try:
         if not folder.exists():
-            with _alone(Path(root), folder.name):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            # The system frees the lock when the process ends, however it ends
+            with FileLock(folder.with_name(f".{folder.name}.lock")):
                 if not folder.exists():
                     _render(request, folder, workers, progress)
                     return folder

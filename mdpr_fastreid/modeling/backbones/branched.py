@@ -1,6 +1,7 @@
 """The part of MDPR that starts from pretrained weights: a shared trunk and a copy of stages 3 and 4 a branch."""
 
 import copy
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.backbones.recomputing import recomputed
 from mdpr_fastreid.modeling.backbones.stages import split_stages
+from mdpr_fastreid.modeling.features import BRANCHES, READINGS, last_stages
 
 
 class Stages(nn.Module):
@@ -34,6 +36,17 @@ class Stages(nn.Module):
         if number in self.checkpointed and self.training and torch.is_grad_enabled():
             return recomputed(stage, features)
         return stage(features)
+
+
+class StageMaps(NamedTuple):
+    """What the branches' own stages give; what was not asked for is None."""
+
+    hard4: torch.Tensor | None
+    """``[B, C4, h, w]``, stage 4 of the hard branch."""
+    soft3: torch.Tensor | None
+    """``[B, C3, h, w]``, stage 3 of the soft branch."""
+    soft4: torch.Tensor | None
+    """``[B, C4, h, w]``, stage 4 of the soft branch."""
 
 
 class StageShapes(NamedTuple):
@@ -78,6 +91,31 @@ class BranchedBackbone(nn.Module):
             for name, entry in module.state_dict(keep_vars=True).items()
         }
         """What each entry of the state dict is called in the backbone that was cut; weights of that one fit so."""
+
+    def forward(self, images: torch.Tensor, wanted: Collection[str] | None = None) -> StageMaps:
+        """Run the trunk, and the stages that the wanted readings need.
+
+        Args:
+            images: ``[B, 3, H, W]``, normalised.
+            wanted: names of ``READINGS``; by default all of the branches that exist.
+        """
+        if wanted is None:
+            wanted = [name for name, reading in READINGS.items() if hasattr(self, reading.branch)]
+        last = last_stages(wanted)
+        shared = self.trunk(images)
+        hard4 = self.hard(shared) if "hard" in last else None
+        soft3 = self.soft.run(3, shared) if "soft" in last else None
+        soft4 = self.soft.run(4, soft3) if last.get("soft") == 4 else None
+        return StageMaps(hard4, soft3, soft4)
+
+    def keep(self, readings: Collection[str]) -> None:
+        """Take away, in place, the stages that none of these readings needs."""
+        last = last_stages(readings)
+        for branch in [name for name in BRANCHES if hasattr(self, name)]:
+            if branch not in last:
+                delattr(self, branch)
+            elif last[branch] == 3:
+                getattr(self, branch).stage4 = None
 
     def shapes(self, image_size: tuple[int, int]) -> StageShapes:
         """Channels and map size for images of ``(height, width)``, found without computing anything.

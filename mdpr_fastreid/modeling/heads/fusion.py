@@ -7,6 +7,8 @@ from fastreid.layers import get_norm
 from fastreid.layers.weight_init import weights_init_kaiming
 from torch import nn
 
+from mdpr_fastreid.modeling.layers import merged_convolution
+
 
 class FeatureFusion(nn.Module):
     """Stripes and whole, stage 4 and stage 3, then both branches (arXiv 2401.06430, multi-perspective feature fusion).
@@ -46,6 +48,11 @@ class FeatureFusion(nn.Module):
         hard = self.hard(torch.cat([whole, global_map], dim=1))
         soft = self.soft(torch.cat([map4, map3], dim=1))
         return self.output(torch.cat([hard, soft], dim=1))
+
+    def simplify_for_inference(self) -> None:
+        """Make the 1x1 and the 3x3 convolution of each block one, in place, by name."""
+        for name, (pointwise, conv, *rest) in list(self.named_children()):
+            setattr(self, name, nn.Sequential(merged_convolution(pointwise, conv), *rest))
 
 
 def _blend(channels: int, norm: str) -> nn.Sequential:

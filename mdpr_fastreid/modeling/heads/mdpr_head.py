@@ -4,24 +4,27 @@ import torch
 from fastreid.config import CfgNode, configurable
 from fastreid.modeling.heads import REID_HEADS_REGISTRY, EmbeddingHead
 from fastreid.modeling.losses import log_accuracy
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid.utils.events import get_event_storage
 from torch import nn
 
-from mdpr_fastreid.modeling.branches import HardContent, SoftContent
-from mdpr_fastreid.modeling.heads.features import maps_for
+from mdpr_fastreid.errors import SettingsError
+from mdpr_fastreid.modeling.branches import Perspectives, SoftContent
+from mdpr_fastreid.modeling.features import FUSION, READINGS, head_widths, heads_on, readings_for
 from mdpr_fastreid.modeling.heads.fusion import FeatureFusion
 from mdpr_fastreid.modeling.layers import CircleSoftmax
-from mdpr_fastreid.modeling.losses import build_loss
+from mdpr_fastreid.modeling.losses import IdentityLosses, build_identity_losses, build_loss
+
+_INFERENCE_PARTS = ("embedding_heads", "fusion")
 
 
 @REID_HEADS_REGISTRY.register()
 class MDPRHead(nn.Module):
-    """Turns the branches' maps into losses, or into the inference vector (arXiv 2401.06430).
+    """Turns what the branches see into losses, or into the inference vector (arXiv 2401.06430).
 
-    In training it returns a dict of scalar losses, each with its weight: ``loss_cls_<feature>`` for every
-    head, ``loss_triplet_<feature>`` for all but the attention ones, ``loss_diversity<g>`` and ``loss_area<g>`` for
-    the granularities 4 and 3, ``loss_distillation``. In evaluation it returns ``[B, D]``, the neck outputs of
-    ``inference_features`` side by side.
+    In evaluation it returns ``[B, D]``, the neck outputs of ``inference_features`` side by side. In training it
+    returns what FastReID's heads return, ``cls_outputs``, ``pred_class_logits`` and ``features``, of the fused feature
+    (of the first one where none is fused); ``heads`` has the same of every head by its name. :meth:`losses` takes that.
 
     Args:
         heads: FastReID's ``EmbeddingHead`` by feature name: ``hard_global``, ``hard_part0`` ..., ``soft4``,
@@ -40,7 +43,7 @@ class MDPRHead(nn.Module):
         self,
         *,
         heads: dict[str, nn.Module],
-        identity_losses: dict[str, nn.Module],
+        identity_losses: IdentityLosses,
         inference_features: tuple[str, ...],
         fusion: nn.Module | None = None,
         predictors: dict[str, nn.Module] | None = None,
@@ -52,7 +55,7 @@ class MDPRHead(nn.Module):
         self.embedding_heads = nn.ModuleDict(heads)
         self.fusion = fusion
         self.predictors = nn.ModuleDict(predictors) if predictors else None
-        self.identity_losses = nn.ModuleDict(identity_losses)
+        self.identity_losses = identity_losses
         self.distillation_loss = distillation_loss
         self.diversity_loss = diversity_loss
         self.area_loss = area_loss
@@ -60,24 +63,27 @@ class MDPRHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """The constructor's arguments, from ``MODEL.MDPR``, ``MODEL.HEADS`` and ``MODEL.LOSSES``."""
+        """The constructor's arguments, from ``MODEL.MDPR``, ``MODEL.HEADS`` and ``MODEL.LOSSES``.
+
+        Raises:
+            SettingsError: ``MODEL.META_ARCHITECTURE`` is one of FastReID's own, which give no perspectives, or
+                ``MODEL.LOSSES.NAME`` has a loss that no identity head feeds.
+        """
+        if META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).__module__.startswith("fastreid."):
+            raise SettingsError(
+                f"MODEL.HEADS.NAME {cfg.MODEL.HEADS.NAME} reads MDPR's branches, which MODEL.META_ARCHITECTURE "
+                f"{cfg.MODEL.META_ARCHITECTURE} does not have: set that to MDPR, or the head to EmbeddingHead"
+            )
         mdpr = cfg.MODEL.MDPR
         dim, maps = mdpr.EMBEDDING_DIM, mdpr.ATTENTION.MAPS
-        dims = {}
-        if "hard" in mdpr.BRANCHES:
-            dims["hard_global"] = dim
-            dims |= {f"hard_part{i}": dim for i in range(mdpr.PARTS)}
-        if "soft" in mdpr.BRANCHES:
-            dims |= {"soft4": dim, "soft3": dim, "attention4": maps * dim, "attention3": maps * dim}
-        if mdpr.FUSION.ENABLED:
-            dims["fusion"] = 4 * dim
+        widths = head_widths(mdpr.BRANCHES, mdpr.PARTS, maps, mdpr.FUSION.ENABLED)
 
         def optional(name: str, wanted: bool) -> nn.Module | None:
             return build_loss(name, cfg) if wanted else None
 
         return {
-            "heads": {name: _embedding_head(cfg, name, width) for name, width in dims.items()},
-            "identity_losses": {_logged_name(name): build_loss(name, cfg) for name in cfg.MODEL.LOSSES.NAME},
+            "heads": {name: _embedding_head(cfg, name, width * dim) for name, width in widths.items()},
+            "identity_losses": build_identity_losses(cfg),
             "inference_features": mdpr.INFERENCE_FEATURES,
             "fusion": FeatureFusion(dim, cfg.MODEL.HEADS.NORM) if mdpr.FUSION.ENABLED else None,
             "predictors": _predictors(cfg) if mdpr.DISTILL.ENABLED else None,
@@ -87,73 +93,93 @@ class MDPRHead(nn.Module):
             "area_loss": optional("AttentionAreaLoss", mdpr.ATTENTION.AREA_SCALE != 0),
         }
 
-    def wanted_maps(self) -> frozenset[str]:
-        """Names of the maps that the next forward pass uses: all of them in training."""
+    def wanted_readings(self) -> frozenset[str]:
+        """Names of the ``READINGS`` that the next forward pass uses: all that have a head in training."""
         if not self.training:
-            return maps_for(self.inference_features)
-        names = {"hard_parts" if name.startswith("hard_part") else name for name in self.embedding_heads}
-        return maps_for(names) | (names & {"attention4", "attention3"})
+            return readings_for(self.inference_features)
+        return frozenset(name for name in READINGS if heads_on(name, 1)[0] in self.embedding_heads)
 
     def forward(
-        self, hard: HardContent | None, soft: SoftContent | None, targets: torch.Tensor | None = None
-    ) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Losses in training, the inference vector in evaluation.
+        self, perspectives: Perspectives, targets: torch.Tensor | None = None
+    ) -> torch.Tensor | dict[str, torch.Tensor | dict | SoftContent | None]:
+        """What losses are computed from in training, the inference vector in evaluation.
 
         Args:
-            hard: the hard branch's maps, or None where it does not exist or is not wanted.
-            soft: the soft branch's maps, likewise.
+            perspectives: the branches' maps, as far as they are wanted.
             targets: ``[B]`` identity labels; needed in training.
         """
-        inputs = self._head_inputs(hard, soft)
+        inputs = self._head_inputs(perspectives)
         if not self.training:
-            return self._inference_vector(inputs)
+            return torch.cat([self.embedding_heads[name](inputs[name]) for name in self.inference_heads()], dim=1)
         outputs = {name: head(inputs[name], targets) for name, head in self.embedding_heads.items()}
-        _log_accuracy(outputs, targets)
-        losses = self._identity_losses(outputs, targets)
+        main = outputs.get(FUSION) or next(iter(outputs.values()))
+        return {**main, "heads": outputs, "soft": perspectives.soft}
+
+    def losses(self, outputs: dict, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Scalar losses, each with its weight.
+
+        ``loss_cls_<head>`` for every head, ``loss_triplet_<head>`` for all but the attention ones,
+        ``loss_diversity<g>`` and ``loss_area<g>`` for the granularities 4 and 3, ``loss_distillation``.
+
+        Args:
+            outputs: what :meth:`forward` gave in training.
+            targets: ``[B]`` identity labels.
+        """
+        heads, soft = outputs["heads"], outputs["soft"]
+        _log_accuracy(heads, targets)
+        losses = self._identity_losses(heads, targets)
         if soft is not None:
             losses |= self._attention_losses(soft)
         if self.predictors is not None:
-            z1, z2 = outputs["hard_global"]["features"], outputs["soft4"]["features"]
+            z1, z2 = heads["hard_global"]["features"], heads["soft4"]["features"]
             predicted2, predicted1 = self.predictors["hard_to_soft"](z1), self.predictors["soft_to_hard"](z2)
             losses["loss_distillation"] = self.distillation_loss(predicted2, z2, predicted1, z1)
         return losses
 
-    def _head_inputs(self, hard: HardContent | None, soft: SoftContent | None) -> dict[str, torch.Tensor]:
+    def inference_heads(self) -> list[str]:
+        """Names of the heads whose outputs make up the inference vector, in order."""
+        parts = sum(name in self.embedding_heads for name in heads_on("hard_parts", len(self.embedding_heads)))
+        return [head for feature in self.inference_features for head in heads_on(feature, parts)]
+
+    def feature_lengths(self) -> dict[str, int]:
+        """Length of each part of the inference vector, by the head it comes from, in order."""
+        return {name: self.embedding_heads[name].weight.size(1) for name in self.inference_heads()}
+
+    def simplify_for_inference(self) -> None:
+        """Take away, in place, what does not reach the inference vector; see :mod:`mdpr_fastreid.inference.folding`."""
+        for name in self.embedding_heads.keys() - set(self.inference_heads()):
+            del self.embedding_heads[name]
+        if FUSION not in self.inference_features:
+            self.fusion = None
+        for name in self._modules.keys() - set(_INFERENCE_PARTS):
+            setattr(self, name, None)
+
+    def _head_inputs(self, perspectives: Perspectives) -> dict[str, torch.Tensor]:
+        hard, soft = perspectives
         inputs = {}
         if hard is not None:
             inputs["hard_global"] = hard.global_map
-            inputs |= {f"hard_part{i}": stripe for i, stripe in enumerate(hard.stripe_maps or ())}
+            stripes = hard.stripe_maps or ()
+            inputs |= zip(heads_on("hard_parts", len(stripes)), stripes, strict=True)
         if soft is not None:
             inputs |= {"soft4": soft.map4, "soft3": soft.map3}
             if soft.pooled is not None:
                 inputs["attention4"] = _as_map(soft.pooled.granularity4)
                 inputs["attention3"] = _as_map(soft.pooled.granularity3)
-        if self.fusion is not None and (self.training or "fusion" in self.inference_features):
-            inputs["fusion"] = self.fusion(hard.global_map, hard.stripe_maps, soft.map4, soft.map3)
+        if self.fusion is not None and (self.training or FUSION in self.inference_features):
+            inputs[FUSION] = self.fusion(hard.global_map, hard.stripe_maps, soft.map4, soft.map3)
         return inputs
 
-    def inference_heads(self) -> list[str]:
-        """Names of the heads whose outputs make up the inference vector, in order."""
-        names = []
-        for feature in self.inference_features:
-            if feature == "hard_parts":
-                names += [name for name in self.embedding_heads if name.startswith("hard_part")]
-            else:
-                names.append(feature)
-        return names
-
-    def _inference_vector(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        return torch.cat([self.embedding_heads[name](inputs[name]) for name in self.inference_heads()], dim=1)
-
-    def _identity_losses(self, outputs: dict[str, dict], targets: torch.Tensor) -> dict[str, torch.Tensor]:
-        losses = {}
-        for feature, output in outputs.items():
-            for name, loss in self.identity_losses.items():
-                if loss.takes == "logits":
-                    losses[f"loss_{name}_{feature}"] = loss(output["cls_outputs"], targets)
-                elif not feature.startswith("attention"):
-                    losses[f"loss_{name}_{feature}"] = loss(output["features"], targets)
-        return losses
+    def _identity_losses(self, heads: dict[str, dict], targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        # What is pooled through attention is classified only
+        only_logits = heads_on("attention", 1)
+        return {
+            f"loss_{name}_{head}": value
+            for head, output in heads.items()
+            for name, value in self.identity_losses(
+                output, targets, takes=("logits",) if head in only_logits else ("logits", "embedding")
+            ).items()
+        }
 
     def _attention_losses(self, soft: SoftContent) -> dict[str, torch.Tensor]:
         losses = {}
@@ -173,7 +199,7 @@ def _as_map(pooled: torch.Tensor) -> torch.Tensor:
 
 def _embedding_head(cfg: CfgNode, feature: str, feat_dim: int) -> EmbeddingHead:
     settings = EmbeddingHead.from_config(cfg) | {"feat_dim": feat_dim}
-    if feature.startswith("attention"):
+    if feature in heads_on("attention", 1):
         settings["pool_type"] = "Identity"
     head = EmbeddingHead(**settings)
     if settings["cls_type"] == "CircleSoftmax":
@@ -192,11 +218,6 @@ def _predictors(cfg: CfgNode) -> dict[str, nn.Module]:
         return nn.Sequential(nn.Linear(dim, dim, bias=False), norm(dim), nn.ReLU(inplace=True), nn.Linear(dim, dim))
 
     return {"hard_to_soft": predictor(), "soft_to_hard": predictor()}
-
-
-def _logged_name(loss: str) -> str:
-    """The short name FastReID logs its own losses with; any other loss is logged under its class name."""
-    return {"CrossEntropyLoss": "cls", "TripletLoss": "triplet"}.get(loss, loss)
 
 
 def _log_accuracy(outputs: dict[str, dict], targets: torch.Tensor) -> None:

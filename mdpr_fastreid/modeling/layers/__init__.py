@@ -4,5 +4,14 @@ from mdpr_fastreid.modeling.layers.attention_maker import AttentionGuidance, Att
 from mdpr_fastreid.modeling.layers.attention_pooling import AttentionPooling
 from mdpr_fastreid.modeling.layers.circle_softmax import CircleSoftmax
 from mdpr_fastreid.modeling.layers.embedding import Embedding
+from mdpr_fastreid.modeling.layers.merged_convolution import merged_convolution
 
-__all__ = ["AttentionGuidance", "AttentionMaker", "AttentionPooling", "CircleSoftmax", "Embedding", "foreground"]
+__all__ = [
+    "AttentionGuidance",
+    "AttentionMaker",
+    "AttentionPooling",
+    "CircleSoftmax",
+    "Embedding",
+    "foreground",
+    "merged_convolution",
+]

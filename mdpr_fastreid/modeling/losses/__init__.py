@@ -2,7 +2,7 @@
 
 from mdpr_fastreid.modeling.losses.attention_area import AttentionAreaLoss
 from mdpr_fastreid.modeling.losses.attention_diversity import AttentionDiversityLoss
-from mdpr_fastreid.modeling.losses.build import LOSS_REGISTRY, build_loss
+from mdpr_fastreid.modeling.losses.build import LOSS_REGISTRY, IdentityLosses, build_identity_losses, build_loss
 from mdpr_fastreid.modeling.losses.cross_entropy import CrossEntropyLoss
 from mdpr_fastreid.modeling.losses.mutual_distillation import MutualDistillationLoss
 from mdpr_fastreid.modeling.losses.triplet import TripletLoss
@@ -12,7 +12,9 @@ __all__ = [
     "AttentionAreaLoss",
     "AttentionDiversityLoss",
     "CrossEntropyLoss",
+    "IdentityLosses",
     "MutualDistillationLoss",
     "TripletLoss",
+    "build_identity_losses",
     "build_loss",
 ]

@@ -2,26 +2,19 @@
 
 import torch
 from fastreid.config import CfgNode, configurable
-from fastreid.modeling.backbones import build_backbone
-from fastreid.modeling.heads import build_heads
-from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+from fastreid.modeling.heads import REID_HEADS_REGISTRY, build_heads
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, Baseline
 from torch import nn
 
 from mdpr_fastreid.errors import SettingsError
-from mdpr_fastreid.modeling.backbones import BranchedBackbone
-from mdpr_fastreid.modeling.branches import (
-    AttentionMaps,
-    HardContent,
-    HardContentBranch,
-    SoftContent,
-    SoftContentBranch,
-)
+from mdpr_fastreid.modeling.backbones import BranchedBackbone, StageMaps, build_backbone
+from mdpr_fastreid.modeling.branches import AttentionMaps, HardContentBranch, Perspectives, SoftContentBranch
 from mdpr_fastreid.modeling.compilation import compile_in_training
-from mdpr_fastreid.modeling.heads.features import check_settings
+from mdpr_fastreid.modeling.features import BRANCHES, READINGS, check_settings, readings_for
 
 
 @META_ARCH_REGISTRY.register()
-class MDPR(nn.Module):
+class MDPR(Baseline):
     """Mutual Distillation Learning For Person Re-Identification (arXiv 2401.06430, figure 2).
 
     Args:
@@ -34,6 +27,9 @@ class MDPR(nn.Module):
         channels_last: whether training stores images, and so every map, with channels last.
         compiled: whether the trunk and the branches' stages are compiled in training.
     """
+
+    folds_from = "backbone.trunk"
+    """The module that gets the normalised images, see :mod:`mdpr_fastreid.inference.folding`."""
 
     @configurable
     def __init__(
@@ -48,21 +44,24 @@ class MDPR(nn.Module):
         channels_last: bool = False,
         compiled: bool = False,
     ):
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone=backbone, heads=None, pixel_mean=pixel_mean, pixel_std=pixel_std)
         self.hard = hard
         self.soft = soft
-        self.heads = heads
+        self.heads = heads  # last: the state of an optimizer knows parameters by their order
         self.channels_last = channels_last
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, -1, 1, 1), persistent=False)
         if compiled:
-            stages = [getattr(backbone, branch) for branch in ("hard", "soft") if hasattr(backbone, branch)]
+            stages = [getattr(backbone, branch) for branch in BRANCHES if hasattr(backbone, branch)]
             compile_in_training([backbone.trunk, *(stage for pair in stages for stage in pair.children())])
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """The constructor's arguments; settings that contradict each other raise a ``SettingsError``."""
+        """The constructor's arguments.
+
+        Raises:
+            SettingsError: settings contradict each other, the head is another architecture's, or the plugin's keys
+                are missing.
+        """
+        _check_fit(cfg)
         mdpr, norm = cfg.MODEL.MDPR, cfg.MODEL.BACKBONE.NORM
         check_settings(
             branches=mdpr.BRANCHES,
@@ -105,11 +104,6 @@ class MDPR(nn.Module):
             "compiled": cfg.MODEL.COMPILE,
         }
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model is; FastReID's predictor asks."""
-        return self.pixel_mean.device
-
     def forward(self, batched_inputs: dict | torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         """Losses in training, features in evaluation.
 
@@ -124,9 +118,29 @@ class MDPR(nn.Module):
             ValueError: there are no targets in training.
         """
         targets = self._targets(batched_inputs) if self.training else None
-        wanted = self.heads.wanted_maps()
-        shared = self.backbone.trunk(self._normalized(batched_inputs))
-        return self.heads(self._hard_content(shared, wanted), self._soft_content(shared, wanted), targets)
+        images = self.preprocess_image(batched_inputs)
+        perspectives = self.perspectives(self.backbone(images, self.heads.wanted_readings()))
+        outputs = self.heads(perspectives, targets)
+        return self.losses(outputs, targets) if self.training else outputs
+
+    def perspectives(self, stages: StageMaps) -> Perspectives:
+        """What the two branches see in the maps of their own stages."""
+        wanted = self.heads.wanted_readings()
+        hard = soft = None
+        if stages.hard4 is not None:
+            hard = self.hard(stages.hard4, global_map="hard_global" in wanted, stripe_maps="hard_parts" in wanted)
+        if stages.soft3 is not None:
+            soft = self.soft(
+                *(stages.soft3, stages.soft4),
+                map4="soft4" in wanted,
+                map3="soft3" in wanted,
+                attention="attention" in wanted,
+            )
+        return Perspectives(hard, soft)
+
+    def losses(self, outputs: dict, gt_labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Scalar losses of what the heads gave in training; targets are ``[B]``."""
+        return self.heads.losses(outputs, gt_labels)
 
     def attention_maps(self, batched_inputs: dict | torch.Tensor) -> AttentionMaps:
         """The soft branch's foreground attention, ``[B, M, h, w]`` at both granularities, for looking at it.
@@ -139,29 +153,33 @@ class MDPR(nn.Module):
         """
         if self.soft is None:
             raise ValueError("there are no attention maps: MODEL.MDPR.BRANCHES has no 'soft'")
-        x3 = self.backbone.soft.stage3(self.backbone.trunk(self._normalized(batched_inputs)))
-        return self.soft.attention(x3, self.backbone.soft.stage4(x3))
+        stages = self.backbone(self.preprocess_image(batched_inputs), ("attention",))
+        return self.soft.attention(stages.soft3, stages.soft4)
 
-    def _hard_content(self, shared: torch.Tensor, wanted: frozenset[str]) -> HardContent | None:
-        if not wanted & {"hard_global", "hard_parts"}:
-            return None
-        return self.hard(
-            self.backbone.hard(shared), global_map="hard_global" in wanted, stripe_maps="hard_parts" in wanted
-        )
-
-    def _soft_content(self, shared: torch.Tensor, wanted: frozenset[str]) -> SoftContent | None:
-        if not wanted & {"soft4", "soft3", "attention4"}:
-            return None
-        x3 = self.backbone.soft.run(3, shared)
-        x4 = self.backbone.soft.run(4, x3) if wanted & {"soft4", "attention4"} else None
-        return self.soft(x3, x4, map4="soft4" in wanted, map3="soft3" in wanted, attention="attention4" in wanted)
-
-    def _normalized(self, batched_inputs: dict | torch.Tensor) -> torch.Tensor:
+    def preprocess_image(self, batched_inputs: dict | torch.Tensor) -> torch.Tensor:
+        """The batch's images ``[B, 3, H, W]``, normalised, as a new tensor."""
         images = batched_inputs["images"] if isinstance(batched_inputs, dict) else batched_inputs
         if self.training and self.channels_last:
             # The layout of a convolution's input is that of its output, so this decides for the whole network
             images = images.contiguous(memory_format=torch.channels_last)
         return (images - self.pixel_mean) / self.pixel_std
+
+    def feature_lengths(self) -> dict[str, int]:
+        """Length of each part of the inference vector, by the head it comes from, in order."""
+        return self.heads.feature_lengths()
+
+    def simplify_for_inference(self) -> None:
+        """Take away, in place, what does not reach the inference vector; see :mod:`mdpr_fastreid.inference.folding`."""
+        kept = readings_for(self.heads.inference_features)
+        self.backbone.keep(kept)
+        for branch in BRANCHES:
+            modules = {module for name in kept if READINGS[name].branch == branch for module in READINGS[name].modules}
+            if not modules:
+                setattr(self, branch, None)
+                continue
+            content = getattr(self, branch)
+            for module in content._modules.keys() - modules:
+                setattr(content, module, None)
 
     @staticmethod
     def _targets(batched_inputs: dict | torch.Tensor) -> torch.Tensor:
@@ -169,3 +187,18 @@ class MDPR(nn.Module):
             raise ValueError("MDPR in training mode needs a batch with 'targets'; call eval() for features")
         # Precise BN marks a batch whose identities are not those of training with -1: any class does for it.
         return batched_inputs["targets"].clamp_min(0)
+
+
+def _check_fit(cfg: CfgNode) -> None:
+    """Refuse a config that was made without the plugin's keys, or that has another architecture's head."""
+    if "MDPR" not in cfg.MODEL:
+        raise SettingsError(
+            "this config has no MODEL.MDPR: it was made before mdpr_fastreid was imported. "
+            "Call mdpr_fastreid.add_mdpr_config(cfg) before its file is merged"
+        )
+    head = REID_HEADS_REGISTRY.get(cfg.MODEL.HEADS.NAME)
+    if not hasattr(head, "wanted_readings"):
+        raise SettingsError(
+            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} needs MODEL.HEADS.NAME MDPRHead, which reads its "
+            f"branches; {cfg.MODEL.HEADS.NAME} does not"
+        )

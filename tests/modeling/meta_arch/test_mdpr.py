@@ -9,7 +9,7 @@ from fastreid.utils.events import EventStorage
 from fastreid.utils.precision_bn import get_bn_modules, update_bn_stats
 from support.settings import SINGLE_BRANCH, small_config, small_model
 
-from mdpr_fastreid.modeling.heads import INFERENCE_FEATURES
+from mdpr_fastreid.modeling.features import INFERENCE_FEATURES
 
 
 def batch_of(size=8, height=96):

@@ -1,0 +1,89 @@
+"""What FastReID's own ``DefaultTrainer`` needs to train, save and resume.
+
+``mdpr_fastreid.engine.Trainer`` needs none of it.
+"""
+
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode
+
+from mdpr_fastreid.compat.patching import Patch
+
+
+def _build_optimizer(stock: Callable) -> Callable:
+    def build_optimizer(cfg: CfgNode, model: torch.nn.Module, contiguous: bool = True) -> tuple:
+        """See :func:`mdpr_fastreid.engine.optimizers.build_optimizer`."""
+        from mdpr_fastreid.engine import optimizers
+
+        return optimizers.build_optimizer(cfg, model, contiguous)
+
+    return build_optimizer
+
+
+def _zero_grad_drops_gradients() -> bool:
+    return inspect.signature(torch.optim.Optimizer.zero_grad).parameters["set_to_none"].default is True
+
+
+def _training_step(stock: type) -> type:
+    from mdpr_fastreid.engine.steps import TrainingStep
+
+    return TrainingStep
+
+
+def _load_file(stock: Callable) -> Callable:
+    def load_file(self: Any, f: str) -> dict[str, Any]:
+        from mdpr_fastreid.weights import read_checkpoint
+
+        return read_checkpoint(f)
+
+    return load_file
+
+
+def _build_writers(stock: Callable) -> Callable:
+    def build_writers(self: Any) -> list:
+        os.makedirs(self.cfg.OUTPUT_DIR or ".", exist_ok=True)
+        return stock(self)
+
+    return build_writers
+
+
+PATCHES = (
+    Patch(
+        target="fastreid.solver.build:build_optimizer",
+        fixes="Training never changes a weight: zero_grad() drops the gradient of FastReID's flat parameter buffer.",
+        since="PyTorch 2.0",
+        until="FastReID passes set_to_none=False",
+        source="265336d24ebf",
+        make=_build_optimizer,
+        needed=_zero_grad_drops_gradients,
+    ),
+    Patch(
+        target="fastreid.engine.train_loop:AMPTrainer",
+        fixes="SOLVER.AMP.ENABLED, which FastReID's base configs set, fails with an AssertionError on a CPU.",
+        since="every version, without CUDA",
+        until="FastReID autocasts to what the device computes in",
+        source="3fd1654fca19",
+        make=_training_step,
+        needed=lambda: not torch.cuda.is_available(),
+    ),
+    Patch(
+        target="fastreid.utils.checkpoint:Checkpointer._load_file",
+        fixes="Resuming fails: torch.load refuses the NumPy scalar (the metric) in FastReID's own checkpoints.",
+        since="PyTorch 2.6",
+        until="FastReID saves plain numbers",
+        source="1dd8e8a299b5",
+        make=_load_file,
+    ),
+    Patch(
+        target="fastreid.engine.defaults:DefaultTrainer.build_writers",
+        fixes="A trainer that is built without default_setup fails, because OUTPUT_DIR does not exist.",
+        since="every version",
+        until="FastReID makes the folder",
+        source="fa107b8eefdf",
+        make=_build_writers,
+    ),
+)

@@ -1,0 +1,191 @@
+"""What a batch can hold beside the labels: the image, and fields that a method asks for by name in ``INPUT.FIELDS``.
+
+A field says which key of the batch it has, how it is read from an item's files, how it becomes a tensor, and what
+happens to it where pixels are replaced. Everything else (resizing, padding, cropping, mirroring, the affine transform)
+comes from its type: pictures of Pillow's and the classes of ``torchvision.tv_tensors`` follow the image, alone or in a
+list; anything else is left as it was read.
+
+    @FIELD_REGISTRY.register()
+    class View(Field):
+        name, key = "view", "views"
+
+        def read(self, files):
+            return int(Path(files).read_text())
+
+        def to_tensor(self, value, planes):
+            return torch.tensor(value)
+
+and ``INPUT.FIELDS ("view",)`` put ``batch["views"]``, ``[B]``, beside ``batch["images"]`` if the items of the data set
+have ``fields={"view": file}``.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from fastreid.config import CfgNode
+from fastreid.utils.registry import Registry
+from PIL import Image
+from torch import Tensor
+
+from mdpr_fastreid.data.items import Files, fields_of
+from mdpr_fastreid.data.label_maps import LabelMap
+from mdpr_fastreid.data.reading import read_image, read_labels
+from mdpr_fastreid.errors import UsageError
+
+
+class _FieldRegistry(Registry):
+    """FastReID's registry, with the fields' own names instead of their classes'."""
+
+    def register(self, field: type | None = None) -> Any:
+        if field is None:
+            return self.register
+        self._do_register(field.name, field)
+        return field
+
+
+FIELD_REGISTRY = _FieldRegistry("FIELD")
+"""Classes derived from :class:`Field`, by the names that ``INPUT.FIELDS`` and ``Item.fields`` use."""
+
+Region = tuple
+"""An index of the pixels of a rectangle in a tensor ``[..., H, W]``."""
+
+COLOURS = 3
+"""Planes of an image; one more, where random erasing may have to mark pixels, is 1 at what was erased."""
+
+
+class Field:
+    """One field of a sample.
+
+    Args:
+        cfg: the whole config.
+        is_train: whether the samples are for training.
+
+    Attributes:
+        name: in ``INPUT.FIELDS`` and in ``Item.fields``.
+        key: in the batch.
+        in_bytes: whether its tensor holds bytes ``[..., 3 or 4, H, W]`` that the loader turns into floats
+            ``[..., 3, H, W]``.
+    """
+
+    name: str
+    key: str
+    in_bytes = False
+
+    def __init__(self, cfg: CfgNode, is_train: bool) -> None:
+        self.is_train = is_train
+
+    def files(self, item: tuple) -> Files:
+        """The files of an item.
+
+        Raises:
+            UsageError: the item has none for this field.
+        """
+        files = fields_of(item).get(self.name)
+        if not files:
+            raise UsageError(
+                f"{item[0]}: its data set gives no {self.name} for this image; INPUT.FIELDS asks for one of each"
+            )
+        return files
+
+    def read(self, files: Files) -> Any:
+        """What the files hold: a picture, a ``tv_tensors`` object, a list of them, or anything else."""
+        raise NotImplementedError
+
+    def to_tensor(self, value: Any, planes: int) -> Tensor:
+        """The tensor of a sample.
+
+        Args:
+            value: as read and transformed.
+            planes: of a picture in bytes: 3, or 4 where the last one is to mark what is erased.
+        """
+        return torch.as_tensor(value)
+
+    def erase(self, tensor: Tensor, region: Region) -> None:
+        """Change the tensor in place where the image is erased; by default nothing."""
+
+    def paste(self, tensor: Tensor, patch: Tensor, region: Region) -> None:
+        """Change the tensor in place where a patch ``[3 or 4, h, w]`` covers the image; by default nothing."""
+
+
+@FIELD_REGISTRY.register()
+class ImageField(Field):
+    """The image itself, in every batch: ``images``, ``[B, 3, H, W]`` in float32 from 0 to 255."""
+
+    name, key = "image", "images"
+    in_bytes = True
+
+    def files(self, item: tuple) -> Files:
+        return item[0]
+
+    def read(self, files: Files) -> Any:
+        return read_image(files)
+
+    def to_tensor(self, value: Image.Image | np.ndarray, planes: int) -> Tensor:
+        pixels = np.asarray(value)
+        coded = np.zeros((planes, *pixels.shape[:2]), np.uint8)
+        coded[:COLOURS] = pixels.transpose(2, 0, 1)
+        return torch.from_numpy(coded)
+
+    def erase(self, tensor: Tensor, region: Region) -> None:
+        tensor[..., COLOURS, :, :][region] = 1
+
+    def paste(self, tensor: Tensor, patch: Tensor, region: Region) -> None:
+        tensor[region] = patch
+
+
+@FIELD_REGISTRY.register()
+class MaskField(Field):
+    """A label map: ``masks``, ``[B, H, W]`` in uint8; 0 where the image is padded, erased or covered by a patch."""
+
+    name, key = "mask", "masks"
+
+    def read(self, files: Files) -> LabelMap:
+        return LabelMap(read_labels(files)[None])
+
+    def to_tensor(self, value: LabelMap, planes: int) -> Tensor:
+        return value.as_subclass(Tensor)[0]
+
+    def erase(self, tensor: Tensor, region: Region) -> None:
+        tensor[region] = 0
+
+    def paste(self, tensor: Tensor, patch: Tensor, region: Region) -> None:
+        tensor[region] = 0
+
+
+@FIELD_REGISTRY.register()
+class ClipField(ImageField):
+    """``INPUT.CLIP.FRAMES`` frames of a walk: ``clips``, ``[B, T, 3, H, W]`` in float32 from 0 to 255.
+
+    The walk is cut into T parts of one length. Training draws a frame of each (restricted random sampling, Li et al.,
+    "Diversity Regularized Spatiotemporal Attention for Video-based Person Re-identification", CVPR 2018); evaluation
+    takes the middle ones. A walk of fewer frames repeats some.
+    """
+
+    name, key = "clip", "clips"
+    files = Field.files
+
+    def __init__(self, cfg: CfgNode, is_train: bool) -> None:
+        super().__init__(cfg, is_train)
+        self.frames = cfg.INPUT.CLIP.FRAMES
+
+    def read(self, files: Files) -> list[Image.Image]:
+        parts = torch.arange(self.frames, dtype=torch.float64)
+        within = torch.rand(self.frames, dtype=torch.float64) if self.is_train else 0.5
+        return [read_image(files[int(place)]) for place in (parts + within) * len(files) / self.frames]
+
+    def to_tensor(self, value: Sequence[Image.Image], planes: int) -> Tensor:
+        return torch.stack([super(ClipField, self).to_tensor(frame, planes) for frame in value])
+
+
+def build_fields(cfg: CfgNode, is_train: bool) -> tuple[Field, ...]:
+    """The image, and the fields that ``INPUT.FIELDS`` names.
+
+    Raises:
+        UsageError: a name that is not registered, or is there twice.
+    """
+    names = ("image", *(name for name in cfg.INPUT.get("FIELDS", ()) if name != "image"))
+    if len(set(names)) < len(names):
+        raise UsageError(f"INPUT.FIELDS {tuple(cfg.INPUT.FIELDS)} names a field twice")
+    return tuple(FIELD_REGISTRY.get(name)(cfg, is_train) for name in names)

@@ -1,0 +1,46 @@
+"""Learning rate schedules: FastReID's, where their lengths fit the run."""
+
+import logging
+import math
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.solver import build_lr_scheduler as build_stock_schedules
+
+from mdpr_fastreid.errors import SettingsError, UsageError
+
+SCHEDULES = ("MultiStepLR", "CosineAnnealingLR")
+
+
+def build_schedules(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per_epoch: int) -> dict[str, Any]:
+    """FastReID's schedules of a run: ``lr_sched``, stepped after epochs, and ``warmup_sched``, after iterations.
+
+    In a run that is over before warm-up and delay are, the first of them is never stepped, and can have any length.
+
+    Args:
+        cfg: the run's config.
+        optimizer: whose learning rates are scheduled.
+        iters_per_epoch: iterations of one epoch.
+
+    Raises:
+        UsageError: an epoch has no iteration, or ``SOLVER.SCHED`` is no schedule.
+    """
+    solver = cfg.SOLVER
+    if iters_per_epoch < 1:
+        raise UsageError(
+            f"the training set (DATASETS.NAMES {tuple(cfg.DATASETS.NAMES)}) has fewer images than one batch "
+            f"(SOLVER.IMS_PER_BATCH {solver.IMS_PER_BATCH}): an epoch would have no iteration"
+        )
+    if solver.SCHED not in SCHEDULES:
+        raise SettingsError(f"SOLVER.SCHED {solver.SCHED!r} is not one of {', '.join(SCHEDULES)}")
+    before = max(math.ceil(solver.WARMUP_ITERS / iters_per_epoch), solver.DELAY_EPOCHS)
+    if solver.SCHED == "CosineAnnealingLR" and before >= solver.MAX_EPOCH:
+        logging.getLogger("fastreid").warning(
+            f"The learning rate is never annealed: SOLVER.WARMUP_ITERS {solver.WARMUP_ITERS} (of {iters_per_epoch} an "
+            f"epoch) or SOLVER.DELAY_EPOCHS {solver.DELAY_EPOCHS} takes all of SOLVER.MAX_EPOCH {solver.MAX_EPOCH}"
+        )
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.SOLVER.MAX_EPOCH = before + 1
+    return build_stock_schedules(cfg, optimizer, iters_per_epoch)

@@ -1,0 +1,172 @@
+"""One training step, in float32, bfloat16 or float16, that reads nothing from the device."""
+
+import contextlib
+import functools
+import logging
+import time
+from collections.abc import Iterable, Mapping
+
+import torch
+import torch.distributed as dist
+from fastreid.config import CfgNode
+from fastreid.engine.train_loop import SimpleTrainer
+from fastreid.utils import comm
+from fastreid.utils.events import get_event_storage
+from fastreid.utils.params import ContiguousParams
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mdpr_fastreid.data import start_epoch
+from mdpr_fastreid.engine.storage import TOTAL_LOSS, DeferredStorage, check_finite
+from mdpr_fastreid.errors import SettingsError
+from mdpr_fastreid.processor import computes
+
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class TrainingStep(SimpleTrainer):
+    """Takes a batch, computes the losses and their gradients, and updates the weights.
+
+    Called as FastReID's ``AMPTrainer`` is, it trains as that does on a GPU, and runs on a CPU, too.
+
+    Args:
+        model: takes a batch and returns its losses by name; put into training mode.
+        data_loader: gives batches without end.
+        optimizer: of the model's parameters.
+        param_wrapper: what ``build_optimizer`` returned beside the optimizer.
+        grad_scaler: scales the loss in float16; PyTorch's own by default.
+        precision: "float32", or ``SOLVER.AMP.DTYPE``, see :func:`autocast_dtype`.
+
+    Raises:
+        ValueError: the model computes on several devices.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: Iterable,
+        optimizer: torch.optim.Optimizer,
+        param_wrapper: ContiguousParams | list,
+        grad_scaler: torch.amp.GradScaler | None = None,
+        *,
+        precision: str = "float16",
+    ) -> None:
+        if len(getattr(model, "device_ids", None) or []) > 1:
+            raise ValueError("a training step takes one device a process")
+        super().__init__(model, data_loader, optimizer, param_wrapper)
+        self.device_type = next(model.parameters()).device.type
+        self.autocast_dtype = autocast_dtype(self.device_type, precision)
+        if self.autocast_dtype != torch.float16:
+            grad_scaler = None
+        elif grad_scaler is None:
+            grad_scaler = torch.amp.GradScaler(self.device_type)
+        self.grad_scaler = grad_scaler
+        if precision != "float32" and self.device_type == "cpu":
+            _log_cpu_dtype(self.autocast_dtype)
+
+    def run_step(self) -> None:
+        """Train on the next batch.
+
+        Raises:
+            FloatingPointError: the loss is infinite or NaN, and the storage in use reads it now; a
+                :class:`~mdpr_fastreid.engine.storage.DeferredStorage` raises later.
+        """
+        assert self.model.training, "the model was put into evaluation mode"
+        start = time.perf_counter()
+        if self._data_loader_iter is None:
+            self._data_loader_iter = iter(self.data_loader)
+        data = next(self._data_loader_iter)
+        data_time = time.perf_counter() - start
+
+        with self._autocast():
+            losses = self.model(data)
+            total = sum(losses.values())
+
+        self.optimizer.zero_grad()
+        (total if self.grad_scaler is None else self.grad_scaler.scale(total)).backward()
+        self._write_metrics(losses, data_time)
+        if self.grad_scaler is None:
+            self.optimizer.step()
+        else:
+            self.grad_scaler.step(self.optimizer)
+            self.grad_scaler.update()
+        if isinstance(self.param_wrapper, ContiguousParams):
+            self.param_wrapper.assert_buffer_is_valid()
+
+    def start_epoch(self, seed: int, epoch: int) -> None:
+        """Let the batches of an epoch follow from the seed and the epoch alone; other iterables go on as they are.
+
+        Args:
+            seed: ``SEED``, at least 0.
+            epoch: from 0.
+        """
+        if isinstance(self.data_loader, DataLoader):
+            self._data_loader_iter = None  # ends the workers of the last epoch before the next ones start
+            self._data_loader_iter = start_epoch(self.data_loader, seed, epoch)
+
+    def stop_loading(self) -> None:
+        """End the endless prefetching of batches; the next step would start it again."""
+        if isinstance(self.data_loader, DataLoader):
+            if hasattr(self._data_loader_iter, "close"):
+                self._data_loader_iter.close()
+            self._data_loader_iter = None
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        if self.autocast_dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device_type, self.autocast_dtype)
+
+    def _write_metrics(self, loss_dict: Mapping[str, torch.Tensor], data_time: float) -> None:
+        """Store the losses, averaged over the processes, and the longest wait for data."""
+        losses = torch.stack([loss.detach().reshape(()).double() for loss in loss_dict.values()])
+        if comm.get_world_size() > 1:
+            mine = torch.cat([losses, losses.new_full((1,), data_time)])
+            rows = [torch.empty_like(mine) for _ in range(comm.get_world_size())]
+            dist.all_gather(rows, mine)
+            of_all = torch.stack(rows)
+            losses, data_time = of_all[:, :-1].mean(dim=0), of_all[:, -1].max()
+        if not comm.is_main_process():
+            return
+        storage = get_event_storage()
+        metrics = {TOTAL_LOSS: losses.sum()}
+        if len(loss_dict) > 1:
+            metrics |= dict(zip(loss_dict, losses.unbind(), strict=True))
+        if not isinstance(storage, DeferredStorage):  # which checks what it is given when it reads it
+            check_finite({name: value.item() for name, value in metrics.items()}, storage.iter)
+        storage.put_scalar("data_time", data_time)
+        storage.put_scalars(**metrics)
+
+
+def training_precision(cfg: CfgNode) -> str:
+    """What ``SOLVER.AMP`` asks for: "float32", "float16" or "bfloat16".
+
+    Raises:
+        SettingsError: ``SOLVER.AMP.DTYPE`` is neither of the latter.
+    """
+    if not cfg.SOLVER.AMP.ENABLED:
+        return "float32"
+    configured = cfg.SOLVER.AMP.get("DTYPE", "float16")
+    if configured not in _DTYPES:
+        raise SettingsError(f"SOLVER.AMP.DTYPE {configured!r} is not one of {', '.join(_DTYPES)}")
+    return configured
+
+
+def autocast_dtype(device_type: str, precision: str) -> torch.dtype | None:
+    """The type to autocast to on a device, or None for float32.
+
+    Args:
+        device_type: "cuda" or "cpu".
+        precision: "float32"; or "float16" or "bfloat16", which are one on a CPU: bfloat16 where the processor computes
+            in it, float32 elsewhere.
+    """
+    if precision == "float32":
+        return None
+    if device_type != "cpu":
+        return _DTYPES[precision]
+    return torch.bfloat16 if computes(torch.bfloat16, "cpu") else None
+
+
+@functools.cache
+def _log_cpu_dtype(dtype: torch.dtype | None) -> None:
+    reason = "has no native bfloat16, so training is in float32" if dtype is None else "autocasts to bfloat16"
+    logging.getLogger("fastreid").info(f"SOLVER.AMP.ENABLED on a CPU: this processor {reason}")

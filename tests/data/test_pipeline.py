@@ -1,0 +1,207 @@
+"""Batches are, bit for bit, those of FastReID's own pipeline, though their images go through other hands as bytes."""
+
+import pickle
+import random
+from multiprocessing.reduction import ForkingPickler
+
+import numpy as np
+import pytest
+import torch
+from fastreid.data.build import fast_batch_collator
+from fastreid.data.common import CommDataset
+from fastreid.data.transforms import build_transforms
+from fastreid.data.transforms.transforms import RandomPatch
+from small_runs import small_config
+from torch.utils.data import DataLoader, SequentialSampler
+
+from mdpr_fastreid.bench.stock_loader import stock_loader
+from mdpr_fastreid.data import build_train_loader, pipeline, training_set, transforms
+from mdpr_fastreid.data.pipeline import collate, to_floats
+from tests.support.image_trees import pictures_of_all_sizes
+
+SIZE = ["INPUT.SIZE_TRAIN", [48, 32]]
+PARTS = {
+    "crop": ["INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [48, 32]],
+    "a crop that fits along one side": [
+        *("INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [28, 24]),
+        *("INPUT.PADDING.ENABLED", True, "INPUT.PADDING.SIZE", 10),
+    ],
+    "padding": ["INPUT.PADDING.ENABLED", True],
+    "mirrored padding": ["INPUT.PADDING.ENABLED", True, "INPUT.PADDING.MODE", "reflect"],
+    "color jitter": ["INPUT.CJ.ENABLED", True],
+    "affine": ["INPUT.AFFINE.ENABLED", True],
+    "auto augmentation": ["INPUT.AUTOAUG.ENABLED", True, "INPUT.AUTOAUG.PROB", 0.5],
+    "augmix": ["INPUT.AUGMIX.ENABLED", True],
+    "the shorter side": ["INPUT.SIZE_TRAIN", [40], "INPUT.PADDING.ENABLED", True],
+}
+EVERYTHING = [*PARTS["padding"], *PARTS["affine"], *PARTS["color jitter"], *PARTS["auto augmentation"]]
+ERASING = ["INPUT.REA.ENABLED", True, "INPUT.REA.PROB", 0.7]
+PATCHING = ["INPUT.RPT.ENABLED", True]
+MEAN = [123.675, 116.28, 103.53]
+
+
+@pytest.fixture
+def items(tmp_path):
+    return pictures_of_all_sizes(tmp_path, 24)
+
+
+def seed(number):
+    random.seed(number)
+    np.random.seed(number)
+    torch.manual_seed(number)
+
+
+def our_loader(cfg, items):
+    dataset = training_set(cfg, items)
+    return build_train_loader(cfg, train_set=dataset, sampler=SequentialSampler(dataset))
+
+
+def both(cfg, items, patches=3):
+    """FastReID's loader and ours, with random patch pasting from the third image on."""
+    loaders = stock_loader(cfg, items), our_loader(cfg, items)
+    for loader in loaders:
+        for step in loader.dataset.transform.transforms:
+            if isinstance(step, RandomPatch):
+                step.min_sample_size = patches
+    return loaders
+
+
+def assert_same_epochs(stock, ours, epochs=2):
+    seed(1)
+    expected = [batch for _ in range(epochs) for batch in stock]
+    seed(1)
+    actual = [batch for _ in range(epochs) for batch in ours]
+    for theirs, batch in zip(expected, actual, strict=True):
+        assert batch["images"].dtype == torch.float32
+        assert batch["images"].is_contiguous()
+        assert torch.equal(theirs["images"], batch["images"])
+        assert torch.equal(theirs["targets"], batch["targets"])
+        assert torch.equal(theirs["camids"], batch["camids"])
+        assert theirs["img_paths"] == batch["img_paths"]
+        assert theirs.keys() == batch.keys()
+    return torch.cat([batch["images"] for batch in expected])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("options", "fill"),
+    [
+        pytest.param(ERASING + PATCHING, MEAN, id="erased and patched"),
+        pytest.param(ERASING + PATCHING, [0, 0, 0], id="erased to black"),
+        pytest.param(ERASING + PATCHING, [7, 0.5, 255.0], id="erased to whole numbers and others"),
+        pytest.param(ERASING + PATCHING, [3.5], id="erased to one number"),
+        pytest.param(ERASING, MEAN, id="erased"),
+        pytest.param(PATCHING, MEAN, id="patched"),
+        pytest.param([], MEAN, id="neither"),
+    ],
+)
+def test_batches_are_stocks(tmp_path, items, options, fill, workers):
+    settings = ["DATALOADER.NUM_WORKERS", workers, "SOLVER.IMS_PER_BATCH", 8, "INPUT.REA.VALUE", fill]
+    cfg = small_config(tmp_path, *settings, *SIZE, *EVERYTHING, *options)
+    everything = assert_same_epochs(*both(cfg, items))
+    if options[:4] == ERASING:
+        assert (everything[:, 0] == torch.tensor(fill[0])).float().mean() > 0.02, "something was erased"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_transform_alone_is_stocks(tmp_path, items, part):
+    settings = ["DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 8, *SIZE, *PARTS[part]]
+    assert_same_epochs(*both(small_config(tmp_path, *settings), items), epochs=4)
+
+
+@pytest.mark.parametrize("crop", [[], ["INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [30, 60]]])
+def test_evaluations_images_are_stocks(tmp_path, items, crop):
+    cfg = small_config(tmp_path, "INPUT.SIZE_TEST", [50, 40], *crop)
+    stock = CommDataset(items, build_transforms(cfg, is_train=False), relabel=False)
+    ours = pipeline.FieldDataset(items, transforms.build_transforms(cfg, is_train=False), relabel=False)
+    for index in range(len(items)):
+        theirs, sample = stock[index], ours[index]
+        assert torch.equal(theirs.pop("images"), sample.pop("images"))
+        assert theirs == sample
+
+
+def test_a_workers_images_are_bytes_and_those_of_this_process_floats(tmp_path, items):
+    cfg = small_config(tmp_path, "DATALOADER.NUM_WORKERS", 1, "SOLVER.IMS_PER_BATCH", 8, *ERASING)
+    loader = our_loader(cfg, items)
+    assert loader.dataset[3]["images"].dtype == torch.float32
+    batch = next(DataLoader.__iter__(loader))
+    assert batch["images"].dtype == torch.uint8 and batch["images"].shape == (8, 4, 32, 16)
+    assert next(iter(loader))["images"].dtype == torch.float32
+
+
+def test_what_was_cut_out_before_the_workers_start_is_pasted_by_them(tmp_path, items):
+    settings = ["DATALOADER.NUM_WORKERS", 1, "SOLVER.IMS_PER_BATCH", 8, *SIZE, *EVERYTHING, *ERASING, *PATCHING]
+
+    def first_batch(loader):
+        seed(2)
+        for index in range(len(loader.dataset)):
+            assert loader.dataset[index]["images"].dtype == torch.float32
+        return next(iter(loader))["images"]
+
+    stock, ours = both(small_config(tmp_path, *settings), items)
+    assert torch.equal(first_batch(stock), first_batch(ours))
+
+
+class _Twice(CommDataset):
+    def __getitem__(self, index):
+        item = super().__getitem__(index)
+        return {**item, "images": item["images"] * 0.5}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_projects_own_data_set_stays_as_it_is(tmp_path, items, workers):
+    cfg = small_config(tmp_path, "DATALOADER.NUM_WORKERS", workers, "SOLVER.IMS_PER_BATCH", 8)
+    dataset = _Twice(items, build_transforms(cfg), relabel=True)
+    seed(4)
+    images = next(iter(build_train_loader(cfg, train_set=dataset, sampler=SequentialSampler(dataset))))["images"]
+    assert images.dtype == torch.float32 and (images % 1 == 0.5).any()
+
+
+def test_a_batch_is_stocks_and_lies_in_shared_memory_when_a_worker_makes_it():
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.randint(0, 256, (3, 48, 24), generator=generator).float() for _ in range(8)]
+    items = [{"images": image, "targets": i, "x": i / 3, "img_paths": f"{i}.jpg"} for i, image in enumerate(images)]
+    expected = fast_batch_collator(items)
+    for workers in (0, 1):
+        (batch,) = DataLoader(items, batch_size=8, num_workers=workers, collate_fn=collate)
+        assert batch["img_paths"] == expected["img_paths"]
+        for key in ("images", "targets", "x"):
+            assert torch.equal(batch[key], expected[key]) and batch[key].dtype == expected[key].dtype
+        assert batch["images"].is_shared() == bool(workers)
+
+
+def test_erased_bytes_become_the_fill_in_batches_samples_and_clips():
+    coded = torch.tensor([[[5, 6]], [[7, 8]], [[9, 10]], [[0, 1]]], dtype=torch.uint8)
+    expected = [[[5.0, 0.5]], [[7.0, 1.5]], [[9.0, 2.5]]]
+    for shape in [(), (1,), (1, 1)]:
+        batch = {"images": coded.reshape(*shape, *coded.shape), "targets": 3}
+        floats = to_floats(batch, ["images"], [0.5, 1.5, 2.5])
+        assert floats["targets"] == 3
+        assert floats["images"].reshape(3, 1, 2).tolist() == expected
+        assert batch["images"].dtype == torch.uint8, "the batch itself is left alone"
+
+
+def test_a_data_set_is_pickled_whole_for_spawned_workers(tmp_path, items):
+    cfg = small_config(tmp_path, *ERASING, *PATCHING, *EVERYTHING)
+    dataset = training_set(cfg, items)
+    sent = ForkingPickler.loads(ForkingPickler.dumps(dataset))
+    seed(5)
+    expected = [dataset[index]["images"] for index in range(8)]
+    seed(5)
+    assert all(torch.equal(sent[index]["images"], expected[index]) for index in range(8))
+    assert pickle.loads(pickle.dumps(pipeline.send_bytes)) is pipeline.send_bytes
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_on_a_gpu_bytes_are_moved_and_become_the_same_floats_there(tmp_path, items, workers):
+    options = ["DATALOADER.NUM_WORKERS", workers, "SOLVER.IMS_PER_BATCH", 8, *SIZE, *EVERYTHING, *ERASING, *PATCHING]
+    stock, ours = both(small_config(tmp_path, *options, "MODEL.DEVICE", "cuda"), items)
+    seed(1)
+    expected = [batch for _ in range(2) for batch in stock]
+    seed(1)
+    actual = [batch for _ in range(2) for batch in ours]
+    for theirs, batch in zip(expected, actual, strict=True):
+        assert batch["images"].is_cuda and batch["targets"].is_cuda
+        assert torch.equal(theirs["images"], batch["images"])
