@@ -150,13 +150,8 @@ def _batch_problems(cfg: CfgNode) -> Iterator[str]:
             )
 
 
-def _schedule_problems(cfg: CfgNode) -> Iterator[str]:
+def _optimizer_problems(cfg: CfgNode) -> Iterator[str]:
     solver = cfg.SOLVER
-    if solver.SCHED == "CosineAnnealingLR" and solver.DELAY_EPOCHS >= solver.MAX_EPOCH:
-        yield (
-            f"nothing is left of the {solver.MAX_EPOCH} epochs (SOLVER.MAX_EPOCH) for CosineAnnealingLR: "
-            f"SOLVER.DELAY_EPOCHS is {solver.DELAY_EPOCHS}"
-        )
     if solver.OPT == "SGD" and solver.NESTEROV and solver.MOMENTUM == 0:
         yield "SOLVER.NESTEROV needs SOLVER.MOMENTUM greater than 0"
 
@@ -187,7 +182,7 @@ _PROBLEMS = (
     ({"model"}, _device_problems),
     ({"model"}, part_problems),
     ({"training"}, _batch_problems),
-    ({"training"}, _schedule_problems),
+    ({"training"}, _optimizer_problems),
     ({"model", "training"}, _architecture_problems),
     ({"evaluation"}, _evaluation_problems),
 )
