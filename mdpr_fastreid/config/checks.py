@@ -156,11 +156,6 @@ def _batch_problems(cfg: CfgNode) -> Iterator[str]:
 
 def _schedule_problems(cfg: CfgNode) -> Iterator[str]:
     solver = cfg.SOLVER
-    if solver.SCHED == "CosineAnnealingLR" and solver.DELAY_EPOCHS >= solver.MAX_EPOCH:
-        yield (
-            f"nothing is left of the {solver.MAX_EPOCH} epochs (SOLVER.MAX_EPOCH) for CosineAnnealingLR: "
-            f"SOLVER.DELAY_EPOCHS is {solver.DELAY_EPOCHS}"
-        )
     if solver.OPT == "SGD" and solver.NESTEROV and solver.MOMENTUM == 0:
         yield "SOLVER.NESTEROV needs SOLVER.MOMENTUM greater than 0"
 
