@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from mdpr_fastreid import add_mdpr_config  # isort: skip  (mends FastReID, so it comes first)
+from mdpr_fastreid import add_mdpr_config  # isort: skip  (patches FastReID, so it comes first)
 from fastreid.config import CfgNode, get_cfg
 from fastreid.engine import DefaultTrainer
 from fastreid.layers import get_norm

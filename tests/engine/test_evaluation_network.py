@@ -111,6 +111,31 @@ def test_a_precision_that_the_processor_lacks_is_said_to_be_slow(monkeypatch, tm
     assert any("no bfloat16 instructions" in message for message in messages)
 
 
+def test_a_model_with_several_outputs_keeps_its_distance_and_pairings_in_half_precision():
+    class Pair(nn.Module):
+        pairings = (("I2V", ("image", "clip")),)
+
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(12, 4)
+
+        def distance(self, query, gallery):
+            return torch.cdist(query, gallery)
+
+        def forward(self, batch):
+            features = self.layer(batch["images"].flatten(1))
+            return {"image": features, "clip": -features, "frames": torch.arange(len(features))}
+
+    model = Pair()
+    network = evaluation_network(small_config("TEST.AMP", "bfloat16"), model)
+    batch = {"images": torch.rand(3, 3, 2, 2)}
+    reduced, exact = network(batch), model(batch)
+    assert [value.dtype for value in reduced.values()] == [torch.float32, torch.float32, torch.int64]
+    assert not torch.equal(reduced["image"], exact["image"])
+    torch.testing.assert_close(reduced["image"], exact["image"], atol=0.05, rtol=0.05)
+    assert network.pairings == model.pairings and network.distance == model.distance
+
+
 def test_an_unknown_precision_is_refused_with_those_there_are():
     with pytest.raises(SettingsError, match="TEST.AMP must be empty .*'bfloat16' or 'float16', not 'int8'"):
         evaluation_network(small_config("TEST.AMP", "int8"), nn.Linear(1, 1))

@@ -12,6 +12,7 @@ from support.weight_kinds import FILES, numbered, other_network, resnet, under
 from mdpr_fastreid.engine.checkpoints import Checkpointer
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.modeling.backbones import BranchedBackbone
+from mdpr_fastreid.modeling.backbones import build_backbone as build_pretrained_backbone
 from mdpr_fastreid.weights import sha256_of, start_from, write_weights
 from mdpr_fastreid.weights.published import from_official, settings
 
@@ -213,7 +214,7 @@ def test_a_vision_transformers_positions_are_resized(tmp_path):
     weights = numbered(build_backbone(cfg).state_dict())
     weights["pos_embed"] = torch.full((1, 1, 1), 3.0).expand(1, 1 + 14 * 14, 768)
     path = saved(tmp_path / "vit.pth", {"model": weights})
-    backbone = build_backbone(
+    backbone = build_pretrained_backbone(
         small_config(*options, "MODEL.BACKBONE.PRETRAIN", True, "MODEL.BACKBONE.PRETRAIN_PATH", str(path))
     )
     assert backbone.pos_embed.shape == (1, 9, 768)
