@@ -1,6 +1,6 @@
 """MDPR (Mutual Distillation Learning for Person Re-Identification, arXiv 2401.06430) for stock FastReID.
 
-Importing this package mends what stock FastReID lacks on a current stack (``compat``), registers the plugin's
+Importing this package patches what is broken in stock FastReID on a current stack (``compat``), registers the plugin's
 meta-architecture, head, losses and data sets in FastReID's own registries, and adds the plugin's keys to the
 defaults that ``fastreid.config.get_cfg()`` gives from then on.
 """

@@ -14,4 +14,4 @@ os.environ["FASTREID_DATASETS"] = _DATA_ROOT
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import mdpr_fastreid  # noqa: E402, F401  (stock FastReID cannot be imported everywhere before its mends)
+import mdpr_fastreid  # noqa: E402, F401  (stock FastReID cannot be imported everywhere before it is patched)

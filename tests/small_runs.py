@@ -8,11 +8,13 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from mdpr_fastreid import add_mdpr_config  # isort: skip  (mends FastReID, so it comes first)
+from mdpr_fastreid import add_mdpr_config  # isort: skip  (patches FastReID, so it comes first)
 from fastreid.config import CfgNode, get_cfg
 from fastreid.engine import DefaultTrainer
 from fastreid.layers import get_norm
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
+
+from mdpr_fastreid.engine import Trainer
 
 
 class SmallBackbone(nn.Sequential):
@@ -71,7 +73,7 @@ def small_config(output_dir: os.PathLike | str, *overrides) -> CfgNode:
     return cfg
 
 
-def trained(cfg: CfgNode, resume: bool = False, trainer_class: type[DefaultTrainer] = DefaultTrainer) -> DefaultTrainer:
+def trained(cfg: CfgNode, resume: bool = False, trainer_class: type[DefaultTrainer] = Trainer) -> DefaultTrainer:
     """The trainer after its run; its results are in ``_last_eval_results``."""
     trainer = trainer_class(cfg)
     trainer.resume_or_load(resume=resume)

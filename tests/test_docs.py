@@ -107,7 +107,7 @@ def _parse(words: list[str]) -> None:
     words = words[
         next(i for i, word in enumerate(words) if Path(word).name in ("mdpr", "mdpr_fastreid", "train_net.py")) :
     ]
-    if words[0].startswith("projects/Benchmark"):
+    if "Benchmark" in words[0]:
         words = ["mdpr", "compare", *("--shared" if word == "--config-file" else word for word in words[1:])]
     if not words[0].endswith("train_net.py"):
         args = cli.build_parser().parse_args(words[1:])
@@ -116,7 +116,8 @@ def _parse(words: list[str]) -> None:
         args = default_argument_parser().parse_args(words[1:])
         settings = args.opts
         if args.config_file != "shop.yml":  # the tutorial's
-            get_cfg().merge_from_file(config_file(args.config_file))
+            name = args.config_file
+            get_cfg().merge_from_file(str(ROOT / name) if (ROOT / name).exists() else config_file(name))
     get_cfg().merge_from_list(settings)
 
 

@@ -10,8 +10,8 @@ PAGE = Path(__file__).parents[2] / "docs/reference/cli.md"
 
 _INTRODUCTION = """# Commands
 
-`mdpr <verb>` and `python -m mdpr_fastreid <verb>` are the same. `mdpr --version` prints the version. Exit codes: 0 for success,
-1 for a failure, 2 for a mistake on the command line, 130 for an interruption.
+`mdpr <verb>` and `python -m mdpr_fastreid <verb>` are the same. `mdpr --version` prints the version. Exit codes: 0 for
+success, 1 for a failure, 2 for a mistake on the command line, 130 for an interruption.
 
 This page is generated from the commands by `python -m mdpr_fastreid.cli.reference`. For training and evaluation see
 [`train_net.py`](#train_netpy) at its end.
@@ -28,7 +28,7 @@ FastReID's command line: `python train_net.py [options] [KEY VALUE ...]`.
 | `--resume` | continue from the last checkpoint in `OUTPUT_DIR` |
 | `--eval-only` | evaluate `MODEL.WEIGHTS` and train nothing |
 | `--num-gpus N` | processes on this machine: GPUs, or CPU processes where there is no GPU |
-| `--num-machines N`, `--machine-rank R`, `--dist-url URL` | several machines: how many, which one this is, address of the first |
+| `--num-machines N`, `--machine-rank R`, `--dist-url URL` | several machines: number, this one, address of the first |
 | `KEY VALUE ...` | [settings](config.md) on top of the config's, after all options |
 """
 

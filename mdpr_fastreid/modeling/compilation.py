@@ -13,7 +13,7 @@ _LACKING = {
     "CppCompileError": "the C++ compiler failed: install another, or name one in the variable CXX",
     "TritonMissing": "install Triton (pip install triton)",
 }
-"""What mends an error of the compiler's, by its type."""
+"""What fixes an error of the compiler's, by its type."""
 
 
 def compile_in_training(modules: Iterable[nn.Module]) -> None:

@@ -202,7 +202,7 @@ def test_the_digest_of_data_follows_names_labels_and_sizes_and_not_the_place(tmp
     assert data_digest([("train", str(path), 1, 3), items[1]]) != digests[2]
 
 
-DOCUMENTED = dict(re.findall(r"^\| (.+?) \| `(.+)` \|$", (ROOT / "docs" / "how-to" / "ablations.md").read_text(), re.MULTILINE))
+DOCUMENTED = dict(re.findall(r"^\| (.+?) \| `(.+)` \|$", (ROOT / "docs/how-to/ablations.md").read_text(), re.MULTILINE))
 
 
 @pytest.mark.parametrize("overrides", DOCUMENTED.values(), ids=DOCUMENTED)

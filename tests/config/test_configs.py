@@ -12,7 +12,7 @@ from support.settings import small_config
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yml"))
-ABLATIONS = re.findall(r"^\| (.+?) \| `(.+)` \|$", (ROOT / "docs" / "how-to" / "ablations.md").read_text(), re.MULTILINE)
+ABLATIONS = re.findall(r"^\| (.+?) \| `(.+)` \|$", (ROOT / "docs/how-to/ablations.md").read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))

@@ -1,4 +1,4 @@
-"""The devices these tests run on, and the toolbox's own functions behind the mends."""
+"""The devices these tests run on, and the toolbox's own functions behind the patches."""
 
 import pytest
 import torch

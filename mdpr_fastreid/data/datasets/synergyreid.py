@@ -30,7 +30,7 @@ class SynergyReID(PublishedDataset):
     * gallery: 910 images of 50 identities
     * challenge: 468 queries, 8,703 gallery images, unlabelled
 
-    Assumed, as the challenge's description was not at hand: these counts (as its participants report them), and that
+    Assumed, as the challenge's description was not available: these counts (as its participants report them), and that
     names begin with the identity's number. All images of a game are one camera's, and every gallery image counts for
     every query: queries have camera 0, the gallery has camera 1.
     """
