@@ -48,7 +48,12 @@ MDPR = ("MODEL.META_ARCHITECTURE", "MDPR")
 PLUGIN_KEYS = (
     Key("SEED", -1, whole(-1), "Seed of Python, NumPy, torch and the loader's workers; -1 draws a new one in each run"),
     # Data
-    Key("DATASETS.CUSTOM", (), named_folders, "Your own folders as data sets: pairs (name, folder), see docs/reference/datasets.md"),
+    Key(
+        "DATASETS.CUSTOM",
+        (),
+        named_folders,
+        "Your own folders as data sets: pairs (name, folder), see docs/reference/datasets.md",
+    ),
     Key(
         "DATASETS.CUSTOM_CAMERA_PATTERN",
         "",

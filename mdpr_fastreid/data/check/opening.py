@@ -7,6 +7,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from mdpr_fastreid.data.custom import custom_class
+from mdpr_fastreid.data.custom.naming import unknown_name
 from mdpr_fastreid.errors import UsageError
 
 
@@ -27,6 +28,8 @@ def open_dataset(name: str, root: str, camera_pattern: str = "") -> ImageDataset
         return custom_class(folder.resolve().name, folder, camera_pattern)(root=root)
     if not known and (os.path.exists(name) or "/" in name or "\\" in name or not name):
         raise UsageError(f"{name!r} is no folder")
+    if not known:
+        raise unknown_name(name)
     try:
         return DATASET_REGISTRY.get(name)(root=root)
     except (AssertionError, RuntimeError, OSError) as error:

@@ -3,7 +3,7 @@
 import difflib
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
@@ -30,11 +30,21 @@ def dataset_class(cfg: CfgNode, name: str) -> type:
     if name in own:
         return own[name]
     if name not in DATASET_REGISTRY._obj_map:
-        known = sorted({*DATASET_REGISTRY._obj_map, *own})
-        nearest = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}"
-        raise UsageError(f"nothing is registered as {name!r} in DATASET; {hint}")
+        raise unknown_name(name, own)
     return DATASET_REGISTRY.get(name)
+
+
+def unknown_name(name: str, own: Iterable[str] = ()) -> UsageError:
+    """The error for a data set that nobody has registered; its message has the nearest name.
+
+    Args:
+        name: what was asked for.
+        own: names of the user's own folders.
+    """
+    known = sorted({*DATASET_REGISTRY._obj_map, *own})
+    nearest = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}"
+    return UsageError(f"nothing is registered as {name!r} in DATASET; {hint}")
 
 
 def custom_classes(cfg: CfgNode) -> dict[str, type[CustomDataset]]:
