@@ -1,4 +1,5 @@
-# install: .venv with everything; demo: render a data set, train MDPR on it, evaluate; test: the whole suite.
+# install: .venv with everything; demo: render a data set, train MDPR on it, evaluate; test: the whole suite;
+# test-oldest: the suite's core on the oldest versions that setup.cfg allows, in .venv-oldest.
 # None of them needs an activated environment. PYTHON names the interpreter to build .venv with (3.10 or newer).
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,11 @@ DEMO := configs/MDPR/synthreid_r18.yml
 # One worker a core, each of about 2 GB; `make test PYTEST_ARGS=tests/modeling` runs a part in one process
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 8
 
-.PHONY: install demo test docs lint clean
+# Without Python 3.10, the oldest that setup.cfg allows, test-oldest takes the interpreter that .venv is built with
+OLDEST_PYTHON ?= $(shell python3.10 --version >/dev/null 2>&1 && echo python3.10 || echo $(PYTHON))
+OLDEST := .venv-oldest
+
+.PHONY: install demo test test-oldest docs lint clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +33,19 @@ demo: install
 test: install
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+# uv installs the lower bound of each requirement in setup.cfg, which pip cannot
+$(OLDEST)/.installed: setup.cfg Makefile
+	@rm -rf $(OLDEST)
+	$(OLDEST_PYTHON) -m venv $(OLDEST)
+	@echo "Installing into $(OLDEST): PyTorch alone is some gigabytes, so this takes minutes."
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct --editable '.[dev]'
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --no-deps $(FASTREID)
+	@touch $@
+
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest $(CORE)
+
 # The documentation as a site in site/; fails at a link that leads nowhere
 docs: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
@@ -39,4 +57,4 @@ lint: install
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info
+	rm -rf $(VENV) $(OLDEST) build dist site *.egg-info

@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -11,7 +12,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """How far a known amount of work is, shown on a terminal's stderr as a bar and elsewhere as log lines.
+    """How far a known amount of work is: a bar on a terminal's stderr, elsewhere lines of the log, or of stderr.
 
     Args:
         total: steps in all.
@@ -29,33 +30,71 @@ class Progress:
             total=total, initial=done, desc=description, leave=False, delay=delay, disable=not self._on_terminal
         )
 
-    def step(self, note: str | Callable[[], str] = "") -> None:
-        """One step more is done.
+    def step(self, note: str | Callable[[], str] = "", steps: int = 1) -> None:
+        """Count what was done.
 
         Args:
-            note: shown beside it; what is called for it, now and then only, may take long.
+            note: displayed beside it; what is called for it, now and then only, may take long.
+            steps: how many steps were done since the last call.
         """
-        self._done += 1
+        first = self._done == self._first
+        self._done += steps
         now = time.monotonic()
-        is_due = self._done == self._first + 1 or now - self._last_line >= SECONDS_BETWEEN_LINES
+        is_due = now - self._last_line >= SECONDS_BETWEEN_LINES
         if not callable(note):
             self._note = note
-        elif is_due:
+        elif is_due or first:
             self._note = note()
         self._bar.set_postfix_str(self._note, refresh=False)
-        self._bar.update()
-        if now - self._last_line < SECONDS_BETWEEN_LINES:
+        self._bar.update(steps)
+        if not is_due:
             return
         self._last_line = now
         if not self._on_terminal:
-            left = (now - self._start) / (self._done - self._first) * (self._total - self._done)
+            left = (now - self._start) / max(1, self._done - self._first) * (self._total - self._done)
             ending = f", {self._note}" if self._note else ""
-            logging.getLogger("fastreid").info(
-                f"{self._description}: {self._done} of {self._total}, {left:.0f} s left{ending}"
-            )
+            _write_line(f"{self._description}: {self._done} of {self._total}, {left:.0f} s left{ending}")
 
     def close(self) -> None:
         """Take the bar off the terminal."""
+        self._bar.close()
+
+
+class StatusLine:
+    """A line of text that is rewritten in place on a terminal, and written anew now and then elsewhere.
+
+    Args:
+        stream: where it goes; stderr by default.
+        seconds_between_lines: elsewhere than on a terminal.
+    """
+
+    def __init__(self, stream: TextIO | None = None, seconds_between_lines: float = 30.0) -> None:
+        self._stream = stream or sys.stderr
+        self._on_terminal = self._stream.isatty()
+        self._seconds = 1.0 if self._on_terminal else seconds_between_lines
+        self._last = float("-inf")
+        self._bar = tqdm(
+            bar_format="{desc}", file=self._stream, leave=False, dynamic_ncols=True, disable=not self._on_terminal
+        )
+
+    def show(self, text: Callable[[], str]) -> None:
+        """Display what ``text()`` returns; it is called only when a line is due."""
+        now = time.monotonic()
+        if now - self._last < self._seconds:
+            return
+        self._last = now
+        if self._on_terminal:
+            self._bar.set_description_str(text())
+        else:
+            print(text(), file=self._stream, flush=True)
+
+    def add(self, line: str) -> None:
+        """Write a line that stays, above the one that is rewritten."""
+        self._bar.clear()
+        print(line, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Take the line off the terminal."""
         self._bar.close()
 
 
@@ -67,3 +106,29 @@ def with_progress(items: Iterable, progress: Progress) -> Iterator:
             progress.step()
     finally:
         progress.close()
+
+
+def counted(description: str) -> Callable[[int, int], None]:
+    """A display for work that reports ``(done, total)``, of which the first report says what was done before."""
+    progress: Progress | None = None
+    before = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal progress, before
+        if progress is None:
+            progress = Progress(total, description, done)
+        elif done > before:
+            progress.step(steps=done - before)
+        before = done
+        if done >= total:
+            progress.close()
+
+    return report
+
+
+def _write_line(line: str) -> None:
+    log = logging.getLogger("fastreid")
+    if log.hasHandlers() and log.isEnabledFor(logging.INFO):
+        log.info(line)
+    else:
+        print(line, file=sys.stderr, flush=True)

@@ -14,6 +14,8 @@ from fastreid.engine import DefaultTrainer
 from fastreid.layers import get_norm
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 
+from mdpr_fastreid.engine import Trainer
+
 
 class SmallBackbone(nn.Sequential):
     """Maps ``[B, 3, H, W]`` to ``[B, 16, H/4, W/4]``, with the layers whose state a resumed run has to restore."""
@@ -71,7 +73,7 @@ def small_config(output_dir: os.PathLike | str, *overrides) -> CfgNode:
     return cfg
 
 
-def trained(cfg: CfgNode, resume: bool = False, trainer_class: type[DefaultTrainer] = DefaultTrainer) -> DefaultTrainer:
+def trained(cfg: CfgNode, resume: bool = False, trainer_class: type[DefaultTrainer] = Trainer) -> DefaultTrainer:
     """The trainer after its run; its results are in ``_last_eval_results``."""
     trainer = trainer_class(cfg)
     trainer.resume_or_load(resume=resume)

@@ -7,13 +7,22 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from mdpr_fastreid.modeling.features import BRANCHES, FUSED, READINGS
+
+
+def _modules(*names: str) -> str:
+    """Modules of the branches by which they make these readings, as an expression."""
+    return "|".join(rf"{READINGS[name].branch}\.({'|'.join(READINGS[name].modules)})" for name in names)
+
+
 COMPONENTS = {
     "trunk": r"backbone\.trunk",
-    "hard branch, stage 3": r"backbone\.hard\.stage3",
-    "hard branch, stage 4": r"backbone\.hard\.stage4",
-    "soft branch, stage 3": r"backbone\.soft\.stage3",
-    "soft branch, stage 4": r"backbone\.soft\.stage4",
-    "embeddings": r"hard\.(global_embedding|stripe_embeddings)|soft\.(embedding4|refine3|embedding3)",
+    **{
+        f"{branch} branch, stage {stage}": rf"backbone\.{branch}\.stage{stage}"
+        for branch in BRANCHES
+        for stage in (3, 4)
+    },
+    "embeddings": _modules(*FUSED),
     "attention makers": r"soft\.(attention_maker[34]|guidance)",
     "attention pooling": r"soft\.pooling[34]",
     "fusion": r"heads\.fusion",

@@ -18,7 +18,7 @@ _WITHOUT_BOTTLENECKS = ("r18", "r34")
 
 
 def add_network_arguments(parser: argparse.ArgumentParser, settings: Iterable[str], name: str) -> None:
-    """What all measurements of networks are told: which, on what, how often, and where the results go."""
+    """The options of all measurements of networks: which, on what, how often, and where the results go."""
     settings = tuple(settings)
     parser.add_argument("--backbone", default="r50", choices=("r18", "r34", "r50", "r101"), help="ResNet's depth")
     parser.add_argument(
@@ -69,7 +69,7 @@ def described(args: argparse.Namespace) -> dict[str, str | int | None]:
 
 
 def set_threads(args: argparse.Namespace) -> None:
-    """Let PyTorch compute with ``--threads``, where given; a new process has to be told again."""
+    """Let PyTorch compute with ``--threads``, where given; a new process needs it again."""
     if args.threads is not None:
         torch.set_num_threads(args.threads)
 

@@ -4,11 +4,12 @@ import itertools
 
 import torch
 import torch.nn.functional as F
-from fastreid.engine.train_loop import AMPTrainer
 from fastreid.layers import any_softmax
 from fastreid.modeling.losses import cross_entropy_loss, triplet_loss
 from torch import nn
 
+from mdpr_fastreid.engine.steps import TrainingStep
+from mdpr_fastreid.modeling.features import heads_on
 from mdpr_fastreid.modeling.layers import AttentionMaker, AttentionPooling, Embedding
 from mdpr_fastreid.modeling.meta_arch.mdpr import MDPR
 
@@ -64,8 +65,9 @@ class PublishedOrder(nn.Module):
         hard = self.model.hard
         stripes = features.tensor_split(len(hard.stripe_embeddings), dim=2)
         maps = {"hard_global": _embed(hard.global_embedding, features)}
-        for index, (embedding, stripe) in enumerate(zip(hard.stripe_embeddings, stripes, strict=True)):
-            maps[f"hard_part{index}"] = _embed(embedding, stripe)
+        names = heads_on("hard_parts", len(stripes))
+        for name, embedding, stripe in zip(names, hard.stripe_embeddings, stripes, strict=True):
+            maps[name] = _embed(embedding, stripe)
         return maps
 
     def _soft(self, x3: torch.Tensor, x4: torch.Tensor) -> tuple[dict, list[torch.Tensor], list[list[torch.Tensor]]]:
@@ -80,13 +82,13 @@ class PublishedOrder(nn.Module):
         attention = [scores.softmax(dim=1)[:, :-1] for scores in (scores4, scores3)]
         pooled = [_pooled(soft.pooling4, x4, attention[0]), _pooled(soft.pooling3, refined3, attention[1])]
         maps = {"soft4": map4, "soft3": map3}
-        for name, vectors in zip(("attention4", "attention3"), pooled, strict=True):
+        for name, vectors in zip(heads_on("attention", 1), pooled, strict=True):
             maps[name] = F.relu(torch.cat(vectors, dim=1))
         return maps, attention, [[vector.flatten(1) for vector in vectors] for vectors in pooled]
 
     def _fusion(self, maps: dict[str, torch.Tensor]) -> torch.Tensor:
         fusion = self.model.heads.fusion
-        stripes = [maps[name] for name in maps if name.startswith("hard_part")]
+        stripes = [maps[name] for name in heads_on("hard_parts", len(self.model.hard.stripe_embeddings))]
         hard = fusion.hard(torch.cat([fusion.stripes(torch.cat(stripes, dim=2)), maps["hard_global"]], dim=1))
         soft = fusion.soft(torch.cat([maps["soft4"], maps["soft3"]], dim=1))
         return fusion.output(torch.cat([hard, soft], dim=1))
@@ -98,7 +100,7 @@ class PublishedOrder(nn.Module):
         for name, output in outputs.items():
             loss = cross_entropy_loss(output["cls_outputs"], targets, cls.epsilon, cls.alpha)
             losses[f"loss_cls_{name}"] = loss * cls.scale
-            if not name.startswith("attention"):
+            if name not in heads_on("attention", 1):
                 loss = triplet_loss(output["features"], targets, triplet.margin, triplet.normalize, triplet.hard_mining)
                 losses[f"loss_triplet_{name}"] = loss * triplet.scale
         for granularity, area, vectors in zip((4, 3), attention, pooled, strict=True):
@@ -110,7 +112,7 @@ class PublishedOrder(nn.Module):
         return losses
 
 
-class PublishedTrainer(AMPTrainer):
+class PublishedTrainer(TrainingStep):
     """The published training step: every loss is read by the host at every step, and has to be finite."""
 
     def _write_metrics(self, loss_dict: dict[str, torch.Tensor], data_time: float) -> None:

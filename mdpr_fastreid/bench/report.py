@@ -48,7 +48,7 @@ def add_run(
         rows: measurements of this run, one mapping each.
         columns: heading of each column of the table, and what makes its cell of a row.
         folder: made if missing.
-        about: what the rows have in common, by name; it is told before the machine.
+        about: what the rows have in common, by name; it is named before the machine.
 
     Raises:
         UsageError: the file that is there is none of ours.

@@ -53,7 +53,7 @@ def timed(run: Callable[[], object], device: str) -> float:
 
 
 def wait(device: str) -> None:
-    """Wait until a GPU has done what it was told; a CPU has."""
+    """Wait until a GPU has done its work; a CPU has."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 import torch
 from fastreid.engine import DefaultTrainer
-from fastreid.engine.train_loop import AMPTrainer
-from fastreid.utils.events import EventStorage
 from torch import nn
 
 from mdpr_fastreid.bench import report
@@ -28,6 +26,8 @@ from mdpr_fastreid.bench.networks import (
 )
 from mdpr_fastreid.bench.reference import PublishedOrder, PublishedTrainer
 from mdpr_fastreid.bench.rounds import REFERENCE, interleaved, peak_memory, speed, spread_cell, wait
+from mdpr_fastreid.engine.steps import TrainingStep
+from mdpr_fastreid.engine.storage import DeferredStorage
 from mdpr_fastreid.engine.trainer import Trainer
 
 HELP = "a training step against the published one, and FastReID's SBS and MGN"
@@ -82,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def trainer(args: argparse.Namespace, setting: str) -> AMPTrainer:
-    """The toolbox's trainer of a setting, whose loader gives one batch of noise for ever.
+def trainer(args: argparse.Namespace, setting: str) -> TrainingStep:
+    """The training step of a setting, whose loader gives one batch of noise for ever.
 
     Raises:
         UsageError: a setting's key has a value it cannot have.
@@ -97,7 +97,7 @@ def trainer(args: argparse.Namespace, setting: str) -> AMPTrainer:
         model = PublishedOrder(model)
     model.train()
     optimizer, wrapper = builder.build_optimizer(cfg, model)
-    trainer_class = PublishedTrainer if setting == REFERENCE else AMPTrainer
+    trainer_class = PublishedTrainer if setting == REFERENCE else TrainingStep
     return trainer_class(model, itertools.repeat(synthetic_batch(args)), optimizer, wrapper)
 
 
@@ -106,9 +106,9 @@ def prepare(args: argparse.Namespace, setting: str) -> Callable[[], None]:
     return _step(trainer(args, setting))
 
 
-def _step(one: AMPTrainer) -> Callable[[], None]:
+def _step(one: TrainingStep) -> Callable[[], None]:
     def step() -> None:
-        with EventStorage(0) as one.storage:
+        with DeferredStorage(0) as one.storage:
             one.run_step()
 
     return step
@@ -123,7 +123,7 @@ def _rows(names: list[str], args: argparse.Namespace) -> list[dict]:
         row = {"setting": name, "what": SETTINGS[name].what, "seconds": seconds[name]}
         row |= speed(seconds[name], seconds[REFERENCE], args.batch)
         row |= {"peak_gib": memory[name], "parameters": parameters(one.model)}
-        with EventStorage(0):
+        with DeferredStorage(0):
             row["multiply_adds"] = training_multiply_adds(one.model, synthetic_batch(args))
         rows.append(row)
     for row in rows:
@@ -143,7 +143,7 @@ def _component_rows(names: list[str], args: argparse.Namespace) -> list[dict]:
     rows = []
     for name, one in trainers.items():
         medians = {component: statistics.median(values) for (of, component), values in times.items() if of == name}
-        with EventStorage(0):
+        with DeferredStorage(0):
             costs = component_multiply_adds(one.model, lambda one=one: one.model(synthetic_batch(args)))
         for component, seconds in medians.items():
             row = {"setting": name, "component": component, "milliseconds": seconds / args.batch * 1e3}
@@ -154,7 +154,7 @@ def _component_rows(names: list[str], args: argparse.Namespace) -> list[dict]:
     return rows
 
 
-def _component_seconds(one: AMPTrainer, device: str) -> dict[str, float]:
+def _component_seconds(one: TrainingStep, device: str) -> dict[str, float]:
     """Seconds of a step: the forward pass by component, the backward pass and the optimizer as a whole each."""
 
     def now() -> float:

@@ -10,16 +10,21 @@ from mdpr_fastreid.errors import UsageError, disk_is_full
 VERBS = ("data", "synth", "convert", "prepare", "bench", "compare", "export", "run", "doctor")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of ``mdpr``, with every verb."""
+def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """The parser of ``mdpr``.
+
+    Args:
+        verb: the only one whose options are added, as what the others need takes seconds to import; None adds all.
+    """
     parser = argparse.ArgumentParser(prog="mdpr", description="MDPR for FastReID: tools around train_net.py.")
     parser.add_argument("--version", action="version", version=f"mdpr-fastreid {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="<verb>", required=True)
     for name in VERBS:
         module = importlib.import_module(f"{__name__}.{name}")
-        verb = verbs.add_parser(name, help=module.HELP, description=module.HELP)
-        module.add_arguments(verb)
-        verb.set_defaults(run=module.run)
+        subparser = verbs.add_parser(name, help=module.HELP, description=module.HELP)
+        if verb in (None, name):
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
     return parser
 
 
@@ -32,7 +37,9 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 when it worked, 1 when it did not, 2 for a mistake on the command line.
     """
-    args = build_parser().parse_args(argv, argparse.Namespace(words=sys.argv[1:] if argv is None else argv))
+    words = sys.argv[1:] if argv is None else argv
+    verb = next((word for word in words if word in VERBS), "")
+    args = build_parser(verb).parse_args(words, argparse.Namespace(words=words))
     try:
         return args.run(args)
     except UsageError as error:

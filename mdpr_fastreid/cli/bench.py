@@ -3,8 +3,6 @@
 import argparse
 import importlib
 
-from mdpr_fastreid.bench import report
-
 HELP = "measure a part of the plugin against what it replaces"
 
 BENCHMARKS = ("infer", "loader", "rerank", "train")
@@ -22,6 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the benchmark the words name."""
+    from mdpr_fastreid.bench import report
+
     for name in (args.benchmark, f"{args.benchmark}_components"):
         report.read_runs(args.output / f"{name}.json")  # after the measurement it would be too late to complain
     return args.run_benchmark(args)

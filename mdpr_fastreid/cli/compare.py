@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--jobs", type=_positive, default=1, metavar="J", help="runs at a time (default: 1)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    parser.add_argument("--report-only", action="store_true", help="train nothing: report what is there")
+    parser.add_argument("--report-only", action="store_true", help="train nothing: report the runs that are finished")
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY VALUE", help="settings of all runs, e.g. DATALOADER.NUM_INSTANCE 4"
     )
@@ -100,17 +100,17 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return 0
     if args.report_only:
-        return _reported(report.write_all(made))
+        return _print_outcome(report.write_all(made))
     with launch.sole_user(made.output):
-        left, told = launch.prepare(made)
-        print("\n".join([*told, f"{len(made.runs) - len(left)} of {len(made.runs)} runs are finished already"]))
+        left, notices = launch.prepare(made)
+        print("\n".join([*notices, f"{len(made.runs) - len(left)} of {len(made.runs)} runs are finished already"]))
         try:
             launch.launch(made, left, args.jobs)
         except KeyboardInterrupt:
-            _reported(report.write_all(made))
+            _print_outcome(report.write_all(made))
             print(f"interrupted; the same command goes on from the last checkpoints: {made.command}", file=sys.stderr)
             return 130
-        return _reported(report.write_all(made))
+        return _print_outcome(report.write_all(made))
 
 
 def _import(modules: list[str]) -> None:
@@ -123,7 +123,7 @@ def _import(modules: list[str]) -> None:
             raise UsageError(f"--import {name}: {error}; it is looked for in {Path.cwd()} and PYTHONPATH") from error
 
 
-def _reported(outcome) -> int:
+def _print_outcome(outcome) -> int:
     print(outcome.text)
     for path in outcome.files:
         print(f"wrote {path}")

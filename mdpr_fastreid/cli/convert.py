@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="IN", help="weights to read: .pth, or .safetensors")
     parser.add_argument("output", metavar="OUT", help="weights to write: .pth, or .safetensors")
     parser.add_argument("--to-official", action="store_true", help="from our names to the published ones")
-    parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
 
     source, target = Path(args.input), Path(args.output)
     if target.exists() and not args.force:
-        raise UsageError(f"{target} is there already; --force replaces it")
+        raise UsageError(f"{target} exists already; --force replaces it")
     state_dict, left = read_weights(source)
     if args.to_official and any(name.startswith("generate.") for name in state_dict):
         raise UsageError(f"{source} has the published names already; without --to-official it gets ours")

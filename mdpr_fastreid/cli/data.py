@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.progress import Progress
 
 HELP = "count a data set, show a sample of it, and check every image"
 _LISTED = 20
@@ -27,8 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the report of each set; 1 if there is an error in one."""
-    from tqdm import tqdm
-
     from mdpr_fastreid.data.check import check, open_dataset, sample_sheet
 
     if args.workers is not None and args.workers < 1:
@@ -39,8 +38,9 @@ def run(args: argparse.Namespace) -> int:
     for name in args.sets:
         data = open_dataset(name, args.root, args.camera_pattern)
         total = len({item[0] for item in data.train + data.query + data.gallery})
-        with tqdm(total=total, desc=f"checking {name}", unit="image") as bar:
-            report = check(data, bar.update, args.workers)
+        progress = Progress(total, f"checking {name}")
+        report = check(data, progress.step, args.workers)
+        progress.close()
         reports.append(report)
         _print(report)
         if args.sample:

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", required=True, metavar="W", help="its checkpoint: .pth, or .safetensors")
     parser.add_argument("--format", required=True, metavar="F", help="onnx, torchscript or torch-export")
     parser.add_argument("--output", required=True, metavar="FILE", help="the file to write")
-    parser.add_argument("--force", action="store_true", help="replace FILE if it is there")
+    parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings on top of the config's")
 
 
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     path = Path(args.output)
     check_export(path, args.format)
     if path.exists() and not args.force:
-        raise UsageError(f"{path} is there already; --force replaces it")
+        raise UsageError(f"{path} exists already; --force replaces it")
 
     from mdpr_fastreid.config import read_config
     from mdpr_fastreid.inference import load

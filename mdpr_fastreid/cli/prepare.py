@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from mdpr_fastreid.errors import UsageError
 
-HELP = "tell where a data set or pretrained weights come from, where they belong and whether they are whole"
+HELP = "say where a data set or pretrained weights come from, where they belong and whether they are whole"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,8 +75,8 @@ def _print_one(name: str, root: Path, download: bool) -> int:
     facts += [("state", state.word), *(("", line) for line in state.details)]
     print("\n".join(f"  {key:<8} {value}" for key, value in facts))
     if state.word in ("missing", "damaged") and (way := _way(source)):
-        print(f"  {'get it':<8} {'delete what is there, then ' if state.word == 'damaged' else ''}{way}")
-    return 0 if state.word in ("complete", "there") else 1
+        print(f"  {'get it':<8} {'delete it, then ' if state.word == 'damaged' else ''}{way}")
+    return 0 if state.word in ("complete", "unverified") else 1
 
 
 def _setting(source, place: Path) -> str:

@@ -5,8 +5,6 @@ import os
 import re
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mdpr_fastreid.data.synth import (
     DEFAULT_SIZE,
     KNOBS,
@@ -21,6 +19,7 @@ from mdpr_fastreid.data.synth import (
 )
 from mdpr_fastreid.data.synth.judge import judge
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.progress import counted
 
 HELP = "render the embedded data set SynthReID, preview it or judge it"
 
@@ -112,18 +111,9 @@ def _render(args: argparse.Namespace) -> int:
         except OSError as error:
             raise UsageError(f"cannot write {sheets}: {error.strerror}; choose another --root") from error
         return 0
-    there = folder.exists()
-    with tqdm(unit="image", desc=folder.name, disable=there) as bar:
-
-        def progress(done: int, total: int) -> None:
-            if bar.total is None:
-                # What an earlier run has rendered must not count in the estimate.
-                bar.total, bar.initial, bar.n = total, done, done
-            bar.update(done - bar.n)
-
-        ensure(args.root, request.preset, request.seed, request.size, args.workers, check=True, progress=progress)
+    outcome = "verified" if folder.exists() else "rendered"
+    progress = counted(f"rendering {folder.name}")
+    ensure(args.root, request.preset, request.seed, request.size, args.workers, check=True, progress=progress)
     images = {name: entry["images"] for name, entry in read_manifest(folder)["splits"].items()}
-    print(
-        f"{folder}: {'verified' if there else 'rendered'}, " + ", ".join(f"{n} in {name}" for name, n in images.items())
-    )
+    print(f"{folder}: {outcome}, " + ", ".join(f"{n} in {name}" for name, n in images.items()))
     return 0

@@ -8,13 +8,13 @@
 ``launch``             runs them, one process each; resumes, survives failures and interruption
 ``processes``          starts and ends them, on every system
 ``progress``           the line that says how far they are
-``records``            the files in a run's folder, which is how runs and comparison tell each other
+``records``            the files in a run's folder, by which the comparison and its runs communicate
 ``worker``             one run: train, evaluate, write ``result.json`` and ``ranking.npz``
 ``evaluate``           what is measured of a trained network
 ``provenance``         machine, versions, commit
 ``summary``            means and deviations over seeds, what is best; ``results.json`` and ``.csv``
 ``table``, ``plots``   the outcome as Markdown and as pictures; ``curves`` reads how training went
-``page``               the outcome as one self-contained page, with ``rank_lists``, ``pictures`` and ``page_style``
+``page``               the outcome as one self-contained page: ``templates/``, ``rank_lists`` and ``pictures``
 ``report``             writes all of it
 =====================  =====================================================================================
 """

@@ -2,19 +2,22 @@
 
 from typing import NamedTuple
 
-_NO_FUSION = (
-    "MODEL.MDPR.FUSION.ENABLED",
-    "False",
-    "MODEL.MDPR.INFERENCE_FEATURES",
-    "('hard_global','hard_parts','soft4','soft3')",
-)
+from mdpr_fastreid.modeling.features import FUSED, features_of
+
 _NO_DISTILLATION = ("MODEL.MDPR.DISTILL.ENABLED", "False")
 
 
-def _alone(branch: str, features: str) -> tuple[str, ...]:
+def _features(*names: str) -> tuple[str, str]:
+    return "MODEL.MDPR.INFERENCE_FEATURES", "(" + "".join(f"'{name}'," for name in names) + ")"
+
+
+_NO_FUSION = ("MODEL.MDPR.FUSION.ENABLED", "False", *_features(*FUSED))
+
+
+def _alone(branch: str) -> tuple[str, ...]:
     return (
         *("MODEL.MDPR.BRANCHES", f"('{branch}',)", *_NO_DISTILLATION, "MODEL.MDPR.FUSION.ENABLED", "False"),
-        *("MODEL.MDPR.INFERENCE_FEATURES", features),
+        *_features(*features_of(branch)),
     )
 
 
@@ -42,8 +45,7 @@ def _set(key: str, value: object) -> tuple[str, str]:
 
 
 def _read(name: str, title: str, *features: str) -> Ablation:
-    value = "(" + "".join(f"'{feature}'," for feature in features) + ")"
-    return Ablation(f"feature-{name}", f"read: {title}", _set("INFERENCE_FEATURES", value), trained=False)
+    return Ablation(f"feature-{name}", f"read: {title}", _features(*features), trained=False)
 
 
 FULL = Ablation("mdpr", "MDPR", ())
@@ -65,8 +67,8 @@ GROUPS: dict[str, tuple[Ablation, ...]] = {
         Ablation("neither", "without both", (*_NO_DISTILLATION, *_NO_FUSION)),
     ),
     "branches": (
-        Ablation("hard-alone", "hard content branch alone", _alone("hard", "('hard_global','hard_parts')")),
-        Ablation("soft-alone", "soft content branch alone", _alone("soft", "('soft4','soft3')")),
+        Ablation("hard-alone", "hard content branch alone", _alone("hard")),
+        Ablation("soft-alone", "soft content branch alone", _alone("soft")),
     ),
     "features": (
         _read("hard_global", "global feature of the hard branch", "hard_global"),
@@ -74,8 +76,8 @@ GROUPS: dict[str, tuple[Ablation, ...]] = {
         _read("soft4", "stage 4 of the soft branch", "soft4"),
         _read("soft3", "stage 3 of the soft branch", "soft3"),
         _read("fusion", "fused feature", "fusion"),
-        _read("hard", "hard branch", "hard_global", "hard_parts"),
-        _read("soft", "soft branch", "soft4", "soft3"),
+        _read("hard", "hard branch", *features_of("hard")),
+        _read("soft", "soft branch", *features_of("soft")),
     ),
 }
 """The ablations by what they ask; ``--ablation`` takes these names."""

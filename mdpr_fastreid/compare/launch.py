@@ -1,4 +1,4 @@
-"""Runs the runs of a plan, one process each: none takes another along, and what is there is not made again."""
+"""Runs the runs of a plan, one process each: a failed one leaves the others alone, finished ones are not repeated."""
 
 import functools
 import os
@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from mdpr_fastreid.compare import processes, records
 from mdpr_fastreid.compare.plan import Plan, Run
-from mdpr_fastreid.compare.progress import StatusLine
+from mdpr_fastreid.compare.progress import ComparisonProgress
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.io import write_whole
 
@@ -45,12 +45,12 @@ def prepare(plan: Plan) -> tuple[list[Run], list[str]]:
     A run that was trained under other conditions is set aside whole, finished or not: its folder gets another name.
 
     Returns:
-        The runs without a result, in order, and what the user should be told.
+        The runs without a result, in order, and what the user should know, a line each.
 
     Raises:
         UsageError: a folder cannot be written.
     """
-    left, told = [], []
+    left, notices = [], []
     for run in plan.runs:
         folder = plan.folder(run)
         now = records.conditions(run.cfg, plan.data.digest)
@@ -58,19 +58,19 @@ def prepare(plan: Plan) -> tuple[list[Run], list[str]]:
         if different:
             reason = f"{run.name} was run under other conditions ({records.listing(different)})"
             if any(map(records.concerns_training, different)):
-                told.append(f"{reason}: it is kept as {_set_aside(folder)}, and is run anew")
+                notices.append(f"{reason}: it is kept as {_set_aside(folder)}, and is run anew")
             else:
-                told.append(f"{reason}: its weights are evaluated anew")
+                notices.append(f"{reason}: its weights are evaluated anew")
                 (folder / records.RESULT).unlink(missing_ok=True)
         settings = yaml.safe_dump(yaml.safe_load(run.cfg.dump()), sort_keys=True)
         write_whole(folder / records.SETTINGS, settings.encode())
         records.write_json(folder / records.CONDITIONS, now)
         if records.read_result(folder) is None:
             if (folder / records.RESULT).is_file():
-                told.append(f"{folder / records.RESULT} is damaged: {run.name} is evaluated anew")
+                notices.append(f"{folder / records.RESULT} is damaged: {run.name} is evaluated anew")
                 (folder / records.RESULT).unlink()
             left.append(run)
-    return left, told
+    return left, notices
 
 
 def launch(plan: Plan, left: Sequence[Run], jobs: int = 1, command: Command | None = None) -> None:
@@ -87,25 +87,25 @@ def launch(plan: Plan, left: Sequence[Run], jobs: int = 1, command: Command | No
     """
     command = command or functools.partial(worker_command, imports=plan.imports)
     waiting, running = list(left), []
-    status = StatusLine(plan, list(left))
+    progress = ComparisonProgress(plan, list(left))
     try:
         while waiting or running:
             for started in [one for one in running if one.process.poll() is not None]:
                 running.remove(started)
                 _close(plan, started)
-                status.ended(started.run, time.monotonic() - started.since)
+                progress.ended(started.run, time.monotonic() - started.since)
             for run in list(waiting):
                 if len(running) == jobs or not _has_source(plan, run, waiting, running):
                     continue
                 waiting.remove(run)
                 slot = min(set(range(jobs)) - {one.slot for one in running})
                 running.append(_start(plan, run, slot, jobs, command))
-            status.show([(one.run, one.since) for one in running])
+            progress.show([(one.run, one.since) for one in running])
             time.sleep(_POLL_SECONDS if running else 0)
     finally:
         for one in running:
             processes.end(one.process)
-        status.close()
+        progress.close()
 
 
 @contextmanager

@@ -149,12 +149,12 @@ def empty_model(cfg: CfgNode) -> nn.Module:
 
 def notes(cfg: CfgNode, model: nn.Module) -> list[str]:
     """What a reader should know about a method on this backbone."""
-    told = []
+    lines = []
     if cfg.MODEL.BACKBONE.WITH_NL and not any(type(part).__name__ == "Non_local" for part in model.modules()):
-        told.append("FastReID has no non-local blocks for this backbone, so it trains without them")
+        lines.append("FastReID has no non-local blocks for this backbone, so it trains without them")
     if cfg.MODEL.FREEZE_LAYERS and not cfg.SOLVER.FREEZE_ITERS:
-        told.append("no layers are frozen at the start: that belongs to the schedule, which is shared")
-    return told
+        lines.append("no layers are frozen at the start: that belongs to the schedule, which is shared")
+    return lines
 
 
 def settings_ablated(cfg: CfgNode) -> str:

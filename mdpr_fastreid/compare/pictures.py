@@ -20,23 +20,18 @@ class Album:
         self._classes: dict[Path, str] = {}
         self._rules: list[str] = []
 
-    def show(self, path: Path, label: str) -> str:
-        """HTML of a thumbnail; an image that is gone is an empty one that says so.
-
-        Args:
-            path: of the image file.
-            label: what is to be seen, for those who do not see it.
-        """
+    def css_class(self, path: Path) -> str:
+        """The class of an image file's thumbnail; ``gone`` for an image that cannot be read any more."""
         if path not in self._classes:
             content = thumbnail(path)
-            name = f"i{len(self._classes)}"
-            self._classes[path] = name if content is not None else "gone"
+            name = f"i{len(self._classes)}" if content is not None else "gone"
+            self._classes[path] = name
             if content is not None:
                 self._rules.append(f".{name}{{background-image:url({data_uri(content, 'image/jpeg')})}}")
-        return f'<span class="photo {self._classes[path]}" role="img" aria-label="{label}" title="{label}"></span>'
+        return self._classes[path]
 
-    def style(self) -> str:
-        """The rules for all thumbnails shown."""
+    def css_rules(self) -> str:
+        """The rules of all classes given so far."""
         return "\n".join(self._rules)
 
 

@@ -119,7 +119,7 @@ def make_plan(request: Request) -> Plan:
         overrides=request.overrides,
     )
     methods = _ablated(request) if request.ablations else find_methods(request.methods)
-    kept, runs, left_out, told, costs = [], [], {}, {}, {}
+    kept, runs, left_out, notes_of, costs = [], [], {}, {}, {}
     for method in methods:
         try:
             cfg = method_config(method, shared, data.identities, request.backbone, request.overrides)
@@ -128,9 +128,9 @@ def make_plan(request: Request) -> Plan:
             left_out[method.title] = str(error)
             continue
         kept.append(method)
-        told[method.name] = notes(cfg, model)
+        notes_of[method.name] = notes(cfg, model)
         if request.ablations and method.name == ablations.FULL.name:
-            told[method.name].append(settings_ablated(cfg))
+            notes_of[method.name].append(settings_ablated(cfg))
         costs[method.name] = Cost(parameters(model), multiply_adds(model, input_size(cfg)))
         source = "" if method.trained else ablations.FULL.name
         for seed in request.seeds:
@@ -147,7 +147,7 @@ def make_plan(request: Request) -> Plan:
         # Seed by seed, so that an interrupted comparison has every method
         runs=tuple(sorted(runs, key=lambda run: (request.seeds.index(run.seed), not run.trained))),
         left_out=left_out,
-        notes={name: lines for name, lines in told.items() if lines},
+        notes={name: lines for name, lines in notes_of.items() if lines},
         costs=costs,
         command=request.command,
         ablation=bool(request.ablations),

@@ -63,7 +63,7 @@ def signal_that_ended(code: int) -> str | None:
 def end_with_parent() -> None:
     """End this process when the one that started it is gone, or two would soon work in one folder.
 
-    Windows does not tell a process that its parent is gone: there it goes on to its end.
+    Windows does not let a process see that its parent is gone: there it goes on to its end.
     """
     parent = os.getppid()
 

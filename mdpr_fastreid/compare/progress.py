@@ -1,19 +1,16 @@
 """One line that says what runs, how far it is and what is left of the whole comparison."""
 
-import shutil
-import sys
 import time
 from collections.abc import Sequence
 from typing import TextIO
 
 from mdpr_fastreid.compare import records
 from mdpr_fastreid.compare.plan import Plan, Run
+from mdpr_fastreid.progress import StatusLine
 
-SECONDS_BETWEEN_LINES = 30.0
 
-
-class StatusLine:
-    """Rewritten in place on a terminal, written anew now and then elsewhere.
+class ComparisonProgress:
+    """The runs at work, with what each reports in its folder, and how the others ended.
 
     Args:
         plan: what the runs belong to.
@@ -23,10 +20,7 @@ class StatusLine:
 
     def __init__(self, plan: Plan, left: Sequence[Run], stream: TextIO | None = None) -> None:
         self._plan, self._left = plan, list(left)
-        self._stream = stream or sys.stderr
-        self._on_terminal = self._stream.isatty()
-        self._last = float("-inf")
-        self._width = 0
+        self._line = StatusLine(stream)
         self._seconds: dict[str, list[float]] = {}
 
     def ended(self, run: Run, seconds: float) -> None:
@@ -40,38 +34,40 @@ class StatusLine:
         else:
             failure = records.read_json(folder / records.FAILURE) or {}
             outcome = f"failed: {failure.get('error', 'no result')} (see {failure.get('log', folder)})"
-        self._write(f"{run.name}: {outcome}, {duration(seconds)}", stays=True)
+        self._line.add(f"{run.name}: {outcome}, {duration(seconds)}")
 
     def show(self, running: Sequence[tuple[Run, float]]) -> None:
         """Show the runs at work, each with the time it was started (``time.monotonic``)."""
-        now = time.monotonic()
-        if not running or now - self._last < (1 if self._on_terminal else SECONDS_BETWEEN_LINES):
-            return
-        self._last = now
+        if running:
+            self._line.show(lambda: self._text(running, time.monotonic()))
+
+    def close(self) -> None:
+        """Take the line off the terminal."""
+        self._line.close()
+
+    def _text(self, running: Sequence[tuple[Run, float]], now: float) -> str:
         states = [self._state(run, now - since) for run, since in running]
         done = len(self._plan.runs) - len(self._left)
         left = self._seconds_left(running, now)
         ending = f"{duration(left)} left of all" if left is not None else "time left unknown yet"
-        self._write(f"[{done} of {len(self._plan.runs)} done] {'; '.join(states)} | {ending}")
-
-    def close(self) -> None:
-        """Leave the line."""
-        if self._on_terminal and self._width:
-            self._write("", stays=True)
+        return f"[{done} of {len(self._plan.runs)} done] {'; '.join(states)} | {ending}"
 
     def _state(self, run: Run, seconds: float) -> str:
-        told = records.read_json(self._plan.folder(run) / records.PROGRESS) or {"phase": "starting"}
-        if told["phase"] != "training":
-            return f"{run.name}: {told['phase']}, {duration(seconds)} so far"
-        return f"{run.name}: iteration {told['iteration']}/{told['total']}, {duration(told['seconds_left'])} left"
+        state = self._reported(run) or {"phase": "starting"}
+        if state["phase"] != "training":
+            return f"{run.name}: {state['phase']}, {duration(seconds)} so far"
+        return f"{run.name}: iteration {state['iteration']}/{state['total']}, {duration(state['seconds_left'])} left"
+
+    def _reported(self, run: Run) -> dict:
+        return records.read_json(self._plan.folder(run) / records.PROGRESS) or {}
 
     def _seconds_left(self, running: Sequence[tuple[Run, float]], now: float) -> float | None:
         """Of runs whose method ran before, its mean time; of others, the mean of what is known."""
         known = {name: sum(values) / len(values) for name, values in self._seconds.items()}
-        told = {run: records.read_json(self._plan.folder(run) / records.PROGRESS) or {} for run, _ in running}
+        states = {run: self._reported(run) for run, _ in running}
         for run, since in running:
-            if "seconds_left" in told[run]:
-                known.setdefault(run.method.name, now - since + told[run]["seconds_left"])
+            if "seconds_left" in states[run]:
+                known.setdefault(run.method.name, now - since + states[run]["seconds_left"])
         if not known:
             return None
         usual = sum(known.values()) / len(known)
@@ -79,17 +75,9 @@ class StatusLine:
         def whole(run: Run) -> float:
             return known.get(run.method.name, usual)
 
-        at_work = [told[run].get("seconds_left", max(0.0, whole(run) - (now - since))) for run, since in running]
-        waiting = sum(whole(run) for run in self._left if run not in told)
+        at_work = [states[run].get("seconds_left", max(0.0, whole(run) - (now - since))) for run, since in running]
+        waiting = sum(whole(run) for run in self._left if run not in states)
         return max(at_work) + waiting / len(running)
-
-    def _write(self, line: str, stays: bool = False) -> None:
-        if self._on_terminal:
-            line = line if stays else line[: _columns() - 1]
-            print(f"\r{line:<{self._width}}", end="\n" if stays else "", file=self._stream, flush=True)
-            self._width = 0 if stays else len(line)
-        else:
-            print(line, file=self._stream, flush=True)
 
 
 def duration(seconds: float) -> str:
@@ -98,7 +86,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _columns() -> int:
-    return shutil.get_terminal_size((120, 24)).columns

@@ -36,7 +36,7 @@ def machine_of(results: Iterable[Mapping]) -> str:
         results: of finished runs, each with the :func:`environment` of its process.
     """
     environments = [result["environment"] for result in results]
-    told = []
+    facts = []
     for name in dict.fromkeys(name for one in environments for name in one):
         values = [one[name] for one in environments if one.get(name) is not None]
         if name == "date":
@@ -44,8 +44,8 @@ def machine_of(results: Iterable[Mapping]) -> str:
         if name in ("date", "load") and len(set(values)) > 1:
             values = [f"{min(values)} to {max(values)}"]
         if values:
-            told.append(f"{name} {' / '.join(map(str, dict.fromkeys(values)))}")
-    return ", ".join(told) or "no run is finished"
+            facts.append(f"{name} {' / '.join(map(str, dict.fromkeys(values)))}")
+    return ", ".join(facts) or "no run is finished"
 
 
 def without_home(text: str) -> str:

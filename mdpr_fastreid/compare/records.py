@@ -25,7 +25,7 @@ PROGRESS = "progress.json"
 CHECKPOINT = "last_checkpoint"
 """FastReID's pointer to the checkpoint that a run goes on from."""
 RESULT = "result.json"
-"""What it reached; there once it is finished."""
+"""What it reached; written when it is finished."""
 FAILURE = "failure.json"
 """Why it failed."""
 RANKING = "ranking.npz"
@@ -98,7 +98,7 @@ def concerns_training(line: str) -> bool:
 
 
 def make_output(folder: Path) -> None:
-    """Make a comparison's folder, where it is not there yet.
+    """Make a comparison's folder, unless it exists.
 
     Raises:
         UsageError: it cannot be made.
@@ -110,7 +110,7 @@ def make_output(folder: Path) -> None:
 
 
 def read_json(path: Path) -> dict | None:
-    """The object that a JSON file holds, or None if it is not there or not whole."""
+    """The object that a JSON file holds, or None if it is missing or damaged."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):  # ValueError: no JSON, or no text at all

@@ -83,7 +83,7 @@ def shared_config(
         overrides: ``KEY, VALUE, KEY, VALUE, ...``.
 
     Raises:
-        UsageError: a setting that cannot be, several test sets, or data that is not there.
+        UsageError: a setting that cannot be, several test sets, or data that is missing.
     """
     overrides = list(overrides)
     _check_overrides(overrides, data, size)
@@ -111,7 +111,7 @@ def shared_config(
 
 @contextmanager
 def _refusals_in_a_line() -> Iterator[None]:
-    """The toolbox tells of a setting that cannot be by whatever error comes first."""
+    """The toolbox reports an impossible setting by whatever error comes first."""
     try:
         yield
     except UsageError:
@@ -177,7 +177,7 @@ def _data(cfg: CfgNode) -> Data:
     items += [("query" if k < queries else "gallery", *item[:3]) for k, item in enumerate(test)]
     missing = next((path for _, path, _, _ in items if not Path(path).is_file()), None)
     if missing:
-        raise UsageError(f"{missing} is not there, but the data set {cfg.DATASETS.TESTS[0]} lists it")
+        raise UsageError(f"{missing} is missing, but the data set {cfg.DATASETS.TESTS[0]} lists it")
     return Data(
         name=cfg.DATASETS.TESTS[0],
         train_images=len(training),

@@ -77,12 +77,12 @@ def clear_best(spreads: Mapping[str, Spread | None]) -> str | None:
     Returns:
         The name, or None: with one seed, or with one method, nothing stands out.
     """
-    there = {name: value for name, value in spreads.items() if value is not None}
-    if len(there) < 2 or any(value.deviation is None for value in there.values()):
+    known = {name: value for name, value in spreads.items() if value is not None}
+    if len(known) < 2 or any(value.deviation is None for value in known.values()):
         return None
-    best = max(there, key=lambda name: there[name].mean)
-    top = there[best]
-    for name, other in there.items():
+    best = max(known, key=lambda name: known[name].mean)
+    top = known[best]
+    for name, other in known.items():
         lead = top.mean - other.mean
         # Means of equal numbers differ in their last digits
         if name != best and lead <= max(top.deviation, other.deviation) + 1e-9:

@@ -1,8 +1,12 @@
-"""The outcome of a comparison as Markdown."""
+"""The outcome of a comparison as tables and sentences, and all of it as Markdown."""
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
+
+from tabulate import tabulate
 
 from mdpr_fastreid.compare.plan import Plan
 from mdpr_fastreid.compare.provenance import machine_of, without_home
@@ -10,22 +14,32 @@ from mdpr_fastreid.compare.summary import ACCURACY, Spread, Summary, clear_best
 from mdpr_fastreid.io import write_whole
 
 _MOST_LISTED = 6
+# What Markdown, or HTML in it, would take for markup; a backslash counts only before one of these
+_MARKUP = re.compile(r"[`*<|]|\\(?=[\\`*<|])")
+_ESCAPED_BAR = r"\|"
 
 
-def accuracy_rows(summaries: Sequence[Summary], reranked: bool = False) -> list[list[str]]:
-    """A row a method: title, then mean and deviation of each of ``ACCURACY``, clear bests in ``**``."""
+class Cell(NamedTuple):
+    """A cell of a table."""
+
+    text: str
+    style: Literal["", "strong", "code"] = ""
+
+
+def accuracy_rows(summaries: Sequence[Summary], reranked: bool = False) -> list[list[Cell]]:
+    """A row a method: title, then mean and deviation of each of ``ACCURACY``, clear bests ``strong``."""
     best = {name: clear_best({one.method.name: one.spread(name, reranked) for one in summaries}) for name in ACCURACY}
     rows = []
     for summary in summaries:
         cells = []
         for name in ACCURACY:
-            cell = with_deviation(summary.spread(name, reranked))
-            cells.append(f"**{cell}**" if best[name] == summary.method.name else cell)
-        rows.append([summary.method.title, *cells])
+            value = with_deviation(summary.spread(name, reranked))
+            cells.append(Cell(value, "strong" if best[name] == summary.method.name else ""))
+        rows.append([Cell(summary.method.title), *cells])
     return rows
 
 
-def cost_rows(summaries: Sequence[Summary]) -> list[list[str]]:
+def cost_rows(summaries: Sequence[Summary]) -> list[list[Cell]]:
     """A row a method: title, parameters, multiply-adds, images a second in training and inference, feature length."""
     rows = []
     for summary in summaries:
@@ -33,8 +47,14 @@ def cost_rows(summaries: Sequence[Summary]) -> list[list[str]]:
         for name in ("training_images_per_second", "inference_images_per_second"):
             row.append(with_deviation(summary.spread(name), digits=0))
         length = summary.spread("feature_length")
-        rows.append([*row, f"{length.mean:.0f}" if length else ""])
+        row.append(f"{length.mean:.0f}" if length else "")
+        rows.append([Cell(text) for text in row])
     return rows
+
+
+def command_rows(summaries: Sequence[Summary]) -> list[list[Cell]]:
+    """A row a method: title, and the command that repeats its first run."""
+    return [[Cell(one.method.title), Cell(command_of(one), "code")] for one in summaries]
 
 
 ACCURACY_HEADINGS = ("method", *ACCURACY)
@@ -69,15 +89,15 @@ def caption(plan: Plan, summaries: Sequence[Summary]) -> str:
     elif len(summaries) > _MOST_LISTED:
         seeds = f"{_range(counts)} finished seeds of {planned}"
     else:
-        told = ", ".join(f"{summary.method.title} {len(summary.results)}" for summary in summaries)
-        seeds = f"finished seeds of {planned}: {told}"
+        finished = ", ".join(f"{summary.method.title} {len(summary.results)}" for summary in summaries)
+        seeds = f"finished seeds of {planned}: {finished}"
     if all(count > 1 for count in counts):
         spread = (
             "mean ± sample standard deviation over seeds; bold leads every other method by more than one standard "
             "deviation, its own and the other's"
         )
     else:
-        spread = "with one seed there is no deviation to tell a difference from noise by, so nothing is bold"
+        spread = "one seed has no deviation that would distinguish a difference from noise, so nothing is bold"
     return f"In percent; {setting(plan)}, {seeds}: {spread}."
 
 
@@ -95,17 +115,16 @@ def setting(plan: Plan) -> str:
 def verdict(plan: Plan, summaries: Sequence[Summary]) -> str:
     """One sentence or two on who leads in mAP, or what an ablation changes, and whether that is more than noise."""
     spreads = {one.method.title: one.spread("mAP") for one in summaries}
-    there = {title: value for title, value in spreads.items() if value}
-    if len(there) < 2:
+    finished = {title: value for title, value in spreads.items() if value}
+    if len(finished) < 2:
         return "Fewer than two methods are finished: there is nothing to compare yet."
-    if plan.ablation and plan.methods[0].title in there:
-        return _verdict_of_ablation(plan.methods[0].title, there)
-    (leader, first), (next_best, second) = sorted(there.items(), key=lambda pair: -pair[1].mean)[:2]
+    if plan.ablation and plan.methods[0].title in finished:
+        return _verdict_of_ablation(plan.methods[0].title, finished)
+    (leader, first), (next_best, second) = sorted(finished.items(), key=lambda pair: -pair[1].mean)[:2]
     lead = f"{leader} leads in mAP, {first.mean:.1f} to {second.mean:.1f} of {next_best}"
     if clear_best(spreads):
-        return (
-            f"{lead}: more than one standard deviation, over {_range(value.count for value in there.values())} seeds."
-        )
+        seeds = _range(value.count for value in finished.values())
+        return f"{lead}: more than one standard deviation, over {seeds} seeds."
     if first.deviation is None or second.deviation is None:
         return f"{lead}; with one seed that can be noise."
     largest = max(first.deviation, second.deviation)
@@ -116,19 +135,19 @@ def verdict(plan: Plan, summaries: Sequence[Summary]) -> str:
 
 def _verdict_of_ablation(full: str, spreads: Mapping[str, Spread]) -> str:
     whole = spreads[full]
-    told = f"{full} reaches {with_deviation(whole)} mAP."
+    reached = f"{full} reaches {with_deviation(whole)} mAP."
     compared = {title: value for title, value in spreads.items() if title != full and value.deviation is not None}
     if whole.deviation is None or not compared:
-        return f"{told} With one seed no row can be told from noise."
+        return f"{reached} With one seed no row can be distinguished from noise."
     differences = {
         title: value.mean - whole.mean
         for title, value in compared.items()
         if abs(value.mean - whole.mean) > max(value.deviation, whole.deviation)
     }
     if not differences:
-        return f"{told} No row differs from it by more than one standard deviation."
+        return f"{reached} No row differs from it by more than one standard deviation."
     listed = ", ".join(f"{title} ({change:+.1f})" for title, change in sorted(differences.items(), key=lambda p: p[1]))
-    return f"{told} By more than one standard deviation, its own and {full}'s, differ: {listed}."
+    return f"{reached} By more than one standard deviation, its own and {full}'s, differ: {listed}."
 
 
 def problems(plan: Plan, summaries: Sequence[Summary]) -> list[str]:
@@ -140,8 +159,8 @@ def problems(plan: Plan, summaries: Sequence[Summary]) -> list[str]:
             f"{summary.method.title}, seed {seed}, was run under other conditions ({different}): not shown"
             for seed, different in summary.outdated.items()
         ]
-        there = {*summary.results, *summary.failures, *summary.outdated}
-        missing = [seed for seed in summary.folders if seed not in there]
+        ended = {*summary.results, *summary.failures, *summary.outdated}
+        missing = [seed for seed in summary.folders if seed not in ended]
         if missing:
             lines.append(f"{summary.method.title}, seed {', '.join(map(str, missing))}: not finished yet")
     return lines
@@ -161,7 +180,7 @@ def markdown(plan: Plan, summaries: Sequence[Summary]) -> str:
     parts = [
         "## Accuracy",
         table(ACCURACY_HEADINGS, accuracy_rows(summaries)),
-        caption(plan, summaries),
+        escaped(caption(plan, summaries)),
         "## Re-ranked (k-reciprocal)",
         table(ACCURACY_HEADINGS, accuracy_rows(summaries, reranked=True)),
         "## Cost",
@@ -170,12 +189,12 @@ def markdown(plan: Plan, summaries: Sequence[Summary]) -> str:
     ]
     missing = problems(plan, summaries)
     if missing:
-        parts += ["## Missing", "\n".join(f"* {line}" for line in missing)]
+        parts += ["## Missing", "\n".join(f"* {escaped(line)}" for line in missing)]
     parts += [
         "## Commands",
         f"All of it: `{plan.command}`",
-        table(("method", "command"), [[one.method.title, f"`{command_of(one)}`"] for one in summaries]),
-        f"Data {plan.data.name}, hash {plan.data.digest}. Made on: {machine_of(results)}.",
+        table(("method", "command"), command_rows(summaries)),
+        escaped(f"Data {plan.data.name}, hash {plan.data.digest}. Made on: {machine_of(results)}."),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -183,11 +202,22 @@ def markdown(plan: Plan, summaries: Sequence[Summary]) -> str:
 def write_table(plan: Plan, summaries: Sequence[Summary]) -> Path:
     """Write :func:`markdown` to ``table.md`` in the comparison's folder."""
     path = plan.output / "table.md"
-    write_whole(path, f"# {plan.data.name}: side by side\n\n{markdown(plan, summaries)}".encode())
+    write_whole(path, f"# {escaped(plan.data.name)}: side by side\n\n{markdown(plan, summaries)}".encode())
     return path
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+def table(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """A Markdown table, its columns aligned for a terminal."""
+    cells = [[_markdown_cell(cell) for cell in row] for row in rows]
+    return tabulate(cells, headings, tablefmt="github", disable_numparse=True)
+
+
+def escaped(text: str) -> str:
+    """Text as Markdown that shows it as it is: no markup, no HTML."""
+    return _MARKUP.sub(r"\\\g<0>", text)
+
+
+def _markdown_cell(cell: Cell) -> str:
+    if cell.style == "code":
+        return f"`{cell.text.replace('|', _ESCAPED_BAR)}`"  # within backticks nothing else is markup
+    return f"**{escaped(cell.text)}**" if cell.style == "strong" else escaped(cell.text)

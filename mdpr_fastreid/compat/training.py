@@ -3,6 +3,7 @@
 ``mdpr_fastreid.engine.Trainer`` needs none of it.
 """
 
+import functools
 import inspect
 import os
 from collections.abc import Callable
@@ -43,12 +44,14 @@ def _load_file(stock: Callable) -> Callable:
     return load_file
 
 
-def _build_writers(stock: Callable) -> Callable:
-    def build_writers(self: Any) -> list:
-        os.makedirs(self.cfg.OUTPUT_DIR or ".", exist_ok=True)
-        return stock(self)
+def _in_output_dir(stock: Callable) -> Callable:
+    @functools.wraps(stock)
+    def __init__(self: Any, cfg: CfgNode) -> None:
+        if cfg.OUTPUT_DIR:
+            os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+        stock(self, cfg)
 
-    return build_writers
+    return __init__
 
 
 PATCHES = (
@@ -79,11 +82,11 @@ PATCHES = (
         make=_load_file,
     ),
     Patch(
-        target="fastreid.engine.defaults:DefaultTrainer.build_writers",
+        target="fastreid.engine.defaults:DefaultTrainer.__init__",
         fixes="A trainer that is built without default_setup fails, because OUTPUT_DIR does not exist.",
         since="every version",
         until="FastReID makes the folder",
-        source="fa107b8eefdf",
-        make=_build_writers,
+        source="87e7a6e9ecf4",
+        make=_in_output_dir,
     ),
 )

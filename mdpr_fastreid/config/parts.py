@@ -80,7 +80,7 @@ def _head_problems(model: CfgNode) -> Iterator[str]:
 def _architecture_problems(cfg: CfgNode) -> Iterator[str]:
     model = cfg.MODEL
     architecture, names = model.META_ARCHITECTURE, tuple(model.LOSSES.NAME)
-    if architecture == "MDPR":
+    if architecture == "MDPR" or (architecture, model.HEADS.NAME) == ("Distiller", "MDPRHead"):
         yield from _mdpr_problems(cfg)
         return
     known = LOSSES.get(architecture)
@@ -91,7 +91,7 @@ def _architecture_problems(cfg: CfgNode) -> Iterator[str]:
         yield f"MODEL.LOSSES.NAME: {architecture} has no {unknown[0]}; it has {', '.join(known)}"
     if not names and architecture != "MoCo":
         yield f"MODEL.LOSSES.NAME names no loss; {architecture} has {', '.join(known)}"
-    if model.HEADS.NAME == "MDPRHead" and architecture != "Distiller":
+    if model.HEADS.NAME == "MDPRHead":
         yield (
             f"MODEL.HEADS.NAME MDPRHead takes the maps of MDPR, and MODEL.META_ARCHITECTURE is {architecture}: "
             "set it to MDPR, or MODEL.HEADS.NAME to EmbeddingHead"

@@ -21,7 +21,7 @@ class State(NamedTuple):
 
     Args:
         place: where the thing belongs, or lies.
-        word: ``complete``, ``missing``, ``incomplete``, ``damaged`` or, where nothing tells, ``there``.
+        word: ``complete``, ``missing``, ``incomplete``, ``damaged`` or, where no hash is published, ``unverified``.
         details: lines with numbers.
     """
 
@@ -33,7 +33,7 @@ class State(NamedTuple):
 def data_state(source: DataSource, root: Path) -> State:
     """Look for a data set under the data root and count its images against the published numbers.
 
-    Every image that a list names has to be there; ``mdpr data`` decodes them, too.
+    Every image that a list names has to exist; ``mdpr data`` decodes them, too.
     """
     if source.preset:
         return _rendered_state(source, root)
@@ -44,7 +44,7 @@ def data_state(source: DataSource, root: Path) -> State:
     if not found:
         others = f"or, in the same place, {', '.join(folders[1:])}" if len(folders) > 1 else ""
         return State(place, "missing", [others] if others else [])
-    logging.disable(logging.WARNING)  # the counts that a set warns of are told here in full
+    logging.disable(logging.WARNING)  # the counts that a set warns of are reported here in full
     try:
         items = dataset(root=str(root))
     except (UsageError, RuntimeError, OSError) as error:
@@ -58,7 +58,7 @@ def data_state(source: DataSource, root: Path) -> State:
         gone = [path for path in paths if not os.path.exists(path)]
         counted, expected = count_of(getattr(items, split)), published.get(split, Count(0, 0))
         if gone:
-            details.append(f"{split}: {len(gone):,} images are not there, the first one {gone[0]}")
+            details.append(f"{split}: {len(gone):,} images are missing, the first one {gone[0]}")
         if counted != expected:
             details.append(f"{split}: {counted} here, {expected} as published")
         elif expected.images:
@@ -119,4 +119,4 @@ def weights_state(source: WeightSource) -> State:
         tensors, _ = read_weights(path)
     except UsageError as error:
         return State(path, "damaged", [*details, str(error)])
-    return State(path, "there", [*details, f"{len(tensors)} tensors; no hash is published to compare with"])
+    return State(path, "unverified", [*details, f"{len(tensors)} tensors; no hash is published to compare with"])

@@ -198,9 +198,11 @@ class Patching(RandomPatch):
         (patch,) = random.sample(self.patchpool, 1)
         patch_height, patch_width = patch.shape[-2:]
         left, top = random.randint(0, width - patch_width), random.randint(0, height - patch_height)
-        patch = self.transform_patch(patch)
-        for field in self.fields:
-            field.paste(sample[field.key], patch, _region(top, left, patch_height, patch_width))
+        region = _region(top, left, patch_height, patch_width)
+        image, *others = self.fields
+        image.paste(sample[image.key], self.transform_patch(patch), region)
+        for field in others:  # what the image shows there now: a patch may overlap the place it is pasted to
+            field.paste(sample[field.key], sample[image.key][region], region)
 
 
 def _region(top: int, left: int, height: int, width: int) -> Region:

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mdpr_fastreid.errors import SettingsError, UsageError
+from mdpr_fastreid.evaluation.outputs import in_float32
 from mdpr_fastreid.inference import PRECISIONS, fold
 from mdpr_fastreid.processor import computes
 
@@ -50,11 +51,14 @@ def evaluation_network(cfg: CfgNode, model: nn.Module) -> nn.Module:
 
 
 class _Autocast(nn.Module):
+    """Computes in another precision; what evaluation asks a model for, it has if the model has it."""
+
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.model, self.dtype = model, dtype
+        self.distance, self.pairings = getattr(model, "distance", None), getattr(model, "pairings", None)
         self.training = model.training  # FastReID puts what it has evaluated back into the mode it found
 
-    def forward(self, batched_inputs: dict | torch.Tensor) -> torch.Tensor:
+    def forward(self, batched_inputs: dict | torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         with torch.autocast(next(self.model.parameters()).device.type, self.dtype):
-            return self.model(batched_inputs).float()
+            return in_float32(self.model(batched_inputs))

@@ -28,7 +28,14 @@ def _kept(output: torch.Tensor, name: str, batch: int) -> torch.Tensor:
         raise SettingsError(f"the model's {name} must be a tensor, got {type(output).__name__}")
     if output.ndim == 0 or len(output) != batch:
         raise SettingsError(f"the model's {name} must have a row for each of {batch} images, got {list(output.shape)}")
-    return output.to("cpu", torch.float32 if output.is_floating_point() else output.dtype)
+    return in_float32(output.cpu())
+
+
+def in_float32(outputs: Outputs) -> Outputs:
+    """Outputs with their floating-point values in float32, on the device they are on."""
+    if isinstance(outputs, dict):
+        return {name: in_float32(value) for name, value in outputs.items()}
+    return outputs.float() if outputs.is_floating_point() else outputs
 
 
 def joined_batches(batches: Sequence[Outputs]) -> Outputs:

@@ -8,6 +8,10 @@ from fastreid.config import CfgNode, get_cfg
 
 from mdpr_fastreid.config import add_mdpr_config
 from mdpr_fastreid.modeling import build_model
+from mdpr_fastreid.modeling.features import FUSED, FUSION, READINGS
+
+_HEADS = "heads.embedding_heads."
+_HEAD = {name: f"{_HEADS}{name}" for reading in READINGS.values() for name in reading.heads} | {FUSION: _HEADS + FUSION}
 
 # Published name <-> ours, in the order of the published state dict. "#" stands for the number of a stripe or of an
 # attention map.
@@ -43,17 +47,17 @@ _MODULES = (
     ("generate.attn_bap4.pool", "soft.pooling4.gem"),
     ("generate.attn_bap4.embedding_layer.#.embedding", "soft.pooling4.embeddings.#.conv"),
     ("generate.attn_bap4.embedding_layer.#.bn", "soft.pooling4.embeddings.#.bn"),
-    ("hard_global_head", "heads.embedding_heads.hard_global"),
-    ("hard_part_head.#", "heads.embedding_heads.hard_part#"),
-    ("attn_feature4_head", "heads.embedding_heads.soft4"),
-    ("attn_feature3_head", "heads.embedding_heads.soft3"),
-    ("attn_bap_feature4_head", "heads.embedding_heads.attention4"),
-    ("attn_bap_feature3_head", "heads.embedding_heads.attention3"),
+    ("hard_global_head", _HEAD["hard_global"]),
+    ("hard_part_head.#", _HEAD["hard_part#"]),
+    ("attn_feature4_head", _HEAD["soft4"]),
+    ("attn_feature3_head", _HEAD["soft3"]),
+    ("attn_bap_feature4_head", _HEAD["attention4"]),
+    ("attn_bap_feature3_head", _HEAD["attention3"]),
     ("fusion.merge", "heads.fusion.stripes"),
     ("fusion.output_part", "heads.fusion.hard"),
     ("fusion.output_attn", "heads.fusion.soft"),
     ("fusion.output", "heads.fusion.output"),
-    ("fusion_feat_head", "heads.embedding_heads.fusion"),
+    ("fusion_feat_head", _HEAD[FUSION]),
     ("predictor1", "heads.predictors.hard_to_soft"),
     ("predictor2", "heads.predictors.soft_to_hard"),
 )
@@ -133,7 +137,7 @@ def settings(state_dict: Mapping[str, torch.Tensor]) -> CfgNode:
         if needed not in names:
             raise ValueError(f"missing: {needed}, without which the settings cannot be told")
     embedding, refined, scores = (state_dict[name] for name in _TELLING)
-    fusion = any(name.startswith(("heads.fusion.", "heads.embedding_heads.fusion.")) for name in names)
+    fusion = any(name.startswith(("heads.fusion.", f"{_HEAD[FUSION]}.")) for name in names)
 
     cfg = get_cfg()
     add_mdpr_config(cfg)
@@ -147,17 +151,18 @@ def settings(state_dict: Mapping[str, torch.Tensor]) -> CfgNode:
     cfg.MODEL.HEADS.POOL_LAYER = (
         "GeneralizedMeanPoolingP" if any(name.endswith("pool_layer.p") for name in names) else "GlobalAvgPool"
     )
-    classifiers = [state_dict[name] for name in names if re.fullmatch(r"heads\.embedding_heads\.\w+\.weight", name)]
+    classifiers = [state_dict[name] for name in names if re.fullmatch(rf"{_HEADS}\w+\.weight", name)]
     cfg.MODEL.HEADS.NUM_CLASSES = classifiers[0].shape[0] if classifiers else 0
     mdpr = cfg.MODEL.MDPR
     mdpr.EMBEDDING_DIM = embedding.shape[0]
-    mdpr.PARTS = _count(names, r"(?:hard\.stripe_embeddings\.|heads\.embedding_heads\.hard_part)(\d+)\.")
+    stripes = ("hard.stripe_embeddings.#", _HEAD["hard_part#"])
+    mdpr.PARTS = max(_count(names, re.escape(one).replace(r"\#", r"(\d+)") + r"\.") for one in stripes)
     mdpr.ATTENTION.MAPS = scores.shape[0] - 1
     mdpr.ATTENTION.GUIDED = scores.shape[1] != refined.shape[1]
     mdpr.FUSION.ENABLED = fusion
     mdpr.DISTILL.ENABLED = any(name.startswith("heads.predictors.") for name in names)
     if not fusion:
-        mdpr.INFERENCE_FEATURES = tuple(name for name in mdpr.INFERENCE_FEATURES if name != "fusion")
+        mdpr.INFERENCE_FEATURES = FUSED
     return cfg
 
 

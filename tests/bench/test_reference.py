@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-from fastreid.engine.train_loop import AMPTrainer
 from fastreid.solver import build_optimizer
 from fastreid.utils.events import EventStorage
 
 from mdpr_fastreid.bench.cost import counted
 from mdpr_fastreid.bench.reference import PublishedOrder, PublishedTrainer
+from mdpr_fastreid.engine.steps import TrainingStep
 from tests.support.folding import relative_difference, with_random_batch_norms
 from tests.support.settings import SINGLE_BRANCH, small_config, small_model
 
@@ -62,7 +62,7 @@ def test_it_is_refused_without_all_parts():
         PublishedOrder(small_model(*SINGLE_BRANCH["hard"]))
 
 
-@pytest.mark.parametrize("trainer_class", [PublishedTrainer, AMPTrainer])
+@pytest.mark.parametrize("trainer_class", [PublishedTrainer, TrainingStep])
 def test_its_training_step_is_the_toolboxs(trainer_class):
     torch.manual_seed(0)
     cfg, model = small_config(), small_model().train()

@@ -65,7 +65,7 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(tmp_path, capsys, publis
     assert "holds no state dict" in refused(capsys, tmp_path / "numbers.pth", out)
     assert sorted(path.name for path in tmp_path.iterdir() if "out" in path.name or "tmp" in path.name) == []
 
-    assert "is there already; --force replaces it" in refused(capsys, good, good)
+    assert "exists already; --force replaces it" in refused(capsys, good, good)
 
 
 def test_the_other_direction_is_named(tmp_path, capsys, published):

@@ -160,7 +160,7 @@ def test_images_that_a_list_names_and_that_are_not_there_are_told(tmp_path, prep
         (folder / f"list_{part}.txt").write_text(f"{name} 0\n")
     code, out, _ = prepare("MSMT17V1")
     assert code == 1
-    assert f"train: 1 images are not there, the first one {folder / 'train' / name}" in out
+    assert f"train: 1 images are missing, the first one {folder / 'train' / name}" in out
 
 
 def test_a_set_in_pieces_says_what_is_missing(tmp_path, prepare):
@@ -181,14 +181,14 @@ def test_weights_are_whole_if_their_hash_is_the_one_in_their_name(prepare, home,
     (home / name).write_bytes(content[:-1])
     code, out, _ = prepare("resnet50")
     assert (code, "state    damaged" in out, "another file, or a part of it" in out) == (1, True, True)
-    assert "get it   delete what is there, then mdpr prepare resnet50 --download" in out
+    assert "get it   delete it, then mdpr prepare resnet50 --download" in out
 
 
 def test_weights_without_a_published_hash_are_read(prepare, home):
     home.mkdir(parents=True)
     torch.save({"state_dict": {"module.encoder_q.conv1.weight": torch.zeros(3)}}, home / "lup_moco_r50.pth")
     code, out, _ = prepare("luperson-r50")
-    assert (code, "state    there" in out, "1 tensors; no hash is published" in out) == (0, True, True)
+    assert (code, "state    unverified" in out, "1 tensors; no hash is published" in out) == (0, True, True)
     (home / "lup_moco_r50.pth").write_text("<html>sign in</html>")
     code, out, _ = prepare("luperson-r50")
     assert (code, "state    damaged" in out, "not a file of torch.save" in out) == (1, True, True)

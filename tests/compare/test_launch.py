@@ -48,9 +48,9 @@ def scripts(**by_method):
 
 
 def run_all(plan, command, jobs=1):
-    left, told = launch.prepare(plan)
+    left, notices = launch.prepare(plan)
     launch.launch(plan, left, jobs, command)
-    return left, told
+    return left, notices
 
 
 def test_a_run_that_fails_does_not_stop_the_others_and_is_in_the_table_with_its_error(plan_in, capsys):
@@ -69,9 +69,9 @@ def test_a_run_that_is_killed_says_by_what(plan_in):
 
 def test_finished_runs_are_not_repeated_and_failed_ones_are(plan_in):
     run_all(plan_in, scripts(mdpr=FAIL))
-    left, told = run_all(plan_in, scripts())
+    left, notices = run_all(plan_in, scripts())
     assert [run.name for run in left] == ["mdpr/seed0", "mdpr/seed1"]
-    assert not told
+    assert not notices
     assert not any(one.failures for one in summarize(plan_in))
     order = (plan_in.output / "order").read_text().split("\n")
     assert order[:4] == ["bot seed0", "bot seed1", "mdpr seed0", "mdpr seed1"]
@@ -92,11 +92,11 @@ def test_a_changed_config_is_said_and_the_earlier_run_is_kept(plan_in):
         made_up_result(plan_in, run)
     changed = with_setting(plan_in, "SOLVER.BASE_LR", 0.5)
     assert not any(one.results for one in summarize(changed)), "results of another config were reported"
-    left, told = launch.prepare(changed)
+    left, notices = launch.prepare(changed)
     assert len(left) == len(plan_in.runs)
-    assert "mdpr/seed0 was run under other conditions (SOLVER.BASE_LR 0.00035 -> 0.5)" in told[0]
+    assert "mdpr/seed0 was run under other conditions (SOLVER.BASE_LR 0.00035 -> 0.5)" in notices[0]
     kept = plan_in.output / "runs" / "mdpr" / "seed0.earlier-1"
-    assert (kept / records.RESULT).is_file() and str(kept) in told[0]
+    assert (kept / records.RESULT).is_file() and str(kept) in notices[0]
 
 
 @pytest.mark.parametrize("content", ['{"metrics": {"mA', "{}", "[]", "\x00"])
@@ -104,10 +104,10 @@ def test_a_damaged_result_is_not_reported_and_the_run_is_evaluated_anew(plan_in,
     folders = [made_up_result(plan_in, run) for run in plan_in.runs]
     (folders[1] / records.RESULT).write_text(content)
     assert not summarize(plan_in)[1].results.get(0)
-    left, told = launch.prepare(plan_in)
+    left, notices = launch.prepare(plan_in)
     assert left == [plan_in.runs[1]]
-    assert told == [f"{folders[1] / records.RESULT} is damaged: bot/seed0 is evaluated anew"]
-    assert launch.prepare(plan_in) == (left, []), "it is told once"
+    assert notices == [f"{folders[1] / records.RESULT} is damaged: bot/seed0 is evaluated anew"]
+    assert launch.prepare(plan_in) == (left, []), "it is said once"
 
 
 @pytest.mark.parametrize("evidence", [records.RESULT, records.CHECKPOINT])
@@ -116,23 +116,23 @@ def test_a_run_whose_conditions_are_lost_is_set_aside_and_not_mixed_up(plan_in, 
     (folder / records.CONDITIONS).write_text("{")
     (folder / records.RESULT).rename(folder / evidence)
     assert not summarize(plan_in)[0].results
-    _, told = launch.prepare(plan_in)
-    assert "(conditions.json is missing or damaged): it is kept as" in told[0]
+    _, notices = launch.prepare(plan_in)
+    assert "(conditions.json is missing or damaged): it is kept as" in notices[0]
 
 
 def test_changed_data_is_a_changed_run(plan_in):
     made_up_result(plan_in, plan_in.runs[0])
     other = dataclasses.replace(plan_in, data=dataclasses.replace(plan_in.data, digest="0" * 16))
-    _, told = launch.prepare(other)
-    assert len(told) == 1 and "data " in told[0]
+    _, notices = launch.prepare(other)
+    assert len(notices) == 1 and "data " in notices[0]
 
 
 def test_a_changed_evaluation_keeps_the_weights(plan_in):
     folder = made_up_result(plan_in, plan_in.runs[0])
     (folder / "model_final.pth").write_text("weights")
     changed = with_setting(plan_in, "TEST.RERANK.K1", 7)
-    left, told = launch.prepare(changed)
-    assert "weights are evaluated anew" in told[0]
+    left, notices = launch.prepare(changed)
+    assert "weights are evaluated anew" in notices[0]
     assert plan_in.runs[0].name in [run.name for run in left]
     assert (folder / "model_final.pth").read_text() == "weights"
 
@@ -140,8 +140,8 @@ def test_a_changed_evaluation_keeps_the_weights(plan_in):
 def test_what_does_not_change_a_result_makes_no_new_run(plan_in):
     made_up_result(plan_in, plan_in.runs[0])
     for key, value in (("DATALOADER.NUM_WORKERS", 5), ("TEST.EVAL_PERIOD", 9), ("SOLVER.CHECKPOINT_PERIOD", 9)):
-        left, told = launch.prepare(with_setting(plan_in, key, value))
-        assert (len(left), told) == (len(plan_in.runs) - 1, [])
+        left, notices = launch.prepare(with_setting(plan_in, key, value))
+        assert (len(left), notices) == (len(plan_in.runs) - 1, [])
 
 
 def test_a_key_that_the_plugin_got_since_counts_only_if_it_is_set(plan_in):

@@ -7,7 +7,7 @@ import pytest
 from support.comparisons import made_up_result
 
 from mdpr_fastreid.compare import records
-from mdpr_fastreid.compare.progress import StatusLine, duration
+from mdpr_fastreid.compare.progress import ComparisonProgress, duration
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def line(plan_in):
     for run in plan_in.runs:
         plan_in.folder(run).mkdir(parents=True)
     stream = io.StringIO()
-    return plan_in, StatusLine(plan_in, plan_in.runs, stream), stream
+    return plan_in, ComparisonProgress(plan_in, plan_in.runs, stream), stream
 
 
 def test_it_names_what_runs_how_far_it_is_and_what_is_left(line):
@@ -59,15 +59,18 @@ def test_a_terminal_has_one_line_that_is_rewritten(plan_in):
     stream = Terminal()
     folder = plan_in.folder(plan_in.runs[0])
     folder.mkdir(parents=True)
-    status = StatusLine(plan_in, plan_in.runs, stream)
+    status = ComparisonProgress(plan_in, plan_in.runs, stream)
     status.show([(plan_in.runs[0], time.monotonic())])
     records.write_json(folder / records.FAILURE, {"error": "no memory", "log": "log.txt"})
     status.ended(plan_in.runs[0], 5)
-    shown, stays = stream.getvalue().split("\r")[1:]
-    assert not shown.endswith("\n")
-    assert stays.startswith("mdpr/seed0: failed: no memory (see log.txt), 5 s") and stays.endswith("\n")
+    *rewritten, stays = stream.getvalue().split("\r")
+    assert any(part.startswith("[0 of 4 done] mdpr/seed0: starting, 0 s so far") for part in rewritten)
+    assert not any("\n" in part for part in rewritten)
+    assert stays == "mdpr/seed0: failed: no memory (see log.txt), 5 s\n"
+    status.close()
+    assert not stream.getvalue().split("\r")[-1].strip(), "the line is taken off"
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(8, "8 s"), (89, "89 s"), (240, "4 min"), (7500, "2 h 5 min")])
-def test_durations_are_as_people_say_them(seconds, told):
-    assert duration(seconds) == told
+@pytest.mark.parametrize(("seconds", "words"), [(8, "8 s"), (89, "89 s"), (240, "4 min"), (7500, "2 h 5 min")])
+def test_durations_are_as_people_say_them(seconds, words):
+    assert duration(seconds) == words

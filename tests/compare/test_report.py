@@ -1,7 +1,9 @@
 """The page and the pictures."""
 
+import configparser
 import dataclasses
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from PIL import Image
 from support.comparisons import made_up_result
 
 from mdpr_fastreid.cli import main
-from mdpr_fastreid.compare import evaluate, launch, plots, records
+from mdpr_fastreid.compare import evaluate, launch, page, plots, records
 from mdpr_fastreid.compare.curves import read_curves
 from mdpr_fastreid.compare.pictures import overlay
 from mdpr_fastreid.compare.plots import SMALLEST_SPAN, _wide_enough
@@ -61,7 +63,7 @@ def reported(small_plan, images, tmp_path_factory):
     return plan, write_all(plan)
 
 
-def test_everything_is_written_and_a_failure_is_told(reported):
+def test_everything_is_written_and_a_failure_is_reported(reported):
     plan, outcome = reported
     names = {path.relative_to(plan.output).as_posix() for path in outcome.files}
     drawn = {f"plots/{name}.svg" for name in ("accuracy", "cmc", "speed", "training")}
@@ -72,26 +74,57 @@ def test_everything_is_written_and_a_failure_is_told(reported):
 
 def test_the_page_needs_no_other_file_and_no_network(reported):
     plan, _ = reported
-    page = (plan.output / "report.html").read_text()
-    assert not re.search(r"https?://|<script|<link|@import|src=\"(?!data:)|url\((?!data:)", page)
-    assert page.count("data:image/svg+xml") == 4
+    html = (plan.output / "report.html").read_text()
+    assert not re.search(r"https?://|<script|<link|@import|src=\"(?!data:)|url\((?!data:)", html)
+    assert html.count("data:image/svg+xml") == 4
 
 
 def test_the_page_has_all_sections_and_escapes_what_others_wrote(reported):
     plan, _ = reported
-    page = (plan.output / "report.html").read_text()
+    html = (plan.output / "report.html").read_text()
     for section in ("Results", "Pictures", "Rank lists", "Attention", "Conditions", "Provenance"):
-        assert f">{section}</h2>" in page
-    assert "ValueError: &lt;nothing&gt; &amp; more" in page and "<nothing>" not in page
-    assert plan.data.digest in page and plan.command in page and "abc1234" in page
-    assert 'class="hit right"' in page and 'class="hit wrong"' in page and "stage 3, map 2" in page
+        assert f">{section}</h2>" in html
+    assert "ValueError: &lt;nothing&gt; &amp; more" in html and "<nothing>" not in html
+    assert plan.data.digest in html and plan.command in html and "abc1234" in html
+    assert 'class="hit right"' in html and 'class="hit wrong"' in html and "stage 3, map 2" in html
+
+
+def test_names_and_notes_are_text_in_the_page_and_in_the_tables_whatever_they_hold(plan_in, images):
+    titles = {"mdpr": "<script>alert(1)</script>", "bot": 'a|b "quoted" **c**'}
+    methods = {name: dataclasses.replace(one, title=titles[name]) for one in plan_in.methods for name in [one.name]}
+    plan = dataclasses.replace(
+        plan_in,
+        methods=tuple(methods.values()),
+        runs=tuple(dataclasses.replace(run, method=methods[run.method.name]) for run in plan_in.runs),
+        data=dataclasses.replace(plan_in.data, name="<b>set</b>"),
+        notes={"mdpr": ["<i>note</i>"]},
+        command="mdpr compare --methods '<u>'",
+    )
+    for run in plan.runs:
+        made_up_ranking(made_up_result(plan, run), images, attention=run.method.name == "mdpr")
+    write_all(plan)
+    html = (plan.output / "report.html").read_text()
+    assert not re.search(r"<script|<i>note|<b>set|<u>", html)
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 8 and "&lt;b&gt;set&lt;/b&gt;" in html
+    assert "a|b &#34;quoted&#34; **c**" in html and "<strong>c</strong>" not in html
+    tables = (plan.output / "table.md").read_text()
+    assert "| \\<script>alert(1)\\</script> |" in tables and 'a\\|b "quoted" \\*\\*c\\*\\*' in tables
+
+
+def test_the_template_is_in_the_wheel():
+    wheel = configparser.ConfigParser()
+    wheel.read(Path(__file__).parents[2] / "setup.cfg")
+    patterns = [pattern.strip() for pattern in wheel["options.package_data"]["mdpr_fastreid"].split(",")]
+    package = Path(page.__file__).parents[1]
+    shipped = {path for pattern in patterns for path in package.glob(pattern)}
+    assert set((package / "compare" / "templates").iterdir()) <= shipped
 
 
 def test_every_image_is_in_the_page_once(reported, images):
     plan, _ = reported
-    page = (plan.output / "report.html").read_text()
-    assert page.count("background-image:url(data:image/jpeg") == len(images) - 1
-    assert 'class="photo gone"' in page
+    html = (plan.output / "report.html").read_text()
+    assert html.count("background-image:url(data:image/jpeg") == len(images) - 1
+    assert 'class="photo gone"' in html
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut"])
@@ -106,8 +139,8 @@ def test_damaged_rank_lists_are_left_out(plan_in, images, content):
 def test_nothing_finished_is_a_page_too(plan_in):
     launch.prepare(plan_in)
     outcome = write_all(plan_in)
-    page = (plan_in.output / "report.html").read_text()
-    assert "nothing to compare yet" in page and ">Rank lists</h2>" not in page
+    html = (plan_in.output / "report.html").read_text()
+    assert "nothing to compare yet" in html and ">Rank lists</h2>" not in html
     assert not outcome.failed
 
 

@@ -12,10 +12,12 @@ from mdpr_fastreid.compare.plan import Cost
 from mdpr_fastreid.compare.provenance import commit, machine_of, without_home
 from mdpr_fastreid.compare.summary import ACCURACY, Summary, summarize
 from mdpr_fastreid.compare.table import (
+    Cell,
     accuracy_rows,
     caption,
     command_of,
     cost_rows,
+    escaped,
     markdown,
     table,
     verdict,
@@ -40,33 +42,49 @@ def summary(name, *maps):
     )
 
 
+def cells(row):
+    """The cells of a row as Markdown."""
+    return [cell.strip() for cell in table(("",) * len(row), [row]).splitlines()[-1].strip("|").split("|")]
+
+
 def test_what_leads_by_more_than_a_deviation_is_bold():
     rows = accuracy_rows([summary("a", 50.0, 52.0), summary("b", 40.0, 41.0)])
-    assert rows[0] == ["A", *["**51.0 ± 1.4**"] * 5]
-    assert rows[1] == ["B", *["40.5 ± 0.7"] * 5]
-    assert accuracy_rows([summary("a", 50.0, 52.0), summary("b", 40.0, 41.0)], reranked=True)[0][1] == "**61.0 ± 1.4**"
+    assert cells(rows[0]) == ["A", *["**51.0 ± 1.4**"] * 5]
+    assert cells(rows[1]) == ["B", *["40.5 ± 0.7"] * 5]
+    reranked = accuracy_rows([summary("a", 50.0, 52.0), summary("b", 40.0, 41.0)], reranked=True)
+    assert cells(reranked[0])[1] == "**61.0 ± 1.4**"
 
 
 @pytest.mark.parametrize("other", [(49.7, 50.3), (40.0, 61.9)])
 def test_what_leads_by_less_is_not(other):
     rows = accuracy_rows([summary("a", 50.0, 52.0), summary("b", *other)])
-    assert not any("**" in cell for row in rows for cell in row)
+    assert not any("**" in cell for row in rows for cell in cells(row))
 
 
 def test_one_seed_has_neither_deviation_nor_bold():
-    assert accuracy_rows([summary("a", 90.0), summary("b", 10.0)])[0] == ["A", *["90.0"] * 5]
+    assert cells(accuracy_rows([summary("a", 90.0), summary("b", 10.0)])[0]) == ["A", *["90.0"] * 5]
 
 
 def test_the_costs_are_in_millions_and_billions():
-    assert cost_rows([summary("a", 50.0, 52.0)]) == [["A", "11.19", "2.34", "20 ± 1", "100 ± 0", "512"]]
+    (row,) = cost_rows([summary("a", 50.0, 52.0)])
+    assert cells(row) == ["A", "11.19", "2.34", "20 ± 1", "100 ± 0", "512"]
 
 
 def test_a_table_is_markdown():
-    assert table(("a", "b"), [["1", "x|y"]]) == "| a | b |\n| --- | --- |\n| 1 | x\\|y |"
+    lines = table(("a", "b"), [[Cell("1"), Cell("x|y")]]).splitlines()
+    assert [line.split() for line in (lines[0], lines[2])] == [["|", "a", "|", "b", "|"], ["|", "1", "|", "x\\|y", "|"]]
+    assert set(lines[1]) <= set("|- ") and lines[1].count("|") == 3
     assert with_deviation(None) == ""
 
 
-def test_the_caption_tells_seeds_and_what_bold_means(plan_in):
+def test_names_are_shown_as_they_are_and_are_no_markup():
+    name = r"<script>a|b</script> *c* `d` C:\runs \<"
+    assert escaped(name) == r"\<script>a\|b\</script> \*c\* \`d\` C:\runs \\\<"
+    assert cells([Cell("no bars here")]) == ["no bars here"]
+    assert r"| `a \| b <c>` |" in table(("command",), [[Cell("a | b <c>", "code")]])
+
+
+def test_the_caption_names_seeds_and_what_bold_means(plan_in):
     both = [summary("a", 1.0, 2.0), summary("b", 1.0, 2.0)]
     assert "2 seeds: mean ± sample standard deviation" in caption(plan_in, both)
     assert "SynthReIDTiny, 64x32, 2 epochs in batches of 64" in caption(plan_in, both)
@@ -93,7 +111,7 @@ ABLATION = {
         *((50.0, 52.0), (50.0, 51.0), (40.0, 41.0), (60.0, 60.0)),
     ],
     "No row differs from it by more than one standard deviation.": [(50.0, 52.0), (50.0, 51.0)],
-    "With one seed no row can be told from noise.": [(50.0,), (40.0,)],
+    "With one seed no row can be distinguished from noise.": [(50.0,), (40.0,)],
 }
 
 
@@ -124,7 +142,7 @@ def test_what_was_only_evaluated_is_repeated_by_evaluating():
     )
 
 
-def test_the_home_folder_is_not_told(monkeypatch):
+def test_the_home_folder_is_not_named(monkeypatch):
     monkeypatch.setenv("HOME", "/home/anna")
     assert without_home("mdpr compare --output /home/anna/logs '/home/anna/a b'") == (
         "mdpr compare --output ~/logs '/home/anna/a b'"

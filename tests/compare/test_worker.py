@@ -95,8 +95,8 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(request_, who
         process.wait()
     assert (folder / "last_checkpoint").exists(), (tmp_path / "output").read_text()[-2000:]
     assert not (folder / records.RESULT).exists()
-    left, told = launch.prepare(plan)
-    assert (left, told) == ([run], [])
+    left, notices = launch.prepare(plan)
+    assert (left, notices) == ([run], [])
     with mock.patch.object(evaluate, "SECONDS_TO_MEASURE", 0.1):
         assert worker.main(folder) == 0
     assert "Starting training from epoch" in (folder / "log.txt").read_text().rpartition("Loading checkpoint")[2]

@@ -1,19 +1,18 @@
 """Checkpoints are whole or not there, and what a run knew is known to the one that resumes it."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from fastreid.engine import DefaultTrainer
-from fastreid.engine.hooks import PeriodicCheckpointer
-from fastreid.utils.checkpoint import Checkpointer
-from fastreid.utils.checkpoint import PeriodicCheckpointer as PeriodicSaver
-from small_runs import small_config, trained, weights_of
+from small_runs import logged_by_fastreid, small_config, trained, weights_of
 from support.full_disk import fill_disk_at
 from torch import nn
 
-from mdpr_fastreid.compat import checkpoint_files
+from mdpr_fastreid import io
+from mdpr_fastreid.engine import Trainer
+from mdpr_fastreid.engine.checkpoints import Checkpointer, PeriodicCheckpointer
 from mdpr_fastreid.errors import UsageError
 
 
@@ -40,7 +39,7 @@ def test_a_kill_while_saving_leaves_the_last_complete_checkpoint(tmp_path, monke
     def do_not_replace(source, target):
         raise Killed
 
-    target = (torch, "save", save_half) if killed_in == "save" else (checkpoint_files.os, "replace", do_not_replace)
+    target = (torch, "save", save_half) if killed_in == "save" else (io.os, "replace", do_not_replace)
     with monkeypatch.context() as patch:
         patch.setattr(*target)
         with pytest.raises(Killed):
@@ -91,7 +90,7 @@ def test_a_process_that_does_not_save_writes_nothing(tmp_path):
 def saved_names(period, max_epoch, metrics, best=-1):
     saved = []
     record = SimpleNamespace(save=lambda name, **state: saved.append((name, state)))
-    saver = PeriodicSaver(record, period, max_epoch)
+    saver = PeriodicCheckpointer(record, period, max_epoch)
     saver.best_metric = best
     for epoch, metric in enumerate(metrics):
         saver.step(epoch, metric=metric)
@@ -130,14 +129,56 @@ def test_resuming_removes_what_a_kill_left_half_written(tmp_path):
     cfg = small_config(tmp_path, "SOLVER.MAX_EPOCH", 1, "TEST.EVAL_PERIOD", 0)
     trained(cfg)
     (tmp_path / "model_0007.pth.tmp").write_bytes(b"half")
-    DefaultTrainer(cfg).resume_or_load(resume=True)
+    Trainer(cfg).resume_or_load(resume=True)
     assert not (tmp_path / "model_0007.pth.tmp").exists()
 
 
 def test_starting_anew_forgets_the_best_metric(tmp_path):
     cfg = small_config(tmp_path, "SOLVER.MAX_EPOCH", 1, "TEST.EVAL_PERIOD", 1)
     trained(cfg)
-    trainer = DefaultTrainer(cfg)
+    trainer = Trainer(cfg)
     trainer.resume_or_load(resume=False)
     saver = next(hook for hook in trainer._hooks if isinstance(hook, PeriodicCheckpointer))
     assert saver.best_metric == -1
+
+
+class Harmful:
+    def __reduce__(self):
+        return (os.mkdir, ("run-by-a-pickle",))
+
+
+def test_a_state_of_numpy_arrays_is_loaded_into_a_model(tmp_path):
+    model = nn.Linear(3, 2)
+    torch.save({"model": {"weight": np.ones((2, 3), np.float32), "bias": np.zeros(2, np.float32)}}, tmp_path / "a.pth")
+    Checkpointer(model).load(str(tmp_path / "a.pth"))
+    assert model.weight.eq(1).all()
+
+
+def test_a_file_with_code_is_refused_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": Harmful()}, "harmful.pth")
+    with pytest.raises(UsageError, match=r"harmful\.pth: holds more than weights"):
+        Checkpointer(nn.Linear(1, 1)).load("harmful.pth")
+    assert not os.path.exists("run-by-a-pickle")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
+def test_a_truncated_checkpoint_is_named(tmp_path, share):
+    path = tmp_path / "model_final.pth"
+    torch.save({"model": {"weight": torch.rand(100, 100)}}, path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(UsageError, match=r"model_final\.pth: is truncated"):
+        Checkpointer(nn.Linear(1, 1)).load(str(path))
+
+
+def test_without_a_checkpoint_nothing_is_claimed_of_where_the_weights_are_from(tmp_path):
+    with logged_by_fastreid() as messages:
+        assert Checkpointer(nn.Linear(2, 2), str(tmp_path)).resume_or_load("", resume=True) == {}
+    assert [message for message in messages if "scratch" in message] == []
+    assert any("No checkpoint: training begins with its first iteration" in message for message in messages)
+
+
+def test_a_missing_checkpoint_is_named_with_its_key(tmp_path):
+    with pytest.raises(UsageError, match=r"none\.pth: no such weight file \(MODEL\.WEIGHTS"):
+        Checkpointer(nn.Linear(1, 1)).load(str(tmp_path / "none.pth"))

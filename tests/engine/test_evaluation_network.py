@@ -27,12 +27,12 @@ def run(tmp_path_factory):
         *("DATASETS.NAMES", ("SynthReIDTiny",), "DATASETS.TESTS", ("SynthReIDTiny",)),
         *("DATALOADER.NUM_WORKERS", 0, "DATALOADER.NUM_INSTANCE", 4, "SOLVER.IMS_PER_BATCH", 64),
         *("SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_ITERS", 0, "TEST.EVAL_PERIOD", 0, "SEED", 0),
-        *("OUTPUT_DIR", str(tmp_path_factory.mktemp("run")), "SOLVER.AMP.ENABLED", False),
+        *("OUTPUT_DIR", str(tmp_path_factory.mktemp("run")), "SOLVER.AMP.ENABLED", False, "SOLVER.WINOGRAD", False),
     )
     return trained(cfg, trainer_class=_WithoutEvaluation).model, cfg
 
 
-class _WithoutEvaluation(DefaultTrainer):
+class _WithoutEvaluation(Trainer):
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module) -> dict:
         return {"metric": 0.0}
@@ -109,6 +109,31 @@ def test_a_precision_that_the_processor_lacks_is_said_to_be_slow(monkeypatch, tm
     with logged_by_fastreid() as messages:
         assert isinstance(evaluation_network(small_config("TEST.AMP", "bfloat16"), model), FoldedNetwork)
     assert any("no bfloat16 instructions" in message for message in messages)
+
+
+def test_a_model_with_several_outputs_keeps_its_distance_and_pairings_in_half_precision():
+    class Pair(nn.Module):
+        pairings = (("I2V", ("image", "clip")),)
+
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(12, 4)
+
+        def distance(self, query, gallery):
+            return torch.cdist(query, gallery)
+
+        def forward(self, batch):
+            features = self.layer(batch["images"].flatten(1))
+            return {"image": features, "clip": -features, "frames": torch.arange(len(features))}
+
+    model = Pair()
+    network = evaluation_network(small_config("TEST.AMP", "bfloat16"), model)
+    batch = {"images": torch.rand(3, 3, 2, 2)}
+    reduced, exact = network(batch), model(batch)
+    assert [value.dtype for value in reduced.values()] == [torch.float32, torch.float32, torch.int64]
+    assert not torch.equal(reduced["image"], exact["image"])
+    torch.testing.assert_close(reduced["image"], exact["image"], atol=0.05, rtol=0.05)
+    assert network.pairings == model.pairings and network.distance == model.distance
 
 
 def test_an_unknown_precision_is_refused_with_those_there_are():

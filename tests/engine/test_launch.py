@@ -9,11 +9,12 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from fastreid.engine import DefaultTrainer, launch
 from fastreid.utils import comm
 from small_runs import small_config, weights_of
 
-from mdpr_fastreid.compat import process_groups
+from mdpr_fastreid.engine import Trainer
+from mdpr_fastreid.engine import launch as launching
+from mdpr_fastreid.engine.launch import launch
 from mdpr_fastreid.errors import UsageError
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="tells what happens without CUDA")
@@ -30,7 +31,7 @@ def train(folder):
     """Four steps, in float64 so that only a wrong gradient tells the runs apart, then evaluation."""
     torch.set_default_dtype(torch.float64)
     try:
-        trainer = DefaultTrainer(small_config(folder, *OPTIONS))
+        trainer = Trainer(small_config(folder, *OPTIONS))
     finally:
         torch.set_default_dtype(torch.float32)
     initial = trainer.model.state_dict()
@@ -50,7 +51,7 @@ def train_and_check_groups(folder):
     train(folder)
 
     both_here = comm._LOCAL_PROCESS_GROUP
-    process_groups._set_local_groups([[0], [1]])  # as on two machines
+    launching._set_local_groups([[0], [1]])  # as on two machines
     assert (comm.get_local_size(), comm.get_local_rank()) == (1, 0)
     comm._LOCAL_PROCESS_GROUP = both_here
 
@@ -95,7 +96,7 @@ def test_a_mistake_of_the_users_comes_out_of_a_process_as_itself(tmp_path):
     records = [(2.0, 0, 10, None, "lost its peer"), (1.0, 1, 11, "no such folder", "Traceback")]
     for record in records:
         (tmp_path / str(record[1])).write_bytes(pickle.dumps(record))
-    error = process_groups._first_error(RuntimeError("noticed"), [], tmp_path)
+    error = launching._first_error(RuntimeError("noticed"), [], tmp_path)
     assert isinstance(error, UsageError)
     assert str(error) == "no such folder"
 

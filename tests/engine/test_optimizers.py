@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 from fastreid.modeling import build_model
-from fastreid.solver import build_lr_scheduler, build_optimizer
 from fastreid.utils.events import EventStorage
 from small_runs import small_config
 
+from mdpr_fastreid.engine.optimizers import build_optimizer
 from mdpr_fastreid.errors import UsageError
 
 
@@ -91,27 +91,3 @@ def test_gradient_clipping_bounds_the_step(tmp_path):
     before = model.heads.weight.detach().clone()
     step(model, optimizer)
     assert 0 < (model.heads.weight - before).abs().max() < 2e-8
-
-
-SCHEDULES = [
-    (["SOLVER.SCHED", "CosineAnnealingLR", "SOLVER.MAX_EPOCH", 2, "SOLVER.WARMUP_ITERS", 8], 4, "WARMUP_ITERS 8"),
-    (["SOLVER.SCHED", "CosineAnnealingLR", "SOLVER.MAX_EPOCH", 2, "SOLVER.DELAY_EPOCHS", 2], 4, "DELAY_EPOCHS"),
-    (["SOLVER.SCHED", "StepLR"], 4, "SOLVER.SCHED 'StepLR'"),
-    ([], 0, "SOLVER.IMS_PER_BATCH 64"),
-]
-
-
-@pytest.mark.parametrize(("options", "iterations", "message"), SCHEDULES)
-def test_a_schedule_without_room_is_an_error_that_names_the_keys(tmp_path, options, iterations, message):
-    model, cfg = model_and_config(tmp_path, *options)
-    optimizer, _ = build_optimizer(cfg, model)
-    with pytest.raises(UsageError, match=message):
-        build_lr_scheduler(cfg, optimizer, iterations)
-
-
-def test_a_schedule_with_room_is_the_stock_one(tmp_path):
-    model, cfg = model_and_config(tmp_path, "SOLVER.SCHED", "CosineAnnealingLR", "SOLVER.MAX_EPOCH", 5)
-    optimizer, _ = build_optimizer(cfg, model)
-    schedulers = build_lr_scheduler(cfg, optimizer, 4)
-    assert schedulers["lr_sched"].T_max == 4
-    assert set(schedulers) == {"lr_sched", "warmup_sched"}

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from fastreid.engine import DefaultTrainer
 from fastreid.engine.hooks import HookBase
 from small_runs import assert_same_weights, small_config, trained, weights_of
 from support.settings import SINGLE_BRANCH
@@ -33,7 +32,7 @@ class KillAt(HookBase):
             raise Killed
 
 
-def run_killed_and_resumed(cfg, iteration, trainer_class=DefaultTrainer):
+def run_killed_and_resumed(cfg, iteration, trainer_class=Trainer):
     trainer = trainer_class(cfg)
     trainer.resume_or_load(resume=False)
     trainer.register_hooks([KillAt(iteration)])

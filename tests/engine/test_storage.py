@@ -2,20 +2,22 @@
 
 import pytest
 import torch
-from fastreid.engine import DefaultTrainer
-from fastreid.engine.train_loop import SimpleTrainer
 from fastreid.utils.events import EventStorage
 from small_runs import small_config
 from support.host_reads import HostReads
 from support.settings import small_model
+
+from mdpr_fastreid.engine import Trainer
+from mdpr_fastreid.engine.steps import TrainingStep
+from mdpr_fastreid.engine.storage import DeferredStorage
 
 
 def test_the_host_reads_nothing_of_a_step_of_mdpr():
     model = small_model("MODEL.MDPR.CHECKPOINT_STAGES", (3,)).train()
     batch = {"images": torch.rand(8, 3, 96, 48) * 255, "targets": torch.arange(8) // 2}
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    trainer = SimpleTrainer(model, [batch] * 2, optimizer, None)
-    with EventStorage(0) as trainer.storage:
+    trainer = TrainingStep(model, [batch] * 2, optimizer, None)
+    with DeferredStorage(0) as trainer.storage:
         with HostReads() as reads:
             for _ in range(2):
                 trainer.run_step()
@@ -28,7 +30,7 @@ def test_the_host_reads_nothing_of_a_step_of_mdpr():
 
 def test_histories_and_medians_are_those_of_numbers_put_at_once():
     values = [3.0, 1.0, 2.0, 8.0, 0.1]
-    with EventStorage(0) as kept, EventStorage(0) as read:
+    with DeferredStorage(0) as kept, EventStorage(0) as read:
         for value in values:
             kept.put_scalar("loss", torch.tensor([value], dtype=torch.float64))
             read.put_scalar("loss", value)
@@ -40,7 +42,7 @@ def test_histories_and_medians_are_those_of_numbers_put_at_once():
 
 
 def test_a_tensor_is_logged_as_it_was_when_it_was_put():
-    with EventStorage(0) as storage:
+    with DeferredStorage(0) as storage:
         value = torch.tensor(1.0, dtype=torch.float64)
         storage.put_scalar("loss", value)
         value.fill_(5)
@@ -48,8 +50,8 @@ def test_a_tensor_is_logged_as_it_was_when_it_was_put():
 
 
 def test_weights_of_a_loss_that_is_not_finite_are_never_saved(tmp_path):
-    trainer = DefaultTrainer(small_config(tmp_path, "SOLVER.MAX_EPOCH", 1, "TEST.EVAL_PERIOD", 0))
-    with EventStorage(7) as storage:
+    trainer = Trainer(small_config(tmp_path, "SOLVER.MAX_EPOCH", 1, "TEST.EVAL_PERIOD", 0))
+    with DeferredStorage(7) as storage:
         storage.put_scalar("total_loss", torch.tensor(float("nan")))
         for _ in range(2):  # not at a second attempt either
             with pytest.raises(FloatingPointError, match="infinite or NaN at iteration=7"):

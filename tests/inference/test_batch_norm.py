@@ -12,6 +12,7 @@ from support.folding import relative_difference, with_random_batch_norms
 from torch import nn
 
 from mdpr_fastreid.inference.batch_norm import ScaleShift, fold_batch_norms, is_batch_norm, scale_shift
+from mdpr_fastreid.inference.winograd import WinogradConv2d
 
 
 class _Wired(nn.Module):
@@ -97,6 +98,44 @@ def test_repvggs_branches_become_one_convolution():
 def test_a_batch_norm_without_statistics_stays():
     module = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)).eval()
     assert isinstance(fold_batch_norms(module)[1], nn.BatchNorm2d)
+
+
+class _BatchNormWithActivation(nn.BatchNorm2d):
+    """As timm's ``BatchNormAct2d``: the activation is inside."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return super().forward(features).relu()
+
+
+class _StandardizedConv2d(nn.Conv2d):
+    """As timm's ``StdConv2d``: what it convolves with is not the weight that it holds."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        mean, variance = self.weight.mean(dim=(1, 2, 3), keepdim=True), self.weight.var(dim=(1, 2, 3), keepdim=True)
+        return self._conv_forward(features, (self.weight - mean) * variance.rsqrt(), self.bias)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: (nn.Conv2d(4, 8, 3), _BatchNormWithActivation(8)),
+        lambda: (_StandardizedConv2d(4, 8, 3), nn.BatchNorm2d(8)),
+        lambda: (nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 8, 3)), nn.BatchNorm2d(8)),
+    ],
+    ids=["batch norm with activation", "standardised weight", "normalised weight"],
+)
+def test_layers_that_do_more_than_their_name_says_are_left_alone(make):
+    torch.manual_seed(0)
+    module = with_random_batch_norms(nn.Sequential(*make(), nn.Conv2d(8, 4, 1)))
+    images = torch.randn(2, 4, 7, 5)
+    with torch.no_grad():
+        expected = module(images)
+        torch.testing.assert_close(fold_batch_norms(copy.deepcopy(module))(images), expected)
+
+
+def test_a_convolution_with_a_weight_of_its_own_making_is_not_computed_by_winograds_algorithm():
+    assert WinogradConv2d.takes(nn.Conv2d(128, 128, 3, padding=1))
+    assert not WinogradConv2d.takes(_StandardizedConv2d(128, 128, 3, padding=1))
 
 
 def test_a_neck_is_one_multiplication_and_addition():

@@ -135,7 +135,7 @@ def test_a_full_disk_is_one_line_in_every_format(tmp_path, capsys, config_file, 
     [
         ("caffe", "n.bin", (), "unknown format 'caffe': give one of onnx, torchscript, torch-export"),
         ("torchscript", "", (), "is a folder: give the path of a file"),
-        ("torchscript", "taken.ts", (), "taken.ts is there already; --force replaces it"),
+        ("torchscript", "taken.ts", (), "taken.ts exists already; --force replaces it"),
         ("torchscript", "taken.ts/n.ts", (), "cannot be written"),
         ("torch-export", "n.pth", (), "a name that ends in .pt2"),
         ("torchscript", "n.ts", ("INPUT.SIZE_TEST", "[0]"), r"has one image size, and INPUT.SIZE_TEST is \[0\]"),

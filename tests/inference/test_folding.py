@@ -194,9 +194,86 @@ def test_the_toolboxs_own_methods_fold(overrides, images):
     assert not [name for name, module in folded.named_modules() if is_batch_norm(module)]
 
 
+EMPTY = {
+    "MDPR, by Winograd's algorithm": ["MODEL.MDPR.EMBEDDING_DIM", 128],
+    **{f"MDPR, {name} alone": ["MODEL.MDPR.INFERENCE_FEATURES", (name,)] for name in ("hard_parts", "soft3")},
+    "Baseline": [
+        *("MODEL.META_ARCHITECTURE", "Baseline", "MODEL.HEADS.NAME", "EmbeddingHead"),
+        *("MODEL.BACKBONE.FEAT_DIM", 512, "MODEL.HEADS.EMBEDDING_DIM", 8),
+    ],
+    **{
+        f"Baseline with {pooling}": [
+            *("MODEL.META_ARCHITECTURE", "Baseline", "MODEL.HEADS.NAME", "EmbeddingHead"),
+            *("MODEL.BACKBONE.FEAT_DIM", 512, "MODEL.HEADS.POOL_LAYER", pooling),
+        ]
+        for pooling in ("GeneralizedMeanPoolingP", "FastGlobalAvgPool", "GlobalMaxPool")
+    },
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("overrides", EMPTY.values(), ids=EMPTY)
+def test_a_frame_without_detections_has_no_features_of_the_usual_length(overrides, dtype, images):
+    folded = fold(small_model(*overrides), dtype)
+    features = folded(images[:0])
+    assert features.shape == (0, sum(folded.features.values())) and features.dtype == torch.float32
+
+
+class _OwnModel(nn.Module):
+    """An architecture that says itself how it folds, and what evaluation asks it for."""
+
+    folds_from = "convolutions"
+    pairings = ("all", "same camera")
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("pixel_mean", torch.full((1, 3, 1, 1), 100.0))
+        self.register_buffer("pixel_std", torch.full((1, 3, 1, 1), 50.0))
+        self.convolutions = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+        self.teacher = nn.Linear(8, 8)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def distance(self, queries: torch.Tensor, gallery: torch.Tensor) -> torch.Tensor:
+        return torch.cdist(queries, gallery, p=1)
+
+    def feature_lengths(self) -> dict[str, int]:
+        return {"whole": 8, "upper": 8}
+
+    def simplify_for_inference(self) -> None:
+        self.teacher = None
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        maps = self.convolutions((images - self.pixel_mean) / self.pixel_std)
+        return {"whole": maps.mean(dim=(2, 3)), "upper": maps[:, :, :20].mean(dim=(2, 3))}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_model_of_the_users_own_says_how_it_folds(images, dtype):
+    model = with_random_batch_norms(_OwnModel())
+    folded, expected = fold(model, dtype), model(images)
+    features = folded(images)
+    assert features.keys() == expected.keys() == folded.features.keys()
+    assert {value.dtype for value in features.values()} == {torch.float32}
+    assert all(relative_difference(features[name], expected[name]) < 0.01 for name in features)
+    assert folded.network.teacher is None and model.teacher is not None
+    assert not any(is_batch_norm(module) for module in folded.modules())
+
+
+def test_what_evaluation_asks_a_model_for_is_kept(images, model):
+    folded = fold(_OwnModel())
+    whole = folded(images)["whole"]
+    torch.testing.assert_close(folded.distance(whole, whole), torch.cdist(whole, whole, p=1))
+    assert folded.distance.__self__ is folded.network
+    assert folded.pairings == ("all", "same camera")
+    assert not hasattr(fold(model), "distance") and not hasattr(fold(model), "pairings")
+
+
 def test_another_kind_of_model_is_refused_by_name():
     with pytest.raises(
-        UsageError,
-        match="MDPR, FastReID's own models, and others that say how they fold .*; Sequential is none of them",
-    ):
+        UsageError, match=r"takes MDPR, FastReID's own models, .*; Sequential is none of them"
+    ) as raised:
         fold(nn.Sequential())
+    assert "\n" not in str(raised.value)

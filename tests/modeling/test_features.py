@@ -1,9 +1,10 @@
-"""Contradictory settings are refused when the model is built."""
+"""The description of MDPR's features is that of the model, and contradictory settings are refused when it is built."""
 
 import pytest
 from support.settings import SINGLE_BRANCH, small_config, small_model
 
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.modeling.features import BRANCHES, INFERENCE_FEATURES, READINGS, head_widths
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,20 @@ def test_one_branch_alone_is_fine_without_what_needs_both(branch):
 def test_images_of_unknown_size_are_accepted():
     assert small_model("INPUT.SIZE_TRAIN", [0], "INPUT.SIZE_TEST", [96]) is not None
     assert small_config().INPUT.SIZE_TRAIN == [96, 48]
+
+
+def test_what_is_described_is_what_a_model_has():
+    model = small_model("MODEL.MDPR.PARTS", 3)
+    for branch in BRANCHES:
+        described = {module for reading in READINGS.values() if reading.branch == branch for module in reading.modules}
+        assert described == {name for name, _ in getattr(model, branch).named_children()}
+        assert getattr(model.backbone, branch) is not None
+    widths = head_widths(BRANCHES, parts=3, maps=2, fusion=True)
+    assert list(widths) == list(model.heads.embedding_heads)
+    assert {name: 16 * width for name, width in widths.items()} == {
+        name: head.weight.size(1) for name, head in model.heads.embedding_heads.items()
+    }
+
+
+def test_the_default_inference_features_are_all_that_are_described():
+    assert tuple(small_config().MODEL.MDPR.INFERENCE_FEATURES) == INFERENCE_FEATURES

@@ -11,6 +11,8 @@ from fastreid.engine import DefaultTrainer
 from fastreid.utils.checkpoint import Checkpointer
 from small_runs import assert_same_weights, small_config, trained, weights_of
 
+from mdpr_fastreid.engine import Trainer
+
 RESNET18 = ["MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.DEPTH", "18x"]
 RESNET18 += ["MODEL.BACKBONE.FEAT_DIM", 512]
 RESNET50 = ["MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.DEPTH", "50x"]
@@ -48,7 +50,7 @@ def short(tmp_path, *options):
     return small_config(tmp_path, "SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_ITERS", 0, "TEST.EVAL_PERIOD", 1, *options)
 
 
-class TwoIterations(DefaultTrainer):
+class TwoIterations(Trainer):
     def __init__(self, cfg):
         super().__init__(cfg)
         self.iters_per_epoch = 2
@@ -94,7 +96,7 @@ TEST_OPTIONS = {
 def test_every_test_option_gives_metrics_in_their_range(small_run, option):
     trainer, folder = small_run
     cfg = small_config(folder, *TEST_OPTIONS[option])
-    results = DefaultTrainer.test(cfg, trainer.model)
+    results = Trainer.test(cfg, trainer.model)
     assert {"Rank-1", "mAP", "mINP", "metric"} <= results.keys()
     assert ("TPR@FPR=1e-02" in results) == cfg.TEST.ROC.ENABLED
     assert all(0 <= value <= 100 and math.isfinite(value) for value in results.values())
@@ -103,7 +105,7 @@ def test_every_test_option_gives_metrics_in_their_range(small_run, option):
 def test_evaluation_options_change_the_ranking(small_run):
     trainer, folder = small_run
     maps = {
-        name: DefaultTrainer.test(small_config(folder, *TEST_OPTIONS[name]), trainer.model)["mAP"]
+        name: Trainer.test(small_config(folder, *TEST_OPTIONS[name]), trainer.model)["mAP"]
         for name in ("cosine", "flip", "query expansion", "re-ranking")
     }
     assert len({round(float(value), 6) for value in maps.values()}) == len(maps)
@@ -112,15 +114,15 @@ def test_evaluation_options_change_the_ranking(small_run):
 def test_jaccard_distance_alone_ranks_too(small_run):
     trainer, folder = small_run
     cfg = small_config(folder, "TEST.METRIC", "jaccard")
-    assert 0 <= DefaultTrainer.test(cfg, trainer.model)["mAP"] <= 100
+    assert 0 <= Trainer.test(cfg, trainer.model)["mAP"] <= 100
 
 
 def test_evaluating_the_saved_weights_alone_repeats_the_results(small_run):
     trainer, folder = small_run
     cfg = small_config(folder, "MODEL.HEADS.NUM_CLASSES", 16)
-    model = DefaultTrainer.build_model(cfg)
+    model = Trainer.build_model(cfg)
     Checkpointer(model).load(str(folder / "model_final.pth"))
-    repeated = DefaultTrainer.test(cfg, model)
+    repeated = Trainer.test(cfg, model)
     assert repeated == pytest.approx(trainer._last_eval_results)
 
 
@@ -148,12 +150,13 @@ def test_precise_bn_sets_the_statistics_of_the_batches_it_sees(tmp_path):
     assert not torch.equal(precise["backbone.1.running_mean"], plain["backbone.1.running_mean"])
 
 
-def test_a_resumed_run_trains_the_epochs_that_are_left(tmp_path):
-    trained(small_config(tmp_path, "SOLVER.MAX_EPOCH", 1, "TEST.EVAL_PERIOD", 1))
-    trainer = DefaultTrainer(small_config(tmp_path, "SOLVER.MAX_EPOCH", 3, "TEST.EVAL_PERIOD", 3))
+@pytest.mark.parametrize("trainer_class", [Trainer, DefaultTrainer])
+def test_a_resumed_run_trains_the_epochs_that_are_left(tmp_path, trainer_class):
+    trained(small_config(tmp_path, "SOLVER.MAX_EPOCH", 1, "TEST.EVAL_PERIOD", 1), trainer_class=trainer_class)
+    trainer = trainer_class(small_config(tmp_path, "SOLVER.MAX_EPOCH", 3, "TEST.EVAL_PERIOD", 3))
     trainer.resume_or_load(resume=True)
     assert trainer.start_epoch == 1
-    trainer.train()
+    assert "mAP" in trainer.train()
     assert trainer.iter == 12
     assert torch.load(tmp_path / "model_final.pth", weights_only=True)["epoch"] == 2
 
@@ -161,8 +164,8 @@ def test_a_resumed_run_trains_the_epochs_that_are_left(tmp_path):
 def test_training_learns(tmp_path):
     """Weights that only move would pass everything else here."""
     options = ["SEED", 0, "SOLVER.MAX_EPOCH", 12, "SOLVER.BASE_LR", 0.01, "TEST.EVAL_PERIOD", 12]
-    trainer = DefaultTrainer(small_config(tmp_path, *options, "SOLVER.CHECKPOINT_PERIOD", 12))
-    before = DefaultTrainer.test(trainer.cfg, trainer.model)["mAP"]
+    trainer = Trainer(small_config(tmp_path, *options, "SOLVER.CHECKPOINT_PERIOD", 12))
+    before = Trainer.test(trainer.cfg, trainer.model)["mAP"]
     trainer.train()
     losses = [value for value, _ in trainer.storage.history("loss_cls").values()]
     assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])

@@ -5,9 +5,8 @@ import torch
 from small_runs import logged_by_fastreid
 from support.settings import small_model
 
-from mdpr_fastreid.engine import load_for_evaluation
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.weights import sha256_of, write_weights
+from mdpr_fastreid.weights import load_for_evaluation, sha256_of, write_weights
 from mdpr_fastreid.weights.published import to_official
 
 

@@ -13,7 +13,7 @@ from support.full_disk import fill_disk_at
 
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.io import write_whole
-from mdpr_fastreid.weights import read_checkpoint, read_weights, sha256_of, write_weights
+from mdpr_fastreid.weights import load_weight_file, read_checkpoint, read_weights, sha256_of, write_weights
 
 WEIGHTS = {"conv1.weight": torch.arange(6.0).reshape(2, 3)}
 
@@ -135,3 +135,23 @@ def test_what_fails_for_other_reasons_than_the_disk_is_not_said_to_be_the_disk(t
     with pytest.raises(RuntimeError, match="a mistake of the writer's"):
         write_whole(tmp_path / "file", fail)
     assert not list(tmp_path.iterdir())
+
+
+def test_plain_values_counters_and_arrays_are_read(tmp_path):
+    stored = {
+        "model": {"weight": np.arange(6, dtype=np.float32).reshape(2, 3), "mask": np.array([True])},
+        "metric": np.float64(12.5),
+        "epoch": np.int64(3),
+        "milestones": collections.Counter([30, 55]),
+        "order": collections.OrderedDict(a=torch.ones(2)),
+    }
+    torch.save(stored, tmp_path / "stock.pth")
+    read = load_weight_file(tmp_path / "stock.pth")
+    assert (read["metric"], read["epoch"], read["milestones"]) == (12.5, 3, stored["milestones"])
+    np.testing.assert_array_equal(read["model"]["weight"], stored["model"]["weight"])
+
+
+def test_a_file_of_something_else_is_named(tmp_path):
+    (tmp_path / "notes.pth").write_text("not weights")
+    with pytest.raises(UsageError, match=r"notes\.pth: is truncated or not a file of torch\.save"):
+        load_weight_file(tmp_path / "notes.pth")

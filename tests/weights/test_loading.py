@@ -1,20 +1,18 @@
 """A model takes from a file what is meant for it, and says so; a file that does not fit is refused."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from fastreid.config import get_cfg
-from fastreid.engine import DefaultTrainer
 from fastreid.modeling import build_backbone, build_model
-from fastreid.utils.checkpoint import Checkpointer
 from small_runs import logged_by_fastreid
 from support import golden
 from support.settings import small_config, small_model
 from support.weight_kinds import FILES, numbered, other_network, resnet, under
 
+from mdpr_fastreid.engine.checkpoints import Checkpointer
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.modeling.backbones import BranchedBackbone
+from mdpr_fastreid.modeling.backbones import build_backbone as build_pretrained_backbone
 from mdpr_fastreid.weights import sha256_of, start_from, write_weights
 from mdpr_fastreid.weights.published import from_official, settings
 
@@ -216,7 +214,7 @@ def test_a_vision_transformers_positions_are_resized(tmp_path):
     weights = numbered(build_backbone(cfg).state_dict())
     weights["pos_embed"] = torch.full((1, 1, 1), 3.0).expand(1, 1 + 14 * 14, 768)
     path = saved(tmp_path / "vit.pth", {"model": weights})
-    backbone = build_backbone(
+    backbone = build_pretrained_backbone(
         small_config(*options, "MODEL.BACKBONE.PRETRAIN", True, "MODEL.BACKBONE.PRETRAIN_PATH", str(path))
     )
     assert backbone.pos_embed.shape == (1, 9, 768)
@@ -230,23 +228,22 @@ def test_a_model_of_the_users_own_finds_its_names(tmp_path):
     assert torch.equal(model[1].running_var, weights["1.running_var"])
 
 
-def trainer_of(model, path, digest):
-    cfg = small_config("MODEL.WEIGHTS", str(path), "MODEL.WEIGHTS_SHA256", digest)
-    return SimpleNamespace(cfg=cfg, checkpointer=Checkpointer(model), _hooks=[])
+def start_training(model, path, digest):
+    Checkpointer(model, sha256=digest).resume_or_load(str(path), resume=False)
 
 
-def test_a_pinned_hash_is_compared_by_the_trainer(tmp_path, model):
+def test_a_pinned_hash_is_compared_where_training_starts(tmp_path, model):
     path = saved(tmp_path / "weights.pth", PLAIN)
     digest = sha256_of(path)
-    DefaultTrainer.resume_or_load(trainer_of(model, path, digest[:8].upper()), resume=False)
+    start_training(model, path, digest[:8].upper())
     assert_in_all_branches(model)
     with pytest.raises(UsageError, match=f"MODEL.WEIGHTS_SHA256 says: its SHA-256 is {digest}, pinned is 12345678$"):
-        DefaultTrainer.resume_or_load(trainer_of(model, path, "sha256:12345678"), resume=False)
+        start_training(model, path, "sha256:12345678")
 
 
 def test_a_pinned_hash_of_no_file_is_one_line(model):
     with pytest.raises(UsageError, match=r"MODEL\.WEIGHTS_SHA256 pins a file, but MODEL\.WEIGHTS names none"):
-        DefaultTrainer.resume_or_load(trainer_of(model, "", "sha256:12345678"), resume=False)
+        start_training(model, "", "sha256:12345678")
 
 
 def test_a_pinned_hash_is_compared_before_anything_is_read(tmp_path, model):

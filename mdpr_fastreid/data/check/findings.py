@@ -39,12 +39,12 @@ class Report(NamedTuple):
         return [finding for finding in self.findings if finding.level == ERROR]
 
 
-def check(data: ImageDataset, progress: Callable[[int], None], workers: int | None = None) -> Report:
+def check(data: ImageDataset, progress: Callable[[], object], workers: int | None = None) -> Report:
     """Count a set, decode all its images, and its masks if it has any, and compare them.
 
     Args:
         data: the set.
-        progress: called with 1 after each image.
+        progress: called after each image.
         workers: threads that decode.
     """
     name = type(data).__name__

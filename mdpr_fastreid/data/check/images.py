@@ -33,17 +33,17 @@ def inspect(path: str) -> Inspection:
     return Inspection(path, image.size, file_hash, pixels)
 
 
-def inspect_all(paths: list[str], progress: Callable[[int], None], workers: int | None = None) -> list[Inspection]:
+def inspect_all(paths: list[str], progress: Callable[[], object], workers: int | None = None) -> list[Inspection]:
     """Inspect files by threads (decoding and hashing leave Python's lock), in the order given.
 
     Args:
         paths: of the images.
-        progress: called with 1 after each.
+        progress: called after each.
         workers: threads; one a core by default.
     """
     found = []
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         for inspection in pool.map(inspect, paths):
             found.append(inspection)
-            progress(1)
+            progress()
     return found

@@ -9,9 +9,10 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 from mdpr_fastreid.data.datasets.base import ItemDataset
 from mdpr_fastreid.data.items import Item
+from mdpr_fastreid.data.synth import DEFAULT_SIZE, PRESETS, RenderError, Request, ensure, mask_path
 from mdpr_fastreid.data.synth.plan import GALLERY_FOLDER, JUNK, QUERY_FOLDER, TRAIN_FOLDER
-from mdpr_fastreid.data.synth.presets import PRESETS
-from mdpr_fastreid.data.synth.writer import DEFAULT_SIZE, RenderError, Request, departures, ensure, mask_path
+from mdpr_fastreid.data.synth.writer import departures
+from mdpr_fastreid.progress import counted
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,6 @@ class SynthReID(ItemDataset):
     preset = ""
 
     def __init__(self, root: str = "datasets", **kwargs):
-        self._tenths_reported = -1
         self.dataset_name = f"synthreid_{self.preset}"
         self.dataset_dir = str(self._rendered(root))
         folders = [os.path.join(self.dataset_dir, name) for name in (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER)]
@@ -43,20 +43,15 @@ class SynthReID(ItemDataset):
 
     def _rendered(self, root: str) -> Path:
         preset = PRESETS[self.preset]
+        progress = counted(f"rendering {type(self).__name__}")
         try:
-            folder = ensure(root, preset, workers=os.cpu_count() or 1, progress=self._report, as_found=True)
+            folder = ensure(root, preset, workers=os.cpu_count() or 1, progress=progress, as_found=True)
             changed = departures(folder, Request(preset, 0, DEFAULT_SIZE))
         except RenderError as error:
             raise RuntimeError(f"{type(self).__name__}: {error}") from error
         if changed:
             logger.warning("%s: %s is used with %s", type(self).__name__, folder, ", ".join(changed))
         return folder
-
-    def _report(self, done: int, total: int) -> None:
-        tenths = done * 10 // max(1, total)
-        if tenths != self._tenths_reported:
-            self._tenths_reported = tenths
-            logger.info("rendering %s: %d of %d images", type(self).__name__, done, total)
 
     def _items(self, folder: str) -> list[tuple]:
         items = []

@@ -3,9 +3,11 @@
 import pytest
 import torch
 from fastreid.config import get_cfg
+from fastreid.modeling.heads import EmbeddingHead
 from torch import nn
 
-from mdpr_fastreid.modeling.losses import LOSS_REGISTRY, build_loss
+from mdpr_fastreid.errors import SettingsError
+from mdpr_fastreid.modeling.losses import LOSS_REGISTRY, build_identity_losses, build_loss
 
 
 def test_every_loss_is_built_from_a_config_with_its_settings():
@@ -50,3 +52,66 @@ def test_a_loss_of_the_users_own_joins_by_name():
         assert build_loss("Half", get_cfg())(torch.ones(2, 2), None).item() == 2
     finally:
         LOSS_REGISTRY._obj_map.pop("Half")
+
+
+def config_with(*names):
+    cfg = get_cfg()
+    cfg.merge_from_list(["MODEL.LOSSES.NAME", names, "MODEL.HEADS.NUM_CLASSES", 4, "MODEL.BACKBONE.FEAT_DIM", 8])
+    return cfg
+
+
+class HeadWithLosses(nn.Module):
+    """A head of somebody's own, whose losses are those of ``MODEL.LOSSES.NAME``."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.head = EmbeddingHead(cfg)
+        self.losses = build_identity_losses(cfg)
+
+    def forward(self, maps, targets):
+        return self.losses(self.head(maps, targets), targets)
+
+
+def test_any_head_computes_the_losses_of_a_config():
+    torch.manual_seed(0)
+    head = HeadWithLosses(config_with("TripletLoss", "CrossEntropyLoss")).train()
+    maps, targets = torch.randn(6, 8, 3, 2), torch.tensor([0, 0, 1, 1, 2, 2])
+    losses = head(maps, targets)
+    output = head.head(maps, targets)
+    assert list(losses) == ["triplet", "cls"]
+    torch.testing.assert_close(losses["cls"], build_loss("CrossEntropyLoss", get_cfg())(output["cls_outputs"], targets))
+    torch.testing.assert_close(losses["triplet"], build_loss("TripletLoss", get_cfg())(output["features"], targets))
+    sum(losses.values()).backward()
+    assert head.head.weight.grad.abs().sum() > 0
+
+
+def test_losses_that_take_something_else_are_left_out():
+    losses = build_identity_losses(config_with("TripletLoss", "CrossEntropyLoss"))
+    assert list(losses({"cls_outputs": torch.randn(2, 4)}, torch.tensor([0, 1]), takes=("logits",))) == ["cls"]
+
+
+@pytest.mark.parametrize("takes", [None, "logit", "attention"])
+def test_a_loss_that_does_not_say_what_an_identity_head_can_give_it_is_refused_when_it_is_built(takes):
+    class Odd(nn.Module):
+        def __init__(self, cfg):
+            super().__init__()
+            if takes:
+                self.takes = takes
+
+    LOSS_REGISTRY.register(Odd)
+    try:
+        with pytest.raises(SettingsError, match="MODEL.LOSSES.NAME: Odd .*the head EmbeddingHead gives") as raised:
+            build_identity_losses(config_with("CrossEntropyLoss", "Odd"))
+    finally:
+        LOSS_REGISTRY._obj_map.pop("Odd")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_loss_that_no_identity_head_feeds_is_refused_by_name():
+    with pytest.raises(SettingsError, match="AttentionAreaLoss does not say in `takes` what it takes"):
+        build_identity_losses(config_with("AttentionAreaLoss"))
+
+
+def test_a_head_that_gives_logits_alone_refuses_a_loss_on_embeddings():
+    with pytest.raises(SettingsError, match="TripletLoss takes 'embedding', and the head EmbeddingHead gives 'logits'"):
+        build_identity_losses(config_with("TripletLoss"), feeds=("logits",))
