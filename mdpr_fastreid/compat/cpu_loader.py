@@ -28,7 +28,7 @@ def _without_cuda(_: type) -> type:
 PATCHES = (
     Patch(
         target="fastreid.data.data_utils:DataLoaderX",
-        fixes="no loader can be built on a machine without CUDA, whose streams it prefetches through",
+        fixes="No loader can be built on a machine without CUDA, whose streams it prefetches through.",
         since="every version, without CUDA",
         until="FastReID's loader asks whether there is a CUDA device",
         source="1fb5c81cd5f9",

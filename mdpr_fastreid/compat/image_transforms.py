@@ -58,7 +58,7 @@ def _without_copy_argument(stock_to_tensor: Callable) -> Callable:
 PATCHES = (
     Patch(
         target="fastreid.data.transforms.build:build_transforms",
-        fixes="INPUT.AFFINE ends in an error: RandomAffine has no arguments resample and fillcolor",
+        fixes="INPUT.AFFINE fails: RandomAffine has no arguments resample and fillcolor any more.",
         since="torchvision 0.15",
         until="FastReID calls them interpolation and fill",
         source="b0bbcf8016d0",
@@ -67,7 +67,7 @@ PATCHES = (
     ),
     Patch(
         target="fastreid.data.transforms.functional:to_tensor",
-        fixes="images of mode I, I;16, F and 1 end in an error (np.array with copy=False), and all others in a warning",
+        fixes="Images of mode I, I;16, F and 1 fail (np.array with copy=False), and all others warn.",
         since="NumPy 2.0 and PyTorch 2.0",
         until="FastReID uses np.asarray and torch.from_numpy",
         source="7d391ea774e3",
