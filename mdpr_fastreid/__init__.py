@@ -18,5 +18,5 @@ from mdpr_fastreid.data import datasets  # noqa: E402, F401
 
 add_mdpr_config(defaults._C)
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", "add_mdpr_config", "config_file"]
