@@ -46,7 +46,7 @@ def test_a_test_set_that_cannot_be_evaluated_is_told_before_training(train_net, 
     write_images(tmp_path / "own", [f"train/{name}/{number}.png" for name in "abc" for number in range(4)])
     (tmp_path / "shop.yml").write_text(CONFIG % (tmp_path / "own", tmp_path / "logs"))
     words = ["--config-file", str(tmp_path / "shop.yml"), "DATASETS.TESTS", tests]
-    assert train_net.run(train_net.main, train_net.default_argument_parser(), words) == 2
+    assert train_net.run(train_net.train_or_evaluate, train_net.default_argument_parser(), words) == 2
     captured = capsys.readouterr()
     assert message in captured.err
     assert "Starting training" not in captured.out
@@ -57,6 +57,6 @@ def test_a_folder_trains_and_is_evaluated_without_a_class(train_net, tmp_path):
     (tmp_path / "shop.yml").write_text(CONFIG % (tmp_path / "own", tmp_path / "logs"))
     with logged_by_fastreid() as messages:
         words = ["--config-file", str(tmp_path / "shop.yml")]
-        assert train_net.run(train_net.main, train_net.default_argument_parser(), words) == 0
+        assert train_net.run(train_net.train_or_evaluate, train_net.default_argument_parser(), words) == 0
     assert (tmp_path / "logs/model_final.pth").is_file()
     assert any("| shop" in message and "mAP" in message for message in messages)
