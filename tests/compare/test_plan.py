@@ -152,6 +152,12 @@ def test_a_schedule_that_is_set_by_hand_stays(shared):
     assert iterations(cfg, data) == 16
 
 
+def test_the_losses_of_the_methods_need_not_be_those_of_the_shared_config():
+    losses = ("MODEL.LOSSES.NAME", "('CrossEntropyLoss','CircleLoss')")
+    plan = make_plan(dataclasses.replace(REQUEST, methods=("bot",), overrides=(*OVERRIDES, *losses)))
+    assert not plan.left_out
+
+
 MISTAKES = {
     "an unknown method": ({"methods": ("mdrp",)}, "--methods mdrp: did you mean mdpr?"),
     "a method twice": ({"methods": ("bot", "bot")}, "names bot twice"),
@@ -174,11 +180,11 @@ MISTAKES = {
     ),
     "an unknown distance": (
         {"overrides": (*OVERRIDES, "TEST.METRIC", "manhattan")},
-        "TEST.METRIC must be cosine, euclidean or jaccard, got 'manhattan'",
+        "TEST.METRIC: nothing is registered as 'manhattan' in DISTANCE; known: cosine, euclidean, jaccard",
     ),
     "an unknown sampler": (
         {"overrides": (*OVERRIDES, "DATALOADER.SAMPLER_TRAIN", "Fair")},
-        "these settings cannot be shared: ValueError: Unknown training sampler: Fair",
+        "DATALOADER.SAMPLER_TRAIN: nothing is registered as 'Fair' in SAMPLER; known: ",
     ),
     "an ablation of two methods": ({"ablations": ("maps",)}, "--ablation takes one method"),
 }
