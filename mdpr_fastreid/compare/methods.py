@@ -120,6 +120,7 @@ def method_config(
 
     cfg = shared.clone()
     cfg.MODEL, cfg.KD = model, own.KD  # what is distilled from is a part of the losses
+    cfg.INPUT.FIELDS, cfg.INPUT.CLIP = own.INPUT.FIELDS, own.INPUT.CLIP  # what it asks for beside the images
     _merge_model(cfg, overrides)
     given = [*(key for key in overrides[::2]), *method.overrides[::2]]
     if "MODEL.BACKBONE.FEAT_DIM" not in given:

@@ -29,6 +29,7 @@ from fastreid.utils.registry import Registry
 from PIL import Image
 from torch import Tensor
 
+from mdpr_fastreid.config.names import registered
 from mdpr_fastreid.data.items import Files, fields_of
 from mdpr_fastreid.data.label_maps import LabelMap
 from mdpr_fastreid.data.reading import read_image, read_labels
@@ -188,4 +189,4 @@ def build_fields(cfg: CfgNode, is_train: bool) -> tuple[Field, ...]:
     names = ("image", *(name for name in cfg.INPUT.get("FIELDS", ()) if name != "image"))
     if len(set(names)) < len(names):
         raise UsageError(f"INPUT.FIELDS {tuple(cfg.INPUT.FIELDS)} names a field twice")
-    return tuple(FIELD_REGISTRY.get(name)(cfg, is_train) for name in names)
+    return tuple(registered(FIELD_REGISTRY, name)(cfg, is_train) for name in names)

@@ -25,6 +25,7 @@ from fastreid.utils import comm
 from fastreid.utils.registry import Registry
 from torch.utils.data import Sampler
 
+from mdpr_fastreid.config.names import registered
 from mdpr_fastreid.errors import UsageError
 
 SAMPLER_REGISTRY = Registry("SAMPLER")
@@ -147,7 +148,7 @@ def build_sampler(cfg: CfgNode, items: Sequence[tuple]) -> Sampler:
     Raises:
         UsageError: no such name, or items and batch size with which the sampler would never fill a batch.
     """
-    return SAMPLER_REGISTRY.get(cfg.DATALOADER.SAMPLER_TRAIN).from_config(cfg, items)
+    return registered(SAMPLER_REGISTRY, cfg.DATALOADER.SAMPLER_TRAIN).from_config(cfg, items)
 
 
 def check_identities(sampler: Sampler, batch: int) -> None:

@@ -279,6 +279,7 @@ RIGHT = [
     "DATASETS.NAMES \"('shop',)\" DATASETS.TESTS \"('shop',)\" DATASETS.CUSTOM \"(('shop','/data/shop'),)\"",
     r"DATASETS.CUSTOM_CAMERA_PATTERN 'cam(\\d+)'",
     f"{REWEIGHT} DATALOADER.SET_WEIGHT [2,2]",
+    "SOLVER.SCHED CosineAnnealingLR SOLVER.DELAY_EPOCHS 120",  # a short run that is over before the cosine begins
     "SOLVER.OPT Lamb SOLVER.SCHED CosineAnnealingLR SOLVER.STEPS [] SOLVER.FREEZE_ITERS 0",
     "SOLVER.CLIP_GRADIENTS.ENABLED True SOLVER.CLIP_GRADIENTS.NORM_TYPE 1e999",
     "Baselines/sbs_market1501_r50.yml SOLVER.MAX_EPOCH 1",  # a delay of 30 epochs

@@ -1,5 +1,6 @@
 """Batches that are prepared ahead, on the CPU and for a GPU, and the epochs of a loader."""
 
+import contextlib
 import gc
 import itertools
 import os
@@ -203,6 +204,57 @@ def training_loader(tmp_path):
 def stock_loader_of(tmp_path):
     items = training_loader(tmp_path).dataset.img_items
     return stock_loader(small_config(tmp_path, "INPUT.RPT.ENABLED", True), items)
+
+
+class Stream:
+    """Stands for a CUDA stream; says what happened in which order."""
+
+    def __init__(self, said):
+        self.said = said
+
+    def wait_stream(self, other):
+        self.said.append("wait")
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """CUDA's calls, where there is none: what is left to test is the order of the loader's steps."""
+    said = []
+    monkeypatch.setattr("torch.cuda.set_device", lambda device: said.append(threading.current_thread().name))
+    monkeypatch.setattr("torch.cuda.Stream", lambda device: Stream(said))
+    monkeypatch.setattr("torch.cuda.stream", lambda stream: contextlib.nullcontext(said.append("copy")))
+    monkeypatch.setattr("torch.cuda.current_stream", lambda device: Stream(said))
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: said.append("record"))
+    return said
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory'")
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_the_gpus_loader_copies_the_next_batch_before_it_hands_one_out(no_gpu, num_workers):
+    def finish(batch):
+        no_gpu.append("finish")
+        return batch
+
+    loader = CudaLoader(torch.device("cpu"), dataset=Numbers(), batch_size=20, num_workers=num_workers, finish=finish)
+    batches = [batch["images"] for batch in loader]
+    expected = [batch["images"] for batch in DataLoader(Numbers(), batch_size=20)]
+    assert all(map(torch.equal, batches, expected)) and len(batches) == 3
+    handing_out = ["wait", "record", "record"]  # for the images and the targets
+    steps = ["copy", *handing_out, "copy", "finish", *handing_out, "copy", "finish", *handing_out, "finish"]
+    assert [step for step in no_gpu if step != "prefetch"] == steps
+    assert no_gpu.count("prefetch") == 1, "the thread that pins memory is on the loader's device"
+    assert no_thread_left()
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory'")
+def test_the_gpus_loader_raises_an_error_of_a_worker_and_can_be_shut_down(no_gpu):
+    loader = CudaLoader(torch.device("cpu"), dataset=Numbers(bad=17), batch_size=8, num_workers=1)
+    with pytest.raises(ZeroDivisionError, match="item 17"):
+        list(loader)
+    batches = iter(CudaLoader(torch.device("cpu"), dataset=Numbers(), batch_size=1))
+    next(batches)
+    batches.close()
+    assert no_thread_left()
 
 
 @pytest.mark.gpu

@@ -1,9 +1,13 @@
 """Batches are, bit for bit, those of FastReID's own pipeline, though their images go through other hands as bytes."""
 
+import os
 import pickle
 import random
+import subprocess
+import sys
 from multiprocessing.reduction import ForkingPickler
 
+import fastreid
 import numpy as np
 import pytest
 import torch
@@ -14,6 +18,7 @@ from fastreid.data.transforms.transforms import RandomPatch
 from small_runs import small_config
 from torch.utils.data import DataLoader, SequentialSampler
 
+import mdpr_fastreid
 from mdpr_fastreid.bench.stock_loader import stock_loader
 from mdpr_fastreid.data import build_train_loader, pipeline, training_set, transforms
 from mdpr_fastreid.data.pipeline import collate, to_floats
@@ -190,6 +195,61 @@ def test_a_data_set_is_pickled_whole_for_spawned_workers(tmp_path, items):
     seed(5)
     assert all(torch.equal(sent[index]["images"], expected[index]) for index in range(8))
     assert pickle.loads(pickle.dumps(pipeline.send_bytes)) is pipeline.send_bytes
+
+
+THE_WAY_OF_A_BATCH = [
+    "data/loaders.py: __iter__",
+    "data/pipeline.py: __getitem__",
+    "data/resized.py: picture",
+    "data/reading.py: read_image",
+    "data/transforms.py: __call__",
+    "data/fields.py: to_tensor",
+    "data/pipeline.py: to_floats",
+    "data/pipeline.py: collate",
+]
+"""From a file to a batch; with workers, floats are made last, in the process that trains."""
+
+
+def test_a_batch_goes_this_way_and_nowhere_through_a_patch(tmp_path, items):
+    settings = ["SEED", 1, "SOLVER.IMS_PER_BATCH", 8, "DATALOADER.CACHE", str(tmp_path / "kept"), *SIZE, *ERASING]
+    loader = our_loader(small_config(tmp_path, *settings, *PATCHING, *PARTS["padding"]), items)
+    called = []
+
+    def note(frame, event, _):
+        if event == "call":
+            called.append((frame.f_code.co_filename, frame.f_code.co_name))
+
+    sys.setprofile(note)
+    try:
+        next(iter(loader))
+    finally:
+        sys.setprofile(None)
+    package = os.path.dirname(mdpr_fastreid.__file__) + os.sep
+    ours = [f"{path.removeprefix(package)}: {name}" for path, name in called if path.startswith(package)]
+    assert list(dict.fromkeys(hop for hop in ours if hop in THE_WAY_OF_A_BATCH)) == THE_WAY_OF_A_BATCH
+    assert not [hop for hop in ours if hop.startswith("compat")]
+    toolbox = os.path.dirname(fastreid.__file__) + os.sep
+    theirs = {path.removeprefix(toolbox) for path, _ in called if path.startswith(toolbox)}
+    assert theirs <= {"data/common.py", "data/transforms/transforms.py", "utils/file_io.py"}, "and reading of files"
+
+
+def test_spawned_workers_need_no_script_to_import(tmp_path, items):
+    code = f"""
+import mdpr_fastreid
+from mdpr_fastreid.data import training_set
+from mdpr_fastreid.data.loaders import PrefetchLoader
+from mdpr_fastreid.data.pipeline import collate, send_bytes
+from fastreid.config import get_cfg
+cfg = get_cfg()
+cfg.merge_from_list(["INPUT.SIZE_TRAIN", [48, 32], "INPUT.REA.ENABLED", True, "INPUT.RPT.ENABLED", True])
+cfg.DATALOADER.CACHE, cfg.DATALOADER.SKIP_DAMAGED = {str(tmp_path / "kept")!r}, True
+dataset = training_set(cfg, {items[:4]!r})
+loader = PrefetchLoader(dataset=dataset, batch_size=4, num_workers=1, collate_fn=collate, worker_init_fn=send_bytes,
+                        finish=dataset.to_floats, multiprocessing_context="spawn")
+print(next(iter(loader))["images"].shape)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert "torch.Size([4, 3, 48, 32])" in done.stdout, done.stderr
 
 
 @pytest.mark.gpu

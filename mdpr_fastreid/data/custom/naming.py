@@ -1,6 +1,5 @@
 """A config's data sets by name: FastReID's, the plugin's and, with ``DATASETS.CUSTOM``, a user's own folders."""
 
-import difflib
 import os
 import shlex
 from collections.abc import Sequence
@@ -8,8 +7,9 @@ from collections.abc import Sequence
 from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 
+from mdpr_fastreid.config.names import UnknownNameError, known_names, unknown_name
 from mdpr_fastreid.data.custom.dataset import CustomDataset, custom_class, located
-from mdpr_fastreid.errors import SettingsError, UsageError
+from mdpr_fastreid.errors import SettingsError
 
 _SHAPE = 'DATASETS.CUSTOM is a tuple of pairs (name, folder): (("shop", "/data/shop"),)'
 
@@ -23,17 +23,15 @@ def dataset_class(cfg: CfgNode, name: str) -> type:
     """The data set that a config calls ``name``.
 
     Raises:
-        UsageError: there is none; the message has the nearest name.
+        UnknownNameError: there is none; the message has the nearest name.
         SettingsError: of :func:`custom_classes`.
     """
     own = custom_classes(cfg)
     if name in own:
         return own[name]
-    if name not in DATASET_REGISTRY._obj_map:
-        known = sorted({*DATASET_REGISTRY._obj_map, *own})
-        nearest = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}"
-        raise UsageError(f"nothing is registered as {name!r} in DATASET; {hint}")
+    known = known_names("DATASET_REGISTRY", cfg)
+    if name not in known:
+        raise UnknownNameError(unknown_name(name, "DATASET", known))
     return DATASET_REGISTRY.get(name)
 
 

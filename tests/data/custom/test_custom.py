@@ -1,15 +1,16 @@
 """``DATASETS.CUSTOM``: a user's folder in three layouts, split where it is not, and mistakes told in one line."""
 
 import logging
+import os
 import shlex
 
 import pytest
-from fastreid.data import build_reid_test_loader, build_reid_train_loader
 from fastreid.data.samplers import BalancedIdentitySampler
 from small_runs import small_config
 from support.image_trees import market_tree, write_images
 
 from mdpr_fastreid.cli import main
+from mdpr_fastreid.data import build_test_loader, build_train_loader
 from mdpr_fastreid.data.custom import custom_class
 from mdpr_fastreid.data.custom.layouts import Record
 from mdpr_fastreid.data.custom.naming import check_command
@@ -31,25 +32,25 @@ def manifest(folder, text, files=("a0.png", "a1.png", "b0.png", "b1.png")):
 ROWS = "a0.png,ann,door,query\na1.png,ann,hall,gallery\nb0.png,bob,door,train\nb1.png,bob,hall,train\n"
 
 
-def test_stock_builders_and_samplers_take_a_market_folder_by_name(tmp_path):
+def test_loaders_and_samplers_take_a_market_folder_by_name(tmp_path):
     cfg = shop_config(tmp_path, market_tree(tmp_path / "own"), "DATALOADER.SAMPLER_TRAIN", "BalancedIdentitySampler")
-    batch = next(iter(build_reid_train_loader(cfg)))
+    batch = next(iter(build_train_loader(cfg)))
     assert batch["images"].shape == (8, 3, 32, 16) and set(batch["targets"].tolist()) == {0, 1}
-    loader, queries = build_reid_test_loader(cfg, dataset_name="shop")
+    loader, queries = build_test_loader(cfg, "shop")
     assert queries == 4 and len(loader.dataset) == 8
 
 
 def test_another_config_may_give_the_name_another_folder(tmp_path):
     for count in (2, 3):
         cfg = shop_config(tmp_path, market_tree(tmp_path / str(count), train=count))
-        assert build_reid_train_loader(cfg).dataset.num_classes == count
+        assert build_train_loader(cfg).dataset.num_classes == count
 
 
 def test_a_name_of_an_earlier_config_is_unknown_to_the_next(tmp_path):
-    build_reid_train_loader(shop_config(tmp_path, market_tree(tmp_path / "own")))
+    build_train_loader(shop_config(tmp_path, market_tree(tmp_path / "own")))
     cfg = shop_config(tmp_path, tmp_path / "own", "DATASETS.CUSTOM", (("other", str(tmp_path / "own")),))
     with pytest.raises(UsageError, match="nothing is registered as 'shop'"):
-        build_reid_train_loader(cfg)
+        build_train_loader(cfg)
 
 
 def test_the_command_that_a_message_names_opens_the_folder(tmp_path, monkeypatch):
@@ -96,10 +97,11 @@ def test_split_folders_hold_identity_folders(tmp_path):
 def test_a_manifest_names_everything_masks_included(tmp_path):
     rows = "".join(f"{row},{row.split(',')[0]},{9 - i}\n" for i, row in enumerate(ROWS.split()))
     folder = manifest(tmp_path, "path,identity,camera,split,mask,frame\n" + rows)
-    data = custom_class("shop", folder)(masks=True)
-    assert data.query == [(str(tmp_path / "a0.png"), 1, 0, str(tmp_path / "a0.png"))]
+    data = custom_class("shop", folder)()
+    assert data.query == [(str(tmp_path / "a0.png"), 1, 0)]
+    assert data.query[0].fields == {"mask": str(tmp_path / "a0.png")}
+    assert [os.path.basename(item.fields["mask"]) for item in data.train] == ["b0.png", "b1.png"]
     assert [item[1:3] for item in data.train] == [("shop_2", "shop_0"), ("shop_2", "shop_1")]
-    assert {len(item) for item in custom_class("shop", folder)().train} == {3}
     sampler = BalancedIdentitySampler(data.train, 2, 2, seed=0)
     assert sorted(index for index, _ in zip(iter(sampler), range(2), strict=False)) == [0, 1]
 
@@ -201,7 +203,7 @@ def test_queries_without_a_match_warn_and_the_others_count(tmp_path, caplog):
 )
 def test_custom_of_another_shape_or_a_taken_name_is_one_line(tmp_path, custom, message):
     with pytest.raises(SettingsError, match=message):
-        build_reid_train_loader(small_config(tmp_path, "DATASETS.CUSTOM", custom))
+        build_train_loader(small_config(tmp_path, "DATASETS.CUSTOM", custom))
 
 
 @pytest.mark.parametrize(("pattern", "message"), [("cam(", "no regular expression"), ("cam", "needs one group")])

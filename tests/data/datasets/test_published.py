@@ -5,12 +5,12 @@ import logging
 import numpy as np
 import pytest
 import scipy.io
-from fastreid.data import build_reid_train_loader
 from fastreid.data.common import CommDataset
 from fastreid.data.datasets import DATASET_REGISTRY
 from small_runs import small_config
 from support.image_trees import write_images
 
+from mdpr_fastreid.data import Item, build_train_loader
 from mdpr_fastreid.data.datasets.base import Count, ItemDataset, PublishedDataset
 from mdpr_fastreid.errors import UsageError
 
@@ -211,12 +211,13 @@ def test_training_on_a_test_set_is_one_line(tmp_path, monkeypatch):
     write_images(tmp_path, TREES["OccludedReID"][0])
     monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path))
     with pytest.raises(UsageError, match=r"OccludedReID has no training images: it belongs in DATASETS\.TESTS"):
-        build_reid_train_loader(small_config(tmp_path, "DATASETS.NAMES", ("OccludedReID",)))
+        build_train_loader(small_config(tmp_path, "DATASETS.NAMES", ("OccludedReID",)))
 
 
 def test_combining_leaves_out_distractors_and_keeps_what_items_carry():
-    query = [("q", 5, 0, "mask")]
-    gallery = [("g", 5, 1, "mask"), ("d", 0, 1, "mask")]
-    data = ItemDataset([("t", 5, 0, "mask")], query, gallery, combineall=True)
+    masks = {"mask": "mask.png"}
+    query = [Item("q", 5, 0, masks)]
+    gallery = [Item("g", 5, 1, masks), Item("d", 0, 1, masks)]
+    data = ItemDataset([Item("t", 5, 0, masks)], query, gallery, combineall=True)
     assert [item[1] for item in data.train] == ["_5", "_test_5", "_test_5"]
-    assert {item[3] for item in data.train} == {"mask"}
+    assert [item.fields for item in data.train] == [masks] * 3

@@ -57,26 +57,23 @@ def test_summaries_are_printed(tiny, caplog):
     assert "| gallery  | 17      | 200        | 6" in caplog.text
 
 
-@pytest.mark.parametrize("masks", [False, True])
-def test_stock_loader_reads_items_with_and_without_masks(root, masks):
-    data = DATASET_REGISTRY.get("SynthReIDTiny")(root=str(root), masks=masks)
+def test_fastreids_data_set_reads_items_whose_masks_lie_beside_them(root):
+    data = DATASET_REGISTRY.get("SynthReIDTiny")(root=str(root))
     loaded = CommDataset(data.train, relabel=True)
     sample = loaded[17]
     assert loaded.num_classes == 16 and sample["targets"] in range(16) and sample["images"].size == (32, 64)
     assert pickle.loads(pickle.dumps(data.train)) == data.train
-    if masks:
-        image, _, _, mask = data.train[17]
-        assert mask == mask_path(image)
-        with Image.open(mask) as parts:
+    for item in (data.train[17], data.query[3], data.gallery[3]):
+        assert item.fields == {"mask": mask_path(item[0])}
+        with Image.open(item.fields["mask"]) as parts:
             assert parts.size == (32, 64) and (np.asarray(parts) > 0).mean() > 0.05
 
 
-@pytest.mark.parametrize("masks", [False, True])
-def test_combining_adds_the_labelled_test_images(root, masks):
-    data = DATASET_REGISTRY.get("SynthReIDTiny")(root=str(root), masks=masks, combineall=True)
+def test_combining_adds_the_labelled_test_images(root):
+    data = DATASET_REGISTRY.get("SynthReIDTiny")(root=str(root), combineall=True)
     assert len(data.train) == 256 + 32 + 200 - PRESETS["tiny"].distractor_images
     assert data.get_num_pids(data.train) == 32
-    assert {len(item) for item in data.train} == {4 if masks else 3}
+    assert all(item.fields == {"mask": mask_path(item[0])} for item in data.train)
 
 
 def test_fastreids_market1501_reads_a_set_under_its_folder_name(root, tmp_path, tiny):
