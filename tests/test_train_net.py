@@ -53,7 +53,8 @@ def _fresh_logger():
 
 
 def run_here(train_net, *words):
-    return train_net.run(train_net.train_or_evaluate, train_net.default_argument_parser(), [str(word) for word in words])
+    words = [str(word) for word in words]
+    return train_net.run(train_net.train_or_evaluate, train_net.default_argument_parser(), words)
 
 
 def command(*words, launcher=()):

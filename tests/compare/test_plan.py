@@ -139,12 +139,6 @@ def test_the_schedule_follows_the_length_of_the_run(epochs, images):
         assert (cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.FREEZE_ITERS, cfg.SOLVER.DELAY_EPOCHS) == (2000, 1000, 30)
 
 
-def test_the_losses_of_the_methods_need_not_be_those_of_the_shared_config():
-    losses = ("MODEL.LOSSES.NAME", "('CrossEntropyLoss','CircleLoss')")
-    plan = make_plan(dataclasses.replace(REQUEST, methods=("bot",), overrides=(*OVERRIDES, *losses)))
-    assert not plan.left_out
-
-
 def test_a_schedule_that_is_set_by_hand_stays(shared):
     words = ("SOLVER.WARMUP_ITERS", "3", "TEST.EVAL_PERIOD", "2")
     cfg, data = shared_config(data="SynthReIDTiny", epochs=4, batch=64, overrides=(*OVERRIDES, *words))
