@@ -21,8 +21,12 @@ def _build_model(stock: Callable) -> Callable:
 
 
 def _merge_from_file(stock: Callable) -> Callable:
+    settings = stock.__self__
+    defaults = settings.clone()
+
     def merge_from_file(cfg_filename: str) -> None:
         packaged = Path(fastreid.__file__).parent.parent / cfg_filename
+        settings.merge_from_other_cfg(defaults)
         stock(cfg_filename if Path(cfg_filename).exists() else str(packaged))
 
     return merge_from_file
@@ -65,9 +69,12 @@ PATCHES = (
     ),
     Patch(
         target="fastreid.modeling.backbones.regnet.config:cfg.merge_from_file",
-        fixes="RegNet and EfficientNet read their settings by a path that exists in a checkout's folder only.",
+        fixes=(
+            "RegNet and EfficientNet read their settings by a path that exists in a checkout's folder only; and a "
+            "RegNetX that is built after a RegNetY has squeeze-and-excitation, as the settings are global."
+        ),
         since="every version",
-        until="FastReID looks beside its own modules",
+        until="FastReID looks beside its own modules, and reads settings anew for each network",
         source="612642faee3e",
         source_of="fastreid.modeling.backbones.regnet.regnet:build_regnet_backbone",
         make=_merge_from_file,

@@ -93,6 +93,13 @@ def test_regnet_is_built_with_its_published_settings_away_from_a_checkout(tmp_pa
     assert sum(p.numel() for p in build_backbone(cfg).parameters()) == SIZES[depth]
 
 
+def test_a_regnet_has_no_settings_of_the_one_that_was_built_before(tmp_path):
+    for depth in ("200y", "200x"):
+        cfg = get_cfg()
+        cfg.merge_from_list(["MODEL.BACKBONE.NAME", "build_regnet_backbone", "MODEL.BACKBONE.DEPTH", depth])
+        assert sum(p.numel() for p in build_backbone(cfg).parameters()) == SIZES[depth]
+
+
 def test_every_patch_is_applied():
     assert {compat.patches().state(patch) for patch in models.PATCHES} == {State.APPLIED}
 
