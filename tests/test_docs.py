@@ -115,8 +115,8 @@ def _parse(words: list[str]) -> None:
     else:
         args = default_argument_parser().parse_args(words[1:])
         settings = args.opts
-        if args.config_file != "shop.yml":  # the tutorial's
-            name = args.config_file
+        name = args.config_file
+        if name and name != "shop.yml":  # the tutorial's
             get_cfg().merge_from_file(str(ROOT / name) if (ROOT / name).exists() else config_file(name))
     get_cfg().merge_from_list(settings)
 

@@ -13,9 +13,11 @@ FILES = {
     path.relative_to(PACKAGE.parent).with_suffix("").as_posix().removesuffix("/__init__").replace("/", "."): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-# Exceptions that go with the work that is under way; each of them is to be deleted once it does not hold any more
-IMPORTS_STILL_WRONG = {("mdpr_fastreid.inference.loading", "mdpr_fastreid.engine")}
-UNITTEST_STILL_IN = {"mdpr_fastreid.bench.loader", "mdpr_fastreid.bench.rerank", "mdpr_fastreid.compat.evaluator"}
+# To be deleted once they do not hold any more
+CIRCLES_STILL_THERE = [["modeling", "weights"]]  # weights.published names modeling's layers, the backbones load weights
+UNITTEST_STILL_IN = {"mdpr_fastreid.bench.rerank"}
+# FastReID's own launch sets this, and ours runs instead of it
+SET_ON_PURPOSE = {"mdpr_fastreid.engine.launch: comm._LOCAL_PROCESS_GROUP"}
 
 
 @cache
@@ -111,7 +113,7 @@ def test_the_renderer_imports_nothing_of_the_package_around_it():
     ],
 )
 def test_nothing_below_imports_what_is_above_not_even_when_a_function_runs(start, but, ends):
-    assert crossing(start, *ends, but=but) - IMPORTS_STILL_WRONG == set()
+    assert crossing(start, *ends, but=but) == set()
 
 
 def test_the_rooms_import_each_other_in_no_circle():
@@ -127,7 +129,7 @@ def test_the_rooms_import_each_other_in_no_circle():
                 graph.setdefault(room(module), set()).add(room(name))
     for names in graph.values():
         names.discard("mdpr_fastreid")  # its version, and that it is imported first
-    assert circles(graph) == []
+    assert [circle for circle in circles(graph) if circle not in CIRCLES_STILL_THERE] == []
     assert graph["engine"] and graph["cli"]
 
 
@@ -162,8 +164,9 @@ def root(node):
 
 
 def replacements(module):
-    """Lines of a file that set, or delete, an attribute of what is FastReID's."""
+    """Where a file sets, or deletes, an attribute of what is FastReID's: ``module: attribute``."""
     names = foreign_names(module)
+    found = set()
     for node in ast.walk(tree(module)):
         targets = []
         if isinstance(node, ast.Assign | ast.Delete):
@@ -173,20 +176,21 @@ def replacements(module):
         elif isinstance(node, ast.Call) and node.args:
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if called in ("setattr", "delattr", "__setattr__") and root(node.args[0]) in names:
-                yield f"{module}:{node.lineno}"
-        if any(isinstance(target, ast.Attribute) and root(target) in names for target in targets):
-            yield f"{module}:{node.lineno}"
+                found.add(f"{module}: {ast.unparse(node.args[0])}.{ast.unparse(node.args[1])}")
+        attributes = [one for one in targets if isinstance(one, ast.Attribute) and root(one) in names]
+        found |= {f"{module}: {ast.unparse(one)}" for one in attributes}
+    return found
 
 
 def test_only_compat_replaces_anything_of_fastreid():
-    found = [line for module in FILES if not is_in(module, "mdpr_fastreid.compat") for line in replacements(module)]
-    assert found == []
+    modules = [module for module in FILES if not is_in(module, "mdpr_fastreid.compat")]
+    assert set().union(*map(replacements, modules)) - SET_ON_PURPOSE == set()
 
 
 def test_a_replacement_is_found(monkeypatch):
     source = "from fastreid.engine import defaults as d\nd.launch = 1\nsetattr(d.x, 'y', 2)\nd.x.y = 3\nd['x'] = 4\n"
     monkeypatch.setattr(sys.modules[__name__], "tree", lambda module: ast.parse(source))
-    assert sorted(replacements("any")) == ["any:2", "any:3", "any:4"]
+    assert replacements("any") == {"any: d.launch", "any: d.x.'y'", "any: d.x.y"}
 
 
 def test_production_code_does_not_import_unittest():

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from mdpr_fastreid.config import read_config
     from mdpr_fastreid.inference import load
 
-    cfg = read_config(args.config_file, args.overrides, purpose="inference")
+    cfg = read_config(args.config_file, args.overrides, parts=("model",))
     size = image_size(cfg)
     print(f"folding {cfg.MODEL.META_ARCHITECTURE} of {args.config_file} with the weights of {args.weights}", flush=True)
     network = load(cfg, args.weights, device="cpu", winograd=False)

@@ -11,7 +11,8 @@ from fastreid.config import CfgNode
 from fastreid.modeling.backbones import build_backbone
 from torch import nn
 
-from mdpr_fastreid.compare.shared import read_config
+from mdpr_fastreid.compare.shared import HOW_TO_IMPORT, read_config
+from mdpr_fastreid.config import UnknownNameError, check_config
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.modeling import build_model
 
@@ -105,7 +106,7 @@ def method_config(
         CannotCarryError: the model cannot be built on this backbone.
         UsageError: the config cannot be read.
     """
-    own = read_config(method.config)
+    own = read_config(method.config, parts=("model",))
     model = own.MODEL
     model.WEIGHTS = ""
     model.HEADS.NUM_CLASSES = identities
@@ -119,6 +120,7 @@ def method_config(
 
     cfg = shared.clone()
     cfg.MODEL, cfg.KD = model, own.KD  # what is distilled from is a part of the losses
+    cfg.INPUT.FIELDS, cfg.INPUT.CLIP = own.INPUT.FIELDS, own.INPUT.CLIP  # what it asks for beside the images
     _merge_model(cfg, overrides)
     given = [*(key for key in overrides[::2]), *method.overrides[::2]]
     if "MODEL.BACKBONE.FEAT_DIM" not in given:
@@ -134,14 +136,18 @@ def empty_model(cfg: CfgNode) -> nn.Module:
 
     Raises:
         CannotCarryError: it cannot be built, or cannot read an image of ``INPUT.SIZE_TEST``.
+        UsageError: its config names what nobody has registered.
     """
     cfg = cfg.clone()
     cfg.MODEL.DEVICE = "meta"
     cfg.MODEL.BACKBONE.PRETRAIN = False
     try:
+        check_config(cfg, parts=("model",))
         with torch.device("meta"), torch.no_grad():
             model = build_model(cfg).eval()
             model(torch.empty(2, 3, *input_size(cfg)))
+    except UnknownNameError as error:  # a typing mistake, or code that was not imported: no method to leave out
+        raise UsageError(f"{error}; {HOW_TO_IMPORT}") from error
     except Exception as error:  # any toolbox model may be here, and each fails in its own way
         raise CannotCarryError(_reason(cfg, error)) from error
     return model

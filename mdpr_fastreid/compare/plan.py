@@ -236,7 +236,7 @@ def _ablated(request: Request) -> list[Method]:
     if unknown:
         raise UsageError(f"--ablation {unknown}: there are {', '.join(ablations.GROUPS)}")
     (base,) = find_methods(request.methods)
-    architecture = read_config(base.config).MODEL.META_ARCHITECTURE
+    architecture = read_config(base.config, parts=("model",)).MODEL.META_ARCHITECTURE
     if architecture != "MDPR":
         raise UsageError(f"--ablation takes MDPR apart, and {base.config} is a {architecture}")
     rows = [ablations.FULL, *(row for name in request.ablations for row in ablations.GROUPS[name])]

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from fastreid.config import CfgNode
 
+from mdpr_fastreid.config import PARTS, UnknownNameError, check_config
 from mdpr_fastreid.config import read_config as read_any_config
 from mdpr_fastreid.data.custom.dataset import queries_without_match
 from mdpr_fastreid.engine import Trainer
-from mdpr_fastreid.errors import SettingsError, UsageError
-from mdpr_fastreid.evaluation import check_test_settings
+from mdpr_fastreid.errors import UsageError
 
 DEFAULT_CONFIG = "Base-MDPR.yml"
 """Where the shared conditions come from if nobody says otherwise: input, sampler and schedule published with MDPR."""
@@ -46,18 +46,27 @@ class Data:
     """Of every image's split, relative path, identity, camera and size in bytes; see :func:`data_digest`."""
 
 
-def read_config(path: str, overrides: Sequence[str] = ()) -> CfgNode:
+def read_config(path: str, overrides: Sequence[str] = (), parts: Collection[str] = PARTS) -> CfgNode:
     """The config of ``path`` with ``KEY VALUE`` overrides, as :func:`mdpr_fastreid.config.read_config` gives it.
 
     Raises:
-        UsageError: what is wrong with it; for a name that nobody has registered, how to import the code that does.
+        UsageError: what is wrong with it, in the parts that are asked for; for a name that nobody has registered, how
+            to import the code that does.
     """
+    cfg = read_any_config(path, overrides, parts=())
+    check_settings(cfg, parts)
+    return cfg
+
+
+HOW_TO_IMPORT = "code of your own that registers it is imported with --import MODULE"
+
+
+def check_settings(cfg: CfgNode, parts: Collection[str]) -> None:
+    """As :func:`mdpr_fastreid.config.check_config`, with what to do about a name that nobody has registered."""
     try:
-        return read_any_config(path, overrides)
-    except SettingsError as error:
-        if "nothing is registered as" not in str(error):
-            raise
-        raise UsageError(f"{error}; code of your own that registers it is imported with --import MODULE") from error
+        check_config(cfg, parts)
+    except UnknownNameError as error:
+        raise UsageError(f"{error}; {HOW_TO_IMPORT}") from error
 
 
 def shared_config(
@@ -87,10 +96,11 @@ def shared_config(
     """
     overrides = list(overrides)
     _check_overrides(overrides, data, size)
-    cfg = read_config(config, overrides)
-    published_epochs = cfg.SOLVER.MAX_EPOCH
+    cfg = read_config(config, overrides, parts=())
     if data is not None:
         cfg.DATASETS.NAMES, cfg.DATASETS.TESTS = (data,), (data,)
+    check_settings(cfg, ("evaluation", "training"))  # the model is each method's own
+    published_epochs = cfg.SOLVER.MAX_EPOCH
     if len(cfg.DATASETS.TESTS) != 1:
         raise UsageError(f"a comparison evaluates on one data set, DATASETS.TESTS names {len(cfg.DATASETS.TESTS)}")
     if size is not None:
@@ -101,7 +111,6 @@ def shared_config(
     # What is reported is the last epoch: the best one would be chosen on the test set.
     _set_unless(cfg, overrides, "TEST.EVAL_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 5))
     _set_unless(cfg, overrides, "SOLVER.CHECKPOINT_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 20))
-    check_test_settings(cfg)  # refused here, and not after the first training
     with _refusals_in_a_line():
         found = _data(cfg)
         _scale_schedule(cfg, overrides, published_epochs, found.train_images)

@@ -1,7 +1,17 @@
 """Configs: every key (``keys``, ``fastreid_keys``), reading (``reading``), and checks of the settings (``checks``)."""
 
-from mdpr_fastreid.config.checks import check_config
+from mdpr_fastreid.config.checks import PARTS, check_config
 from mdpr_fastreid.config.keys import add_mdpr_config
+from mdpr_fastreid.config.names import UnknownNameError
 from mdpr_fastreid.config.reading import CONFIGS, config_file, config_from, read_config
 
-__all__ = ["CONFIGS", "add_mdpr_config", "check_config", "config_file", "config_from", "read_config"]
+__all__ = [
+    "CONFIGS",
+    "PARTS",
+    "UnknownNameError",
+    "add_mdpr_config",
+    "check_config",
+    "config_file",
+    "config_from",
+    "read_config",
+]

@@ -3,62 +3,58 @@
 They are messages only: what a setting does follows from what reads it, whether a config was checked or not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from fastreid.config import CfgNode
 
 from mdpr_fastreid.config.fastreid_keys import FASTREID_KEYS
 from mdpr_fastreid.config.keys import PLUGIN_KEYS, Key, value_of
-from mdpr_fastreid.config.names import known_names, nearest, unknown_name
+from mdpr_fastreid.config.names import UnknownNameError, known_names, nearest, unknown_name
 from mdpr_fastreid.config.parts import part_problems
 from mdpr_fastreid.errors import SettingsError
 
 KEYS = (*FASTREID_KEYS, *PLUGIN_KEYS)
 """Every key of a config."""
 
-PURPOSES = ("inference", "evaluation", "training")
-"""What a config is for; each needs what those before it need, too."""
+PARTS = ("model", "evaluation", "training")
+"""What a config sets."""
 
 
-def check_config(cfg: CfgNode, purpose: str = "training") -> None:
+def check_config(cfg: CfgNode, parts: Collection[str] = PARTS) -> None:
     """Refuse wrong settings, all of them in one line.
 
-    What is not used is not checked: the settings of training where a model is evaluated, those beside an ``ENABLED``
-    that is False, those of a part that is not chosen. Names are asked of the registries, so a project's own parts are
-    accepted as soon as they are imported; what they accept is theirs to check.
+    What is not used is not checked: the parts that are not asked for, what stands beside an ``ENABLED`` that is False,
+    what belongs to a loss, an optimizer or a sampler that is not chosen. Names are asked of the registries, so a
+    project's own parts are accepted as soon as they are imported; what they accept is theirs to check.
 
     Args:
         cfg: a config with the plugin's keys.
-        purpose: ``training`` (with evaluation), ``evaluation``, or ``inference`` (a model and its weights).
+        parts: of ``PARTS``; only the model is used where nothing is trained or evaluated.
 
     Raises:
+        UnknownNameError: names that no registry knows, with the nearest ones; a ``SettingsError``, too.
         SettingsError: the keys, what is wrong with them, and what they accept.
     """
     _raise_for(_missing_keys(cfg))
-    keys = [key for key in KEYS if _has(cfg, key.name) and needed_for(key) in PURPOSES[: PURPOSES.index(purpose) + 1]]
-    used = [key for key in keys if _is_used(cfg, key)]
-    _raise_for(_value_problems(cfg, used))
-    _raise_for(_name_problems(cfg, used))
-    _raise_for([*_device_problems(cfg), *part_problems(cfg)])
-    if purpose == "training":
-        _raise_for(problem for problems in _TRAINING for problem in problems(cfg))
-    if purpose != "inference":
-        _raise_for(_evaluation_problems(cfg))
+    keys = [key for key in KEYS if part_of(key) in parts and _has(cfg, key.name) and _is_used(cfg, key)]
+    _raise_for(_value_problems(cfg, keys))
+    _raise_for(_name_problems(cfg, keys), UnknownNameError)
+    _raise_for(problem for part, problems in _PROBLEMS if part <= set(parts) for problem in problems(cfg))
 
 
-def needed_for(key: Key) -> str:
-    """The first of ``PURPOSES`` that uses a key."""
+def part_of(key: Key) -> str:
+    """The first of ``PARTS`` that a key is used in."""
     if key.name == "DATALOADER.NUM_WORKERS":
         return "evaluation"
     if key.name.startswith(("SOLVER.", "DATALOADER.", "KD.", "TEST.PRECISE_BN.")) or key.name == "DATASETS.NAMES":
         return "training"
-    return "evaluation" if key.name.startswith(("TEST.", "DATASETS.")) or key.name == "OUTPUT_DIR" else "inference"
+    return "evaluation" if key.name.startswith(("TEST.", "DATASETS.")) or key.name == "OUTPUT_DIR" else "model"
 
 
-def _raise_for(problems: Iterator[str] | list[str]) -> None:
+def _raise_for(problems: Iterator[str], kind: type[SettingsError] = SettingsError) -> None:
     lines = list(problems)
     if lines:
-        raise SettingsError("; ".join(lines))
+        raise kind("; ".join(lines))
 
 
 def _has(cfg: CfgNode, name: str) -> bool:
@@ -154,13 +150,8 @@ def _batch_problems(cfg: CfgNode) -> Iterator[str]:
             )
 
 
-def _schedule_problems(cfg: CfgNode) -> Iterator[str]:
+def _optimizer_problems(cfg: CfgNode) -> Iterator[str]:
     solver = cfg.SOLVER
-    if solver.SCHED == "CosineAnnealingLR" and solver.DELAY_EPOCHS >= solver.MAX_EPOCH:
-        yield (
-            f"nothing is left of the {solver.MAX_EPOCH} epochs (SOLVER.MAX_EPOCH) for CosineAnnealingLR: "
-            f"SOLVER.DELAY_EPOCHS is {solver.DELAY_EPOCHS}"
-        )
     if solver.OPT == "SGD" and solver.NESTEROV and solver.MOMENTUM == 0:
         yield "SOLVER.NESTEROV needs SOLVER.MOMENTUM greater than 0"
 
@@ -179,12 +170,20 @@ def _architecture_problems(cfg: CfgNode) -> Iterator[str]:
             yield "MODEL.META_ARCHITECTURE Distiller needs a teacher: name it in KD.MODEL_CONFIG, or set KD.EMA.ENABLED"
 
 
-_TRAINING = (_batch_problems, _schedule_problems, _architecture_problems)
-
-
 def _evaluation_problems(cfg: CfgNode) -> Iterator[str]:
     from fastreid.utils import comm
 
     processes, images = comm.get_world_size(), cfg.TEST.IMS_PER_BATCH
     if images < processes:
         yield f"TEST.IMS_PER_BATCH {images} is less than {processes} processes"
+
+
+_PROBLEMS = (
+    ({"model"}, _device_problems),
+    ({"model"}, part_problems),
+    ({"training"}, _batch_problems),
+    ({"training"}, _optimizer_problems),
+    ({"model", "training"}, _architecture_problems),
+    ({"evaluation"}, _evaluation_problems),
+)
+"""Checks of several settings together, and the parts they belong to."""

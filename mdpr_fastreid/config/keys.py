@@ -48,7 +48,7 @@ MDPR = ("MODEL.META_ARCHITECTURE", "MDPR")
 PLUGIN_KEYS = (
     Key("SEED", -1, whole(-1), "Seed of Python, NumPy, torch and the loader's workers; -1 draws a new one in each run"),
     # Data
-    Key("DATASETS.CUSTOM", (), named_folders, "Your own folders as data sets: pairs (name, folder), see docs/reference/datasets.md"),
+    Key("DATASETS.CUSTOM", (), named_folders, "Your own folders as data sets (docs/reference/datasets.md)"),
     Key(
         "DATASETS.CUSTOM_CAMERA_PATTERN",
         "",
@@ -137,13 +137,15 @@ PLUGIN_KEYS = (
         "MODEL.COMPILE",
         False,
         yes_or_no,
-        "Whether torch.compile compiles MDPR's stages in training, where a compiler works (docs/how-to/faster-training.md)",
+        "Whether torch.compile compiles MDPR's stages in training, where a compiler works "
+        "(docs/how-to/faster-training.md)",
     ),
     Key(
         "MODEL.CHANNELS_LAST",
         False,
         yes_or_no,
-        "Whether MDPR trains on images stored channels-last; the same numbers but for rounding (docs/how-to/faster-training.md)",
+        "Whether MDPR trains on images stored channels-last; the same numbers but for rounding "
+        "(docs/how-to/faster-training.md)",
     ),
     # MDPR
     Key(

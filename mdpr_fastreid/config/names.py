@@ -10,10 +10,10 @@ from collections.abc import Collection
 from fastreid.config import CfgNode
 from fastreid.utils.registry import Registry
 
-from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.errors import SettingsError
 
 
-class UnknownNameError(UsageError, KeyError):
+class UnknownNameError(SettingsError, KeyError):
     """A name that a registry does not know; still the ``KeyError`` that callers of ``Registry.get`` may expect."""
 
     __str__ = Exception.__str__

@@ -4,14 +4,14 @@ import difflib
 import os
 import stat
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import yaml
 from fastreid.config import CfgNode, get_cfg
 from fastreid.utils.file_io import PathManager
 
-from mdpr_fastreid.config.checks import check_config
+from mdpr_fastreid.config.checks import PARTS, check_config
 from mdpr_fastreid.config.keys import add_mdpr_config, value_of
 from mdpr_fastreid.errors import UsageError
 
@@ -21,29 +21,31 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 _BASE = "_BASE_"
 
 
-def config_from(args: Namespace, purpose: str | None = None) -> CfgNode:
+def config_from(args: Namespace, parts: Collection[str] | None = None) -> CfgNode:
     """The config of ``--config-file`` and the ``KEY VALUE`` overrides, checked and frozen.
 
     Args:
         args: with ``config_file``, ``opts`` and, if it is of FastReID's command line, ``eval_only``.
-        purpose: as in :func:`~mdpr_fastreid.config.check_config`; by default what ``eval_only`` says.
+        parts: what is checked, as in :func:`~mdpr_fastreid.config.check_config`; by default all but training where
+            ``eval_only`` says so.
 
     Raises:
         UsageError: a file is missing or cannot be read, a key does not exist, or a value is wrong.
     """
-    purpose = purpose or ("evaluation" if getattr(args, "eval_only", False) else "training")
-    cfg = read_config(args.config_file, args.opts or (), purpose)
+    if parts is None:
+        parts = ("model", "evaluation") if getattr(args, "eval_only", False) else PARTS
+    cfg = read_config(args.config_file, args.opts or (), parts)
     cfg.freeze()
     return cfg
 
 
-def read_config(file: str | os.PathLike, overrides: Sequence = (), purpose: str = "training") -> CfgNode:
+def read_config(file: str | os.PathLike, overrides: Sequence = (), parts: Collection[str] = PARTS) -> CfgNode:
     """The config of a file and of overrides, checked; it can still be changed.
 
     Args:
         file: a path, or the name of a config of ours (``MDPR/duke_r50.yml``); "" for the defaults.
         overrides: ``KEY, VALUE, KEY, VALUE, ...``; values that are strings are read as on a command line.
-        purpose: as in :func:`~mdpr_fastreid.config.check_config`.
+        parts: what is checked, as in :func:`~mdpr_fastreid.config.check_config`.
 
     Raises:
         UsageError: as :func:`config_from`.
@@ -53,7 +55,7 @@ def read_config(file: str | os.PathLike, overrides: Sequence = (), purpose: str 
     if file:
         merge_file(cfg, config_file(os.fspath(file)))
     merge_overrides(cfg, list(overrides))
-    check_config(cfg, purpose)
+    check_config(cfg, parts)
     return cfg
 
 

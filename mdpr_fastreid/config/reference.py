@@ -1,9 +1,11 @@
-"""The page of all keys, ``docs/reference/config.md``, generated from the tables: ``python -m mdpr_fastreid.config.reference``."""
+"""The page of all keys, ``docs/reference/config.md``: ``python -m mdpr_fastreid.config.reference`` generates it."""
 
+import os
+import re
 import sys
 from pathlib import Path
 
-from fastreid.config import get_cfg
+from fastreid.config import CfgNode, get_cfg
 
 from mdpr_fastreid.config.checks import KEYS
 from mdpr_fastreid.config.keys import PLUGIN_KEYS, Key, add_mdpr_config, value_of
@@ -46,7 +48,9 @@ def reference() -> str:
     parts = [_HEAD]
     for section, title in _SECTIONS.items():
         keys = [key for key in KEYS if _section_of(key) == section]
-        rows = [_row(key, value_of(cfg, key.name)) for key in keys]
+        parents = list(dict.fromkeys(_parent(key) for key in keys))
+        keys.sort(key=lambda key: parents.index(_parent(key)))
+        rows = [_row(key, cfg) for key in keys]
         parts.append(_table(title, ("key", "default", "accepts", "meaning"), rows))
     depths = [(f"`{name}`", _code_list(values)) for name, values in DEPTHS.items()]
     parts.append(_table("Backbones", ("`MODEL.BACKBONE.NAME`", "`MODEL.BACKBONE.DEPTH`"), depths))
@@ -60,12 +64,22 @@ def _section_of(key: Key) -> str:
     return max(fitting, key=len, default="")
 
 
-def _row(key: Key, default: object) -> tuple[str, ...]:
+def _link(page: re.Match) -> str:
+    return f"[{page[1].rpartition('/')[2]}]({os.path.relpath(page[0], 'docs/reference')})"
+
+
+def _parent(key: Key) -> str:
+    return key.name.rpartition(".")[0]
+
+
+def _row(key: Key, cfg: CfgNode) -> tuple[str, ...]:
     name = f"**`{key.name}`**" if key in PLUGIN_KEYS else f"`{key.name}`"
-    accepts = key.values.says
+    meaning = re.sub(r"docs/([\w/-]+)\.md", _link, key.meaning)
     if key.used_with:
-        accepts += f"; used where {key.used_with[0]} is or has {key.used_with[1]}"
-    return name, f"`{default!r}`", accepts, f"{key.meaning}."
+        other, value = key.used_with
+        relation = "is" if isinstance(value_of(cfg, other), str) else "has"
+        meaning += f". Used where `{other}` {relation} `{value}`"
+    return name, f"`{value_of(cfg, key.name)!r}`", key.values.says, f"{meaning}."
 
 
 def _code_list(values: tuple[str, ...]) -> str:

@@ -8,9 +8,7 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.solver import build_lr_scheduler as build_stock_schedules
 
-from mdpr_fastreid.errors import SettingsError, UsageError
-
-SCHEDULES = ("MultiStepLR", "CosineAnnealingLR")
+from mdpr_fastreid.errors import UsageError
 
 
 def build_schedules(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per_epoch: int) -> dict[str, Any]:
@@ -24,7 +22,7 @@ def build_schedules(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per_ep
         iters_per_epoch: iterations of one epoch.
 
     Raises:
-        UsageError: an epoch has no iteration, or ``SOLVER.SCHED`` is no schedule.
+        UsageError: an epoch has no iteration.
     """
     solver = cfg.SOLVER
     if iters_per_epoch < 1:
@@ -32,8 +30,6 @@ def build_schedules(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per_ep
             f"the training set (DATASETS.NAMES {tuple(cfg.DATASETS.NAMES)}) has fewer images than one batch "
             f"(SOLVER.IMS_PER_BATCH {solver.IMS_PER_BATCH}): an epoch would have no iteration"
         )
-    if solver.SCHED not in SCHEDULES:
-        raise SettingsError(f"SOLVER.SCHED {solver.SCHED!r} is not one of {', '.join(SCHEDULES)}")
     before = max(math.ceil(solver.WARMUP_ITERS / iters_per_epoch), solver.DELAY_EPOCHS)
     if solver.SCHED == "CosineAnnealingLR" and before >= solver.MAX_EPOCH:
         logging.getLogger("fastreid").warning(

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 
 import torch
 import torch.distributed as dist
-from fastreid.config import CfgNode
 from fastreid.engine.train_loop import SimpleTrainer
 from fastreid.utils import comm
 from fastreid.utils.events import get_event_storage
@@ -18,7 +17,6 @@ from torch.utils.data import DataLoader
 
 from mdpr_fastreid.data import start_epoch
 from mdpr_fastreid.engine.storage import TOTAL_LOSS, DeferredStorage, check_finite
-from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.processor import computes
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -135,20 +133,6 @@ class TrainingStep(SimpleTrainer):
             check_finite({name: value.item() for name, value in metrics.items()}, storage.iter)
         storage.put_scalar("data_time", data_time)
         storage.put_scalars(**metrics)
-
-
-def training_precision(cfg: CfgNode) -> str:
-    """What ``SOLVER.AMP`` asks for: "float32", "float16" or "bfloat16".
-
-    Raises:
-        SettingsError: ``SOLVER.AMP.DTYPE`` is neither of the latter.
-    """
-    if not cfg.SOLVER.AMP.ENABLED:
-        return "float32"
-    configured = cfg.SOLVER.AMP.get("DTYPE", "float16")
-    if configured not in _DTYPES:
-        raise SettingsError(f"SOLVER.AMP.DTYPE {configured!r} is not one of {', '.join(_DTYPES)}")
-    return configured
 
 
 def autocast_dtype(device_type: str, precision: str) -> torch.dtype | None:

@@ -33,7 +33,7 @@ from mdpr_fastreid.engine.progress import LoaderWithProgress, TrainingProgress
 from mdpr_fastreid.engine.results import check_room, make_output_dir, write_untrained_results
 from mdpr_fastreid.engine.schedules import build_schedules
 from mdpr_fastreid.engine.seeding import seed_generators, seed_setup
-from mdpr_fastreid.engine.steps import TrainingStep, training_precision
+from mdpr_fastreid.engine.steps import TrainingStep
 from mdpr_fastreid.engine.storage import DeferredStorage
 from mdpr_fastreid.engine.winograd_training import train_with_winograd
 from mdpr_fastreid.errors import UsageError
@@ -62,7 +62,6 @@ class Trainer(DefaultTrainer):
             setup_logger()
         cfg = _with_plugin_keys(cfg)
         check_config(cfg)
-        precision = training_precision(cfg)
         if cfg.OUTPUT_DIR and comm.is_main_process():
             make_output_dir(cfg.OUTPUT_DIR)
         seed_setup(cfg)
@@ -74,6 +73,7 @@ class Trainer(DefaultTrainer):
         saved = teacher_of(model)
         if comm.get_world_size() > 1:
             model = distributed(model, broadcast_buffers=False)
+        precision = cfg.SOLVER.AMP.DTYPE if cfg.SOLVER.AMP.ENABLED else "float32"
         self._trainer = TrainingStep(model, loader, optimizer, param_wrapper, precision=precision)
         if self.grad_scaler is not None:
             saved["grad_scaler"] = self.grad_scaler

@@ -44,7 +44,7 @@ def load(
     if not folded and dtype != torch.float32:
         raise ValueError(f"only a folded network computes in {dtype}; leave folded=True")
     if not isinstance(config, CfgNode):
-        config = read_config(config, overrides, purpose="inference")
+        config = read_config(config, overrides, parts=("model",))
     config = config.clone()
     config.defrost()
     config.MODEL.BACKBONE.PRETRAIN = False  # all weights come from the file

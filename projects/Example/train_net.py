@@ -10,10 +10,10 @@ from pathlib import Path
 # The project's folder, and the checkout if the plugin is not installed
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
-from mdpr_fastreid.engine import run, train_or_evaluate  # isort: skip
+from mdpr_fastreid.engine import run, train_or_evaluate  # noqa: E402  # isort: skip
 
-import example  # noqa: F401  (registers the method)
-from fastreid.engine import default_argument_parser
+import example  # noqa: E402, F401  (registers the method)
+from fastreid.engine import default_argument_parser  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(run(train_or_evaluate, default_argument_parser()))

@@ -139,6 +139,12 @@ def test_the_schedule_follows_the_length_of_the_run(epochs, images):
         assert (cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.FREEZE_ITERS, cfg.SOLVER.DELAY_EPOCHS) == (2000, 1000, 30)
 
 
+def test_the_losses_of_the_methods_need_not_be_those_of_the_shared_config():
+    losses = ("MODEL.LOSSES.NAME", "('CrossEntropyLoss','CircleLoss')")
+    plan = make_plan(dataclasses.replace(REQUEST, methods=("bot",), overrides=(*OVERRIDES, *losses)))
+    assert not plan.left_out
+
+
 def test_a_schedule_that_is_set_by_hand_stays(shared):
     words = ("SOLVER.WARMUP_ITERS", "3", "TEST.EVAL_PERIOD", "2")
     cfg, data = shared_config(data="SynthReIDTiny", epochs=4, batch=64, overrides=(*OVERRIDES, *words))
@@ -152,10 +158,6 @@ MISTAKES = {
     "an unknown backbone": ({"backbone": "r19"}, "--backbone r19: there are r18, r34"),
     "a seed as a setting": ({"overrides": ("SEED", "1")}, "SEED is set for every run here: use --seeds"),
     "a size set twice": ({"overrides": ("INPUT.SIZE_TEST", "[32,16]")}, "INPUT.SIZE_TEST is set for every run"),
-    "a warm-up longer than the run": (
-        {"overrides": (*OVERRIDES, "SOLVER.WARMUP_ITERS", "99")},
-        "SOLVER.WARMUP_ITERS 99",
-    ),
     "an unknown data set": ({"data": "SynthReIDTini"}, "SynthReIDTiny"),
     "an unknown ablation": (
         {"methods": ("mdpr",), "ablations": ("mops",)},

@@ -36,7 +36,7 @@ WRONG = {
     "SEED None": "SEED must be a whole number of -1 or more, got None",
     "OUTPUT_DIR ''": "OUTPUT_DIR must be the path of a folder, got ''",
     "OUTPUT_DIR None": "OUTPUT_DIR must be the path of a folder, got None",
-    r"OUTPUT_DIR '\"a\\0b\"'": r"OUTPUT_DIR must be the path of a folder, got 'a\x00b'",
+    r"""OUTPUT_DIR '"a\0b"'""": r"OUTPUT_DIR must be the path of a folder, got 'a\x00b'",
     "CUDNN_BENCHMARK None": "CUDNN_BENCHMARK must be True or False, got None",
     # The model
     "MODEL.DEVICE quantum": "MODEL.DEVICE 'quantum' is no device: cpu, cuda, or cuda:0 and so on",
@@ -62,12 +62,14 @@ WRONG = {
     "MODEL.BACKBONE.NAME build_resnet_backbon": "in BACKBONE; did you mean build_resnet_backbone?",
     "MODEL.BACKBONE.NAME resnet50": "MODEL.BACKBONE.NAME: nothing is registered as 'resnet50' in BACKBONE",
     "MODEL.BACKBONE.DEPTH 51x": "DEPTH '51x' is none of build_resnet_backbone, which has 18x, 34x, 50x, 101x",
-    "MODEL.BACKBONE.NAME build_resnext_backbone MODEL.BACKBONE.DEPTH 152x": "build_resnext_backbone, which has 50x, 101x",
+    "MODEL.BACKBONE.NAME build_resnext_backbone MODEL.BACKBONE.DEPTH 152x":
+        "build_resnext_backbone, which has 50x, 101x",
     "MODEL.BACKBONE.NAME build_osnet_backbone": "'50x' is none of build_osnet_backbone, which has x1_0",
     "MODEL.BACKBONE.NAME build_vit_backbone": "'50x' is none of build_vit_backbone, which has small, base",
     "MODEL.BACKBONE.NAME build_shufflenetv2_backbone": "'50x' is none of build_shufflenetv2_backbone, which has 0.5x",
     "MODEL.BACKBONE.NAME build_mobilenetv3_backbone MODEL.BACKBONE.DEPTH large": "which has Large, Small",
-    "MODEL.BACKBONE.NORM SyncBN": "MODEL.BACKBONE.NORM 'SyncBN' is none of FastReID's norm layers; did you mean syncBN?",
+    "MODEL.BACKBONE.NORM SyncBN":
+        "MODEL.BACKBONE.NORM 'SyncBN' is none of FastReID's norm layers; did you mean syncBN?",
     "MODEL.BACKBONE.NORM ''": "MODEL.BACKBONE.NORM '' is none of FastReID's norm layers; known: BN, FrozenBN, GN",
     "MODEL.BACKBONE.LAST_STRIDE 0": "MODEL.BACKBONE.LAST_STRIDE must be a whole number of 1 or more, got 0",
     "MODEL.BACKBONE.FEAT_DIM 0": "MODEL.BACKBONE.FEAT_DIM must be a whole number from 1 to 65536, got 0",
@@ -125,7 +127,8 @@ WRONG = {
     "MDPR/duke_r50.yml MODEL.MDPR.FUSION.ENABLED False": "asks for 'fusion', but MODEL.MDPR.FUSION.ENABLED is False",
     "MDPR/duke_r50.yml MODEL.MDPR.INFERENCE_FEATURES \"('soft5',)\"": "INFERENCE_FEATURES: 'soft5' is not one of",
     "MDPR/duke_r50.yml MODEL.MDPR.INFERENCE_FEATURES ()": "MODEL.MDPR.INFERENCE_FEATURES must be a list of 1 or more",
-    "MDPR/duke_r50.yml MODEL.MDPR.CHECKPOINT_STAGES (2,)": "MODEL.MDPR.CHECKPOINT_STAGES must be a list of some of 3, 4",
+    "MDPR/duke_r50.yml MODEL.MDPR.CHECKPOINT_STAGES (2,)":
+        "MODEL.MDPR.CHECKPOINT_STAGES must be a list of some of 3, 4",
     "MDPR/duke_r50.yml MODEL.MDPR.DISTILL.SCALE -1.0": "MODEL.MDPR.DISTILL.SCALE must be a number of 0 or more",
     "MDPR/duke_r50.yml MODEL.MDPR.ATTENTION.AREA_SCALE -0.1": "MODEL.MDPR.ATTENTION.AREA_SCALE must be a number of 0",
     # Distillation
@@ -139,7 +142,8 @@ WRONG = {
     "INPUT.SIZE_TRAIN \"['256','128']\"": "INPUT.SIZE_TRAIN must be a list",
     "INPUT.SIZE_TEST []": r"INPUT.SIZE_TEST must be a list: .* got \[\]",
     "INPUT.SIZE_TEST [256.0,128.0]": "INPUT.SIZE_TEST must be a list",
-    "INPUT.CROP.ENABLED True INPUT.CROP.SIZE [0]": "INPUT.CROP.SIZE must be a list of 1 or 2 values, each a whole number",
+    "INPUT.CROP.ENABLED True INPUT.CROP.SIZE [0]":
+        "INPUT.CROP.SIZE must be a list of 1 or 2 values, each a whole number",
     "INPUT.CROP.ENABLED True INPUT.CROP.SCALE [1.0,0.2]": "INPUT.CROP.SCALE must be a list of 2 values, .* the smaller",
     "INPUT.CROP.ENABLED True INPUT.CROP.RATIO [0.75]": "INPUT.CROP.RATIO must be a list of 2 values",
     "INPUT.FLIP.ENABLED True INPUT.FLIP.PROB 1.5": "INPUT.FLIP.PROB must be a number from 0 to 1, got 1.5",
@@ -150,18 +154,24 @@ WRONG = {
     "INPUT.AUTOAUG.ENABLED True INPUT.AUTOAUG.PROB 2.0": "INPUT.AUTOAUG.PROB must be a number from 0 to 1, got 2.0",
     "INPUT.AUGMIX.ENABLED True INPUT.AUGMIX.PROB -1.0": "INPUT.AUGMIX.PROB must be a number from 0 to 1, got -1.0",
     "INPUT.REA.ENABLED True INPUT.REA.PROB -1.0": "INPUT.REA.PROB must be a number from 0 to 1, got -1.0",
-    "INPUT.REA.ENABLED True INPUT.REA.VALUE [1.0,2.0]": "INPUT.REA.VALUE must be a list of 1 or 3 values, each a number",
+    "INPUT.REA.ENABLED True INPUT.REA.VALUE [1.0,2.0]":
+        "INPUT.REA.VALUE must be a list of 1 or 3 values, each a number",
     "INPUT.RPT.ENABLED True INPUT.RPT.PROB 7.0": "INPUT.RPT.PROB must be a number from 0 to 1, got 7.0",
     # The data
-    "DATASETS.NAMES \"('Market1510',)\"": "DATASETS.NAMES: nothing is registered as 'Market1510' in DATASET; did you mean",
-    "DATASETS.NAMES ()": "DATASETS.NAMES must be a list of 1 or more values, each a name registered in DATASET_REGISTRY",
-    "DATASETS.TESTS ()": "DATASETS.TESTS must be a list of 1 or more values, each a name registered in DATASET_REGISTRY",
+    "DATASETS.NAMES \"('Market1510',)\"":
+        "DATASETS.NAMES: nothing is registered as 'Market1510' in DATASET; did you mean",
+    "DATASETS.NAMES ()":
+        "DATASETS.NAMES must be a list of 1 or more values, each a name registered in DATASET_REGISTRY",
+    "DATASETS.TESTS ()":
+        "DATASETS.TESTS must be a list of 1 or more values, each a name registered in DATASET_REGISTRY",
     "DATASETS.TESTS \"('Market1501','Duke')\"": "DATASETS.TESTS: nothing is registered as 'Duke' in DATASET",
-    "DATASETS.TESTS \"('shops',)\" DATASETS.CUSTOM \"(('shop','/data/shop'),)\"": "'shops' in DATASET; did you mean shop?",
+    "DATASETS.TESTS \"('shops',)\" DATASETS.CUSTOM \"(('shop','/data/shop'),)\"":
+        "'shops' in DATASET; did you mean shop?",
     "DATASETS.CUSTOM \"('shop','/data/shop')\"": "DATASETS.CUSTOM must be a tuple of pairs (name, folder)",
     "DATASETS.CUSTOM \"(('shop','a','b'),)\"": "DATASETS.CUSTOM must be a tuple of pairs (name, folder)",
     "DATASETS.CUSTOM \"(('','/data'),)\"": "DATASETS.CUSTOM must be a tuple of pairs (name, folder)",
-    "DATASETS.CUSTOM_CAMERA_PATTERN 'cam('": "DATASETS.CUSTOM_CAMERA_PATTERN must be .* regular expression with one group",
+    "DATASETS.CUSTOM_CAMERA_PATTERN 'cam('":
+        "DATASETS.CUSTOM_CAMERA_PATTERN must be .* regular expression with one group",
     r"DATASETS.CUSTOM_CAMERA_PATTERN 'cam\\d'": "CUSTOM_CAMERA_PATTERN must be .* with one group, the camera",
     "DATALOADER.SAMPLER_TRAIN TrainSampler": "in SAMPLER; did you mean TrainingSampler?",
     "DATALOADER.SAMPLER_TRAIN Random": "DATALOADER.SAMPLER_TRAIN: nothing is registered as 'Random' in SAMPLER; known:",
@@ -172,14 +182,15 @@ WRONG = {
     "DATALOADER.SAMPLER_TRAIN NaiveIdentitySampler SOLVER.IMS_PER_BATCH 30":
         "a batch of 30 images a process (SOLVER.IMS_PER_BATCH) is no multiple of DATALOADER.NUM_INSTANCE 4",
     f"{REWEIGHT} DATALOADER.SET_WEIGHT [0]": r"DATALOADER.SET_WEIGHT \[0\] draws",
-    f"{REWEIGHT} DATALOADER.SET_WEIGHT [8]": r"batch of 32 .* no multiple, twice or more, of the 32 that .* \[8\] draws",
-    f"{REWEIGHT} DATALOADER.SET_WEIGHT [-1,2]": "DATALOADER.SET_WEIGHT must be a list, each a whole number of 0 or more",
+    f"{REWEIGHT} DATALOADER.SET_WEIGHT [8]":
+        r"batch of 32 .* no multiple, twice or more, of the 32 that .* \[8\] draws",
+    f"{REWEIGHT} DATALOADER.SET_WEIGHT [-1,2]":
+        "DATALOADER.SET_WEIGHT must be a list, each a whole number of 0 or more",
     # Training
     "SOLVER.OPT Adm": "SOLVER.OPT: nothing is registered as 'Adm' in torch.optim; did you mean Adam?",
     "SOLVER.OPT LBFGS": "SOLVER.OPT: nothing is registered as 'LBFGS' in torch.optim",
     "SOLVER.OPT lr_scheduler": "SOLVER.OPT: nothing is registered as 'lr_scheduler' in torch.optim",
     "SOLVER.SCHED StepLR": "SOLVER.SCHED must be \"MultiStepLR\" or \"CosineAnnealingLR\", got 'StepLR'; did you mean",
-    "SOLVER.SCHED CosineAnnealingLR SOLVER.DELAY_EPOCHS 120": "nothing is left of the 120 epochs .*DELAY_EPOCHS is 120",
     "SOLVER.MAX_EPOCH 0": "SOLVER.MAX_EPOCH must be a whole number of 1 or more, got 0",
     "SOLVER.BASE_LR -0.1": "SOLVER.BASE_LR must be a number greater than 0, got -0.1",
     "SOLVER.BASE_LR 0.0": "SOLVER.BASE_LR must be a number greater than 0, got 0.0",
@@ -192,7 +203,8 @@ WRONG = {
     "SOLVER.STEPS \"['30']\"": "SOLVER.STEPS must be a list, each a whole number of 0 or more, got ['30']",
     "SOLVER.GAMMA 0.0": "SOLVER.GAMMA must be a number greater than 0, got 0.0",
     "SOLVER.SCHED CosineAnnealingLR SOLVER.ETA_MIN_LR -1e-7": "SOLVER.ETA_MIN_LR must be a number of 0 or more",
-    "SOLVER.WARMUP_METHOD quadratic": "SOLVER.WARMUP_METHOD must be \"constant\", \"linear\" or \"exp\", got 'quadratic'",
+    "SOLVER.WARMUP_METHOD quadratic":
+        "SOLVER.WARMUP_METHOD must be \"constant\", \"linear\" or \"exp\", got 'quadratic'",
     "SOLVER.WARMUP_ITERS -1": "SOLVER.WARMUP_ITERS must be a whole number of 0 or more, got -1",
     "SOLVER.WARMUP_FACTOR -0.1": "SOLVER.WARMUP_FACTOR must be a number of 0 or more, got -0.1",
     "SOLVER.DELAY_EPOCHS -1": "SOLVER.DELAY_EPOCHS must be a whole number of 0 or more, got -1",
@@ -267,8 +279,10 @@ RIGHT = [
     "DATASETS.NAMES \"('shop',)\" DATASETS.TESTS \"('shop',)\" DATASETS.CUSTOM \"(('shop','/data/shop'),)\"",
     r"DATASETS.CUSTOM_CAMERA_PATTERN 'cam(\\d+)'",
     f"{REWEIGHT} DATALOADER.SET_WEIGHT [2,2]",
+    "SOLVER.SCHED CosineAnnealingLR SOLVER.DELAY_EPOCHS 120",  # a short run that is over before the cosine begins
     "SOLVER.OPT Lamb SOLVER.SCHED CosineAnnealingLR SOLVER.STEPS [] SOLVER.FREEZE_ITERS 0",
     "SOLVER.CLIP_GRADIENTS.ENABLED True SOLVER.CLIP_GRADIENTS.NORM_TYPE 1e999",
+    "Baselines/sbs_market1501_r50.yml SOLVER.MAX_EPOCH 1",  # a delay of 30 epochs
     "TEST.EVAL_PERIOD -1 TEST.AMP float32 TEST.AQE.QE_TIME 0 TEST.RERANK.LAMBDA 1.0 TEST.METRIC jaccard",
     "MDPR/duke_r50.yml MODEL.MDPR.CHECKPOINT_STAGES (3,4) MODEL.LOSSES.NAME ()",
 ]

@@ -178,7 +178,7 @@ def test_a_configuration_is_found_by_name_from_any_folder(tmp_path, monkeypatch)
 def test_only_what_a_model_needs_is_checked_where_only_a_model_is_built():
     words = ["DATASETS.TESTS", "('Unknown',)", "SOLVER.BASE_LR", "-1.0", "TEST.METRIC", "cosin"]
     args = Namespace(config_file="", opts=words)
-    assert config_from(args, purpose="inference").SOLVER.BASE_LR == -1
+    assert config_from(args, parts=("model",)).SOLVER.BASE_LR == -1
     with pytest.raises(UsageError, match=r"SOLVER\.BASE_LR must be"):
         config_from(args)
 

@@ -11,9 +11,8 @@ def test_the_page_in_docs_is_what_is_generated():
 
 
 def test_the_page_has_a_row_for_every_key():
-    page = reference.reference()
-    for key in KEYS:
-        assert len(re.findall(rf"^\| (\*\*)?`{re.escape(key.name)}`(\*\*)? \| `", page, re.MULTILINE)) == 1, key
+    rows = re.findall(r"^\| \**`([A-Z].*?)`\** \| .* \| .* \| .*\. \|$", reference.reference(), re.MULTILINE)
+    assert sorted(rows) == sorted(key.name for key in KEYS)
 
 
 def test_the_page_is_written_where_it_is_asked_for(tmp_path, capsys):

@@ -9,10 +9,6 @@ from mdpr_fastreid.engine.schedules import build_schedules
 from mdpr_fastreid.errors import UsageError
 
 COSINE = ["SOLVER.SCHED", "CosineAnnealingLR"]
-MISTAKES = [
-    (["SOLVER.SCHED", "StepLR"], 4, "SOLVER.SCHED 'StepLR'"),
-    ([], 0, "SOLVER.IMS_PER_BATCH 64"),
-]
 
 
 def built(tmp_path, iterations, *options):
@@ -20,10 +16,9 @@ def built(tmp_path, iterations, *options):
     return optimizer, build_schedules(small_config(tmp_path, *options), optimizer, iterations)
 
 
-@pytest.mark.parametrize(("options", "iterations", "message"), MISTAKES)
-def test_what_is_no_schedule_is_an_error_that_names_the_keys(tmp_path, options, iterations, message):
-    with pytest.raises(UsageError, match=message):
-        built(tmp_path, iterations, *options)
+def test_an_epoch_without_iterations_is_an_error_that_names_the_keys(tmp_path):
+    with pytest.raises(UsageError, match=r"DATASETS\.NAMES.*SOLVER\.IMS_PER_BATCH 64"):
+        built(tmp_path, 0)
 
 
 def test_a_schedule_with_room_is_the_stock_one(tmp_path):

@@ -53,7 +53,7 @@ def test_on_a_gpu_the_config_chooses(device, configured, expected):
 
 
 def test_an_unknown_type_is_an_error_that_names_the_key(tmp_path):
-    with pytest.raises(UsageError, match=r"SOLVER\.AMP\.DTYPE 'half' is not one of float16, bfloat16"):
+    with pytest.raises(UsageError, match=r"SOLVER\.AMP\.DTYPE must be .* got 'half'"):
         Trainer(small_config(tmp_path, "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "half"))
 
 

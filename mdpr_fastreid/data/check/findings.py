@@ -90,7 +90,7 @@ def _counted(items: list[tuple], inspections: dict[str, Inspection]) -> dict:
 def _masks(masks: dict[str, str], inspections: dict[str, Inspection], workers: int | None) -> list[Finding]:
     masks = {path: mask for path, mask in masks.items() if path in inspections}
     findings = []
-    for path, found in zip(masks, inspect_all(list(masks.values()), lambda done: None, workers), strict=True):
+    for path, found in zip(masks, inspect_all(list(masks.values()), lambda: None, workers), strict=True):
         image = inspections[path]
         if found.error:
             findings.append(Finding(ERROR, "damaged mask", f"{found.path}: {found.error}"))

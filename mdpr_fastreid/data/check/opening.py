@@ -6,6 +6,7 @@ from pathlib import Path
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
+from mdpr_fastreid.config.names import registered
 from mdpr_fastreid.data.custom import custom_class
 from mdpr_fastreid.errors import UsageError
 
@@ -27,8 +28,9 @@ def open_dataset(name: str, root: str, camera_pattern: str = "") -> ImageDataset
         return custom_class(folder.resolve().name, folder, camera_pattern)(root=root)
     if not known and (os.path.exists(name) or "/" in name or "\\" in name or not name):
         raise UsageError(f"{name!r} is no folder")
+    dataset = registered(DATASET_REGISTRY, name)
     try:
-        return DATASET_REGISTRY.get(name)(root=root)
+        return dataset(root=root)
     except (AssertionError, RuntimeError, OSError) as error:
         raise UsageError(
             f"data set {name}: {error}. It is looked for in {Path(root).absolute()} (environment variable "

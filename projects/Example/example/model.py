@@ -59,7 +59,7 @@ class ForegroundReID(nn.Module):
         return self.pixel_mean.device
 
     def forward(self, batch: dict | torch.Tensor) -> dict[str, torch.Tensor]:
-        """Losses in training; in evaluation features ``whole`` and ``foreground`` ``[B, C]`` and ``area`` ``[B, 1]``."""
+        """Losses in training; in evaluation ``whole`` and ``foreground`` ``[B, C]``, and ``area`` ``[B, 1]``."""
         images = batch["images"] if isinstance(batch, dict) else batch
         features = self.backbone((images - self.pixel_mean) / self.pixel_std)
         logits = self.foreground(features)
