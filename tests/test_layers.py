@@ -15,9 +15,10 @@ FILES = {
 }
 # To be deleted once they do not hold any more
 CIRCLES_STILL_THERE = [["modeling", "weights"]]  # weights.published names modeling's layers, the backbones load weights
-UNITTEST_STILL_IN = {"mdpr_fastreid.bench.rerank"}
-# FastReID's own launch sets this, and ours runs instead of it
-SET_ON_PURPOSE = {"mdpr_fastreid.engine.launch: comm._LOCAL_PROCESS_GROUP"}
+SET_ON_PURPOSE = {
+    "mdpr_fastreid.engine.launch: comm._LOCAL_PROCESS_GROUP",  # FastReID's own launch sets it, and ours runs instead
+    "mdpr_fastreid.bench.rerank: compute_dist.index_init_cpu",  # a stopwatch around stock's search, then put back
+}
 
 
 @cache
@@ -170,7 +171,7 @@ def replacements(module):
     for node in ast.walk(tree(module)):
         targets = []
         if isinstance(node, ast.Assign | ast.Delete):
-            targets = node.targets
+            targets = [one for target in node.targets for one in getattr(target, "elts", [target])]
         elif isinstance(node, ast.AugAssign | ast.AnnAssign):
             targets = [node.target]
         elif isinstance(node, ast.Call) and node.args:
@@ -195,7 +196,7 @@ def test_a_replacement_is_found(monkeypatch):
 
 def test_production_code_does_not_import_unittest():
     users = {module for module in FILES for name, _ in imports(module) if is_in(name, "unittest")}
-    assert users - UNITTEST_STILL_IN == set()
+    assert users == set()
 
 
 def test_importing_the_package_or_asking_for_help_imports_neither_benchmarks_nor_comparisons():

@@ -61,9 +61,10 @@ def print_results(cfg: CfgNode, results: Mapping | None) -> None:
     untrained = _read_untrained_results(cfg)
     for name, metrics in by_set.items():
         print_csv_format(OrderedDict(dataset=name, **metrics))
-        if name in untrained:
-            before, after = untrained[name]["mAP"], metrics["mAP"]
-            print(f"{name}: mAP {before:.2f} untrained, {after:.2f} trained ({after / before:.1f} times)")
+        # Of several pairings, each has its own
+        for key in (key for key in metrics if key.rpartition("/")[2] == "mAP" and key in untrained.get(name, {})):
+            before, after = untrained[name][key], metrics[key]
+            print(f"{name}: {key} {before:.2f} untrained, {after:.2f} trained ({after / before:.1f} times)")
 
 
 def write_untrained_results(cfg: CfgNode, results: Mapping) -> None:

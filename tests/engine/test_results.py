@@ -33,6 +33,17 @@ def test_a_resumed_run_still_knows_what_the_untrained_network_reached(tmp_path, 
     assert "SynthReIDTiny: mAP 5.00 untrained, 20.00 trained (4.0 times)" in capsys.readouterr().out
 
 
+def test_every_pairing_has_a_line_of_its_own(tmp_path, capsys):
+    cfg = small_config(tmp_path, "TEST.EVAL_UNTRAINED", True)
+    write_untrained_results(cfg, OrderedDict({"I2V/mAP": 5.0, "V2V/mAP": 4.0, "metric": 1.0}))
+    print_results(cfg, OrderedDict({"I2V/mAP": 20.0, "V2V/mAP": 6.0, "metric": 2.0}))
+    lines = [line for line in capsys.readouterr().out.splitlines() if " untrained, " in line]
+    assert lines == [
+        "SynthReIDTiny: I2V/mAP 5.00 untrained, 20.00 trained (4.0 times)",
+        "SynthReIDTiny: V2V/mAP 4.00 untrained, 6.00 trained (1.5 times)",
+    ]
+
+
 def test_several_test_sets_are_compared_each_with_itself(tmp_path, capsys):
     cfg = small_config(tmp_path, "TEST.EVAL_UNTRAINED", True)
     write_untrained_results(cfg, {"A": OrderedDict(mAP=5.0), "B": OrderedDict(mAP=4.0)})
