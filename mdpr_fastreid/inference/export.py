@@ -96,9 +96,10 @@ def export(
 
     Raises:
         UsageError: the format is unknown, needs a package that is not there, or the path cannot be written; or the
-            file computes something else.
+            file computes something else, or the network's features are longer or shorter than it says.
     """
     check_export(path, file_format)
+    _check_lengths(network, size)
     write, read = FORMATS[file_format]
     with warnings.catch_warnings():
         # TorchScript's own deprecation, and its remark that image size and number of stripes are fixed: they are.
@@ -116,6 +117,16 @@ def export(
     if not difference < 1e-3:
         raise UsageError(f"{path}: features from the file differ from the network's by {difference:.1e} of the largest")
     return difference
+
+
+def _check_lengths(network: FoldedNetwork, size: tuple[int, int]) -> None:
+    """Refuse to write lengths into a file's metadata that its features do not have."""
+    actual, stated = network(_images(1, size)).shape[1], sum(network.features.values())
+    if actual != stated:
+        raise UsageError(
+            f"{type(network.network).__name__} gives features {actual} long, and its heads are {stated} wide: give the "
+            "architecture a method feature_lengths(), see mdpr_fastreid/inference/folding.py"
+        )
 
 
 def check_export(path: Path | str, file_format: str) -> None:

@@ -209,7 +209,7 @@ WRONG = {
     "SOLVER.WARMUP_FACTOR -0.1": "SOLVER.WARMUP_FACTOR must be a number of 0 or more, got -0.1",
     "SOLVER.DELAY_EPOCHS -1": "SOLVER.DELAY_EPOCHS must be a whole number of 0 or more, got -1",
     "SOLVER.FREEZE_ITERS -1": "SOLVER.FREEZE_ITERS must be a whole number of 0 or more, got -1",
-    "SOLVER.CHECKPOINT_PERIOD 0": "SOLVER.CHECKPOINT_PERIOD must be a whole number of 1 or more, got 0",
+    "SOLVER.CHECKPOINT_PERIOD -1": "SOLVER.CHECKPOINT_PERIOD must be a whole number of 0 or more, got -1",
     "SOLVER.IMS_PER_BATCH 1": "SOLVER.IMS_PER_BATCH must be a whole number of 2 or more, got 1",
     "SOLVER.IMS_PER_BATCH -64": "SOLVER.IMS_PER_BATCH must be a whole number of 2 or more, got -64",
     "SOLVER.AMP.ENABLED True SOLVER.AMP.DTYPE half": "SOLVER.AMP.DTYPE must be \"float16\" or \"bfloat16\", got 'half'",
@@ -283,6 +283,7 @@ RIGHT = [
     "SOLVER.OPT Lamb SOLVER.SCHED CosineAnnealingLR SOLVER.STEPS [] SOLVER.FREEZE_ITERS 0",
     "SOLVER.CLIP_GRADIENTS.ENABLED True SOLVER.CLIP_GRADIENTS.NORM_TYPE 1e999",
     "Baselines/sbs_market1501_r50.yml SOLVER.MAX_EPOCH 1",  # a delay of 30 epochs
+    "SOLVER.CHECKPOINT_PERIOD 0",
     "TEST.EVAL_PERIOD -1 TEST.AMP float32 TEST.AQE.QE_TIME 0 TEST.RERANK.LAMBDA 1.0 TEST.METRIC jaccard",
     "MDPR/duke_r50.yml MODEL.MDPR.CHECKPOINT_STAGES (3,4) MODEL.LOSSES.NAME ()",
 ]

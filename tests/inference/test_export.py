@@ -114,12 +114,21 @@ def test_the_checksum_is_that_of_the_weight_file(written, weights):
     assert written[2]["torchscript"]["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
-def test_a_file_that_computes_something_else_is_told(tmp_path, monkeypatch, config_file, weights):
+def test_a_file_that_computes_something_else_is_refused(tmp_path, monkeypatch, config_file, weights):
     network = load(config_file, weights, overrides=tuple(OVERRIDES), winograd=False)
     other = (lambda network, images, about, file: file.write(b"x"), lambda path: lambda images: network(images) * 1.01)
     monkeypatch.setitem(FORMATS, "torchscript", other)
     with pytest.raises(UsageError, match="differ from the network's by 1.0e-02"):
         export(network, tmp_path / "n.ts", "torchscript", (64, 32), {})
+
+
+def test_features_of_another_length_than_the_heads_say_are_refused(tmp_path, config_file, weights):
+    network = load(config_file, weights, overrides=tuple(OVERRIDES), winograd=False)
+    length = sum(network.features.values())
+    network.features = {"features": length - 1}
+    with pytest.raises(UsageError, match=rf"features {length} long, .* {length - 1} wide: .* feature_lengths\(\)"):
+        export(network, tmp_path / "n.ts", "torchscript", (64, 32), {})
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("file_format", FILES)
