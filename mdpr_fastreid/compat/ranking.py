@@ -8,8 +8,8 @@ import torch
 
 from mdpr_fastreid.compat.patching import Patch, resolve
 
-# FastReID recommends its extension wherever it ranks without: what stands in its place here is as fast
-warnings.filterwarnings("ignore", message="Cython rank evaluation")
+# FastReID recommends its extension wherever it is not built: what ranks in its place here is as fast
+warnings.filterwarnings("ignore", message="Cython (rank|roc) evaluation")
 
 _CPU_SEARCH = 3
 

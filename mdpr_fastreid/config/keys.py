@@ -80,7 +80,7 @@ PLUGIN_KEYS = (
         "SOLVER.AMP.DTYPE",
         "float16",
         one_of("float16", "bfloat16"),
-        "Autocast type on a GPU: float16 (with loss scaling, as FastReID) or bfloat16 (without)",
+        "Autocast type: float16 (with loss scaling, as FastReID) or bfloat16 (without); a CPU knows bfloat16 only",
     ),
     Key(
         "SOLVER.WINOGRAD",

@@ -140,17 +140,20 @@ def autocast_dtype(device_type: str, precision: str) -> torch.dtype | None:
 
     Args:
         device_type: "cuda" or "cpu".
-        precision: "float32"; or "float16" or "bfloat16", which are one on a CPU: bfloat16 where the processor computes
-            in it, float32 elsewhere.
+        precision: "float32", "float16" or "bfloat16". A CPU computes in bfloat16 if that is asked for and the processor
+            has it, in float32 otherwise.
     """
     if precision == "float32":
         return None
     if device_type != "cpu":
         return _DTYPES[precision]
-    return torch.bfloat16 if computes(torch.bfloat16, "cpu") else None
+    # Not for "float16", the default: on a Xeon with AMX, PyTorch 2.15's bfloat16 training gave NaN now and then
+    return torch.bfloat16 if precision == "bfloat16" and computes(torch.bfloat16, "cpu") else None
 
 
 @functools.cache
 def _log_cpu_dtype(dtype: torch.dtype | None) -> None:
-    reason = "has no native bfloat16, so training is in float32" if dtype is None else "autocasts to bfloat16"
-    logging.getLogger("fastreid").info(f"SOLVER.AMP.ENABLED on a CPU: this processor {reason}")
+    how = "is in float32" if dtype is None else "autocasts to bfloat16"
+    logging.getLogger("fastreid").info(
+        f"SOLVER.AMP.ENABLED on a CPU: training {how} (bfloat16 is for SOLVER.AMP.DTYPE bfloat16, on a processor with it)"
+    )

@@ -24,24 +24,27 @@ def run_recording_types(tmp_path, *options):
     return trainer, types
 
 
-def test_a_cpu_without_bfloat16_trains_in_float32_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(steps, "computes", lambda *_: False)
+@pytest.mark.parametrize(("configured", "has_bfloat16"), [("float16", True), ("float16", False), ("bfloat16", False)])
+def test_a_cpu_trains_in_float32_unless_it_has_the_bfloat16_that_was_asked_for(
+    tmp_path, monkeypatch, configured, has_bfloat16
+):
+    monkeypatch.setattr(steps, "computes", lambda *_: has_bfloat16)
     steps._log_cpu_dtype.cache_clear()
     with logged_by_fastreid() as messages:
-        trainer, types = run_recording_types(tmp_path, "TEST.EVAL_PERIOD", 0)
+        trainer, types = run_recording_types(tmp_path, "TEST.EVAL_PERIOD", 0, "SOLVER.AMP.DTYPE", configured)
     assert types == {torch.float32}
     assert trainer.grad_scaler is None
-    assert sum("float32" in message for message in messages if "SOLVER.AMP" in message and "CPU" in message) == 1
+    assert sum("is in float32" in message for message in messages if "SOLVER.AMP" in message and "CPU" in message) == 1
 
 
-def test_a_cpu_with_bfloat16_autocasts_to_it_and_says_so(tmp_path, monkeypatch):
+def test_a_cpu_with_bfloat16_autocasts_to_it_if_asked_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(steps, "computes", lambda *_: True)
     steps._log_cpu_dtype.cache_clear()
     with logged_by_fastreid() as messages:
-        trainer, types = run_recording_types(tmp_path, "TEST.EVAL_PERIOD", 0)
+        trainer, types = run_recording_types(tmp_path, "TEST.EVAL_PERIOD", 0, "SOLVER.AMP.DTYPE", "bfloat16")
     assert types == {torch.bfloat16}
     assert trainer.grad_scaler is None
-    assert sum("bfloat16" in message for message in messages if "on a CPU" in message) == 1
+    assert sum("autocasts to bfloat16" in message for message in messages if "on a CPU" in message) == 1
 
 
 @pytest.mark.parametrize(

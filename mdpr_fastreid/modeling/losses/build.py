@@ -7,6 +7,7 @@ from fastreid.config import CfgNode
 from fastreid.utils.registry import Registry
 from torch import nn
 
+from mdpr_fastreid.config.names import registered
 from mdpr_fastreid.errors import SettingsError
 
 LOSS_REGISTRY = Registry("LOSS")
@@ -29,9 +30,9 @@ def build_loss(name: str, cfg: CfgNode) -> nn.Module:
     """The loss ``name`` with the settings of ``cfg``.
 
     Raises:
-        KeyError: no loss of that name is registered; the message has the nearest that is.
+        UnknownNameError: no loss of that name is registered; the message has the nearest that is.
     """
-    return LOSS_REGISTRY.get(name)(cfg)
+    return registered(LOSS_REGISTRY, name)(cfg)
 
 
 def build_identity_losses(cfg: CfgNode, feeds: Collection[str] = tuple(FED_BY)) -> "IdentityLosses":
@@ -43,7 +44,7 @@ def build_identity_losses(cfg: CfgNode, feeds: Collection[str] = tuple(FED_BY)) 
 
     Raises:
         SettingsError: a loss does not say that it takes one of these.
-        KeyError: as :func:`build_loss`.
+        UnknownNameError: as :func:`build_loss`.
     """
     losses = {}
     for name in cfg.MODEL.LOSSES.NAME:
