@@ -12,6 +12,8 @@ PYTEST_ARGS ?= --numprocesses auto --maxprocesses 8
 # Without Python 3.10, the oldest that setup.cfg allows, test-oldest takes the interpreter that .venv is built with
 OLDEST_PYTHON ?= $(shell python3.10 --version >/dev/null 2>&1 && echo python3.10 || echo $(PYTHON))
 OLDEST := .venv-oldest
+# All but measurements and comparisons of whole trainings
+CORE ?= tests --ignore=tests/bench --ignore=tests/compare
 
 .PHONY: install demo test test-oldest docs lint clean
 

@@ -167,7 +167,9 @@ def _read_torchscript(path: Path | str) -> Callable[[torch.Tensor], torch.Tensor
 
 
 def _write_torch_export(network: nn.Module, images: torch.Tensor, about: dict[str, str], file: BinaryIO) -> None:
-    program = torch.export.export(network, (images,), dynamic_shapes={"images": {0: torch.export.Dim("batch")}})
+    # Not strict is the default from PyTorch 2.8 on: before, Dynamo reads the code, which it does not all know
+    dynamic = {"images": {0: torch.export.Dim("batch")}}
+    program = torch.export.export(network, (images,), dynamic_shapes=dynamic, strict=False)
     torch.export.save(program, file, extra_files={METADATA_FILE: json.dumps(about)})
 
 

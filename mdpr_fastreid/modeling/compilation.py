@@ -37,7 +37,7 @@ def compile_in_training(modules: Iterable[nn.Module]) -> None:
 
 
 def _call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    """Compiled instead of ``module._call_impl``: PyTorch 2.6 passes over torch.nn's own code, so over nn.Sequential."""
+    """Compiled instead of ``module._call_impl``: PyTorch 2.7 passes over torch.nn's own code, so over nn.Sequential."""
     return module._call_impl(*args, **kwargs)
 
 

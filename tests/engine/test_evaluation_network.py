@@ -105,7 +105,8 @@ def test_a_model_that_cannot_be_folded_is_evaluated_as_it_is_with_one_line():
 def test_a_precision_that_the_processor_lacks_is_said_to_be_slow(monkeypatch, tmp_path):
     model = DefaultTrainer.build_model(small_run(tmp_path))
     assert isinstance(model, Baseline)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    # PyTorch has it since 2.10
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
     with logged_by_fastreid() as messages:
         assert isinstance(evaluation_network(small_config("TEST.AMP", "bfloat16"), model), FoldedNetwork)
     assert any("no bfloat16 instructions" in message for message in messages)

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import inspect
 import re
 from typing import NamedTuple
 
@@ -136,12 +135,6 @@ def test_a_real_compiler_gives_the_same_in_training_and_is_left_out_of_evaluatio
     assert runs == []
 
 
-def of_backend(error):
-    """What Dynamo raises for an error of its backend; from PyTorch 2.7 on it takes a frame too."""
-    arguments = (print, error, None)[: len(inspect.signature(BackendCompilerFailed).parameters)]
-    return BackendCompilerFailed(*arguments)
-
-
 def failing_with(monkeypatch, error):
     def fail(*args, **kwargs):
         raise error
@@ -156,7 +149,7 @@ def failing_with(monkeypatch, error):
     ("error", "message"),
     [
         (Unsupported("no such call\nand a long story"), r"\(Unsupported: no such call\)$"),
-        (of_backend(InvalidCxxCompiler()), r"\(InvalidCxxCompiler: .*install a C\+\+ compiler"),
+        (BackendCompilerFailed(print, InvalidCxxCompiler(), None), r"\(InvalidCxxCompiler: .*install a C\+\+ compiler"),
     ],
     ids=["dynamo", "compiler"],
 )
@@ -186,7 +179,7 @@ def test_a_system_that_torch_compile_refuses_trains_without_it(monkeypatch):
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_running_out_of_memory_is_no_failure_of_the_compiler(monkeypatch, wrapped):
     error = torch.OutOfMemoryError("out of memory")
-    modules = failing_with(monkeypatch, of_backend(error) if wrapped else error)
+    modules = failing_with(monkeypatch, BackendCompilerFailed(print, error, None) if wrapped else error)
     with logged_by_fastreid() as messages, pytest.raises(RuntimeError, match="out of memory"):
         modules[0](torch.randn(3, 2))
     assert messages == []
