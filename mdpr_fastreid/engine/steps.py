@@ -155,5 +155,5 @@ def autocast_dtype(device_type: str, precision: str) -> torch.dtype | None:
 def _log_cpu_dtype(dtype: torch.dtype | None) -> None:
     how = "is in float32" if dtype is None else "autocasts to bfloat16"
     logging.getLogger("fastreid").info(
-        f"SOLVER.AMP.ENABLED on a CPU: training {how} (bfloat16 is for SOLVER.AMP.DTYPE bfloat16, on a processor with it)"
+        f"SOLVER.AMP.ENABLED on a CPU: training {how} (SOLVER.AMP.DTYPE bfloat16 asks for bfloat16)"
     )
