@@ -25,15 +25,15 @@ def compile_in_training(modules: Iterable[nn.Module]) -> None:
     Args:
         modules: of a network; none contains another.
     """
-    told: set[str] = set()
+    warned: set[str] = set()
     for module in modules:
         try:
             compiled = torch.compile(MethodType(_call, module))
         except RuntimeError as error:  # this Python or this system is not supported
-            _tell(error, told)
+            _warn_once(error, warned)
             return
         # What Module.compile sets: it is left out of copies and of pickles
-        module._compiled_call_impl = _with_fallback(module, compiled, told)
+        module._compiled_call_impl = _with_fallback(module, compiled, warned)
 
 
 def _call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -41,17 +41,17 @@ def _call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     return module._call_impl(*args, **kwargs)
 
 
-def _with_fallback(module: nn.Module, compiled: Callable, told: set[str]) -> Callable:
+def _with_fallback(module: nn.Module, compiled: Callable, warned: set[str]) -> Callable:
     from torch._dynamo.exc import TorchDynamoException  # takes seconds, which only a compiled run has to wait
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if module.training and not told:
+        if module.training and not warned:
             try:
                 return compiled(*args, **kwargs)
             except TorchDynamoException as error:
                 if isinstance(_inner(error), torch.OutOfMemoryError | MemoryError):
                     raise
-                _tell(error, told)
+                _warn_once(error, warned)
         # A mistake in the module itself, which a compiler meets too, is raised from here
         return module._call_impl(*args, **kwargs)
 
@@ -63,10 +63,10 @@ def _inner(error: BaseException) -> BaseException:
     return getattr(error, "inner_exception", error)
 
 
-def _tell(error: BaseException, told: set[str]) -> None:
-    if told:
+def _warn_once(error: BaseException, warned: set[str]) -> None:
+    if warned:
         return
-    told.add("")
+    warned.add("")
     inner = _inner(error)
     kind, reason = type(inner).__name__, str(inner).strip().partition("\n")[0]
     advice = f"; {_LACKING[kind]}" if kind in _LACKING else ""

@@ -1,4 +1,4 @@
-"""Which kind of checkpoint a state dict is, told by its names, and what its entries are called in FastReID's models.
+"""Which kind of checkpoint a state dict is, by its names, and what its entries are called in FastReID's models.
 
 A new kind is a line in one of the three tables: a prefix around a network, a file of a whole model, an architecture.
 """

@@ -217,9 +217,9 @@ def report(fit: Fit, wanted: list[str], path: Path | str, digest: str) -> str:
     ]
     if fit.other_shapes:
         first = list(fit.other_shapes.items())[:3]
-        told = "; ".join(f"{name} {list(given)}, here {list(needed)}" for name, (given, needed) in first)
+        shapes = "; ".join(f"{name} {list(given)}, here {list(needed)}" for name, (given, needed) in first)
         more = len(fit.other_shapes) - len(first)
-        lines.append(f"of another shape, so not taken: {told}{f' and {more} more' if more else ''}")
+        lines.append(f"of another shape, so not taken: {shapes}{f' and {more} more' if more else ''}")
     return "\n".join(lines)
 
 

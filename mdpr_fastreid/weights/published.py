@@ -135,7 +135,7 @@ def settings(state_dict: Mapping[str, torch.Tensor]) -> CfgNode:
         raise ValueError(f"not an MDPR on a ResNet-18, -34, -50 or -101: the hard branch's stages have {blocks} blocks")
     for needed in _TELLING:
         if needed not in names:
-            raise ValueError(f"missing: {needed}, without which the settings cannot be told")
+            raise ValueError(f"missing: {needed}, without which the settings cannot be read off")
     embedding, refined, scores = (state_dict[name] for name in _TELLING)
     fusion = any(name.startswith(("heads.fusion.", f"{_HEAD[FUSION]}.")) for name in names)
 
