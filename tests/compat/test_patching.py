@@ -200,6 +200,16 @@ def test_every_patch_knows_the_source_it_was_written_for_and_leaves_another_alon
     assert fresh.state(next(iter(fresh))) is State.DIFFERS
 
 
+@pytest.mark.parametrize("patch", ALL)
+def test_no_patch_touches_a_toolbox_that_works(patch):
+    before = resolve(patch.target)
+    idle = dataclasses.replace(patch, needed=lambda: False, after=(), make=lambda stock: pytest.fail("it was made"))
+    fresh = Patches([idle])
+    fresh.apply()
+    assert resolve(patch.target) == before
+    assert fresh.state(idle) in (State.NOT_NEEDED, State.DIFFERS)  # differs: it is patched already, without a wrapper
+
+
 def test_applying_all_twice_changes_nothing():
     before = [resolve(patch.target) for patch in compat.patches()]
     compat.apply()
