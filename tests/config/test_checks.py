@@ -296,7 +296,7 @@ def test_what_can_be_run_passes(words):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))
 def test_every_configuration_of_ours_passes(path):
-    assert config_of(str(path)).is_frozen()
+    assert config_of(shlex.quote(str(path))).is_frozen()
 
 
 def test_the_configs_of_the_tests_pass(tmp_path):
