@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     """Time all settings in interleaved rounds, print the table and write it."""
     check_network_arguments(args)
     names = [name for name in SETTINGS if name in (REFERENCE, *args.methods) and exists(name, args)]
-    precision = "float16 by AMP" if args.device != "cpu" else "bfloat16 by AMP where native, else float32"
+    precision = "float16 by AMP" if args.device != "cpu" else "float32"
     about = {**described(args), "precision": precision}
     if args.components:
         rows = _component_rows([name for name in names if SETTINGS[name].method == "mdpr"], args)
