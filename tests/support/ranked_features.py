@@ -52,7 +52,8 @@ def of_rounded(ranked: Callable) -> Callable:
 def stock_results(monkeypatch, cfg: CfgNode, features: dict, num_query: int = QUERIES) -> dict:
     """What stock's evaluator makes of features, with stock's own functions only, on its CPU path.
 
-    Its distances are ranked to five places. It fails on the metric jaccard, for which it hands over neither ``k1`` nor ``k2``: here it does.
+    Its distances are ranked to five places. It fails on the metric jaccard, for which it hands over neither ``k1``
+    nor ``k2``: here it does.
     """
     jaccard = stock("fastreid.utils.compute_dist:compute_jaccard_distance")
     build_dist = compute_dist.build_dist
