@@ -31,7 +31,7 @@ METHODS = {
     "bagtricks": [*RESNET18, *BAGTRICKS, "MODEL.BACKBONE.WITH_IBN", True],
     "AGW": [*RESNET50, *AGW],
     "SBS": [*RESNET50, *SBS],
-    "MGN": [*RESNET50, *MGN, "INPUT.SIZE_TRAIN", [48, 16], "INPUT.SIZE_TEST", [48, 16]],
+    "MGN": [*RESNET50, *MGN, "INPUT.SIZE_TRAIN", [96, 32], "INPUT.SIZE_TEST", [96, 32]],
     "MoCo": ["MODEL.META_ARCHITECTURE", "MoCo", "MODEL.QUEUE_SIZE", 128],
     "Distiller": ["MODEL.META_ARCHITECTURE", "Distiller", "KD.EMA.ENABLED", True],
 }
@@ -46,8 +46,14 @@ BACKBONES["ViT"] += ["MODEL.BACKBONE.FEAT_DIM", 768, "MODEL.HEADS.POOL_LAYER", "
 
 
 def short(tmp_path, *options):
-    """One epoch of two iterations: enough for every layer, loss and hook to run once and again."""
-    return small_config(tmp_path, "SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_ITERS", 0, "TEST.EVAL_PERIOD", 1, *options)
+    """One epoch of two iterations: enough for every layer, loss and hook to run once and again.
+
+    PyTorch 2.6 to 2.15 reads memory that nobody wrote in a strided bfloat16 convolution to a map one column wide, on a
+    CPU with AMX: with images 16 wide a loss is NaN now and then.
+    """
+    size = ["INPUT.SIZE_TRAIN", [64, 32], "INPUT.SIZE_TEST", [64, 32]]
+    schedule = ["SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_ITERS", 0, "TEST.EVAL_PERIOD", 1]
+    return small_config(tmp_path, *size, *schedule, *options)
 
 
 class TwoIterations(Trainer):

@@ -10,6 +10,7 @@ import pytest
 from fastreid.data.common import CommDataset
 from fastreid.data.datasets import DATASET_REGISTRY
 from PIL import Image
+from small_runs import logged_by_fastreid
 
 from mdpr_fastreid.data.synth.presets import PRESETS
 from mdpr_fastreid.data.synth.writer import ensure, mask_path
@@ -49,12 +50,12 @@ def test_junk_is_dropped_and_distractors_stay(tiny):
     assert not {pid for _, pid, _ in tiny.query} - set(pids)
 
 
-def test_summaries_are_printed(tiny, caplog):
-    with caplog.at_level(logging.INFO):
+def test_summaries_are_printed(tiny):
+    with logged_by_fastreid() as messages:
         tiny.show_train()
         tiny.show_test()
-    assert "| train    | 16      | 256        | 6" in caplog.text
-    assert "| gallery  | 17      | 200        | 6" in caplog.text
+    assert "| train    | 16      | 256        | 6" in messages[0]
+    assert "| gallery  | 17      | 200        | 6" in messages[1]
 
 
 def test_fastreids_data_set_reads_items_whose_masks_lie_beside_them(root):
