@@ -73,7 +73,7 @@ def test_a_resumed_run_of_mdpr_that_saves_time_and_memory_ends_with_the_same_wei
         ("SynthReIDTiny",),
         *switches,
     ]
-    options += ["INPUT.SIZE_TRAIN", [32, 16], "INPUT.SIZE_TEST", [32, 16], "DATALOADER.NUM_WORKERS", 0]
+    options += ["INPUT.SIZE_TRAIN", [64, 32], "INPUT.SIZE_TEST", [64, 32], "DATALOADER.NUM_WORKERS", 0]
     options += ["MODEL.HEADS.NUM_CLASSES", 0]  # as many as there are
     options += ["SOLVER.IMS_PER_BATCH", 128, "SOLVER.MAX_EPOCH", 2, "SOLVER.CHECKPOINT_PERIOD", 1]
     options += ["SOLVER.WARMUP_ITERS", 0, "SOLVER.DELAY_EPOCHS", 0, "TEST.EVAL_PERIOD", 0]
