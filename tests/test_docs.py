@@ -62,7 +62,7 @@ def test_every_path_into_the_project_exists(page):
 def test_python_and_yaml_are_valid(page, tmp_path):
     for language, block in _blocks(page):
         if language == "python":
-            ast.parse(block)
+            assert ast.parse(block).body
         if language == "yaml":
             block = block.replace("_BASE_: configs/", f"_BASE_: {ROOT}/configs/")
             (tmp_path / "block.yml").write_text(block)

@@ -69,6 +69,7 @@ def _read_around_components(model: nn.Module, spent: dict[str, float], read: Cal
     handles = []
 
     def watch(module: nn.Module, component: str) -> None:
+        """Add what a module's calls take to a component, less what watched modules inside it take."""
         started = []
 
         def enter(*_) -> None:
