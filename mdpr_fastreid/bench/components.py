@@ -69,7 +69,7 @@ def _read_around_components(model: nn.Module, spent: dict[str, float], read: Cal
     handles = []
 
     def watch(module: nn.Module, component: str) -> None:
-        """Add what a module's calls take to a component, less what watched modules inside it take."""
+        """Add what a module's calls take to a component; nested modules of one component count once."""
         started = []
 
         def enter(*_) -> None:
