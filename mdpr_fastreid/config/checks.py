@@ -8,13 +8,10 @@ from collections.abc import Collection, Iterator
 from fastreid.config import CfgNode
 
 from mdpr_fastreid.config.fastreid_keys import FASTREID_KEYS
-from mdpr_fastreid.config.keys import PLUGIN_KEYS, Key, value_of
+from mdpr_fastreid.config.keys import Key, added_keys, has_key, value_of
 from mdpr_fastreid.config.names import UnknownNameError, known_names, nearest, unknown_name
 from mdpr_fastreid.config.parts import part_problems
 from mdpr_fastreid.errors import SettingsError
-
-KEYS = (*FASTREID_KEYS, *PLUGIN_KEYS)
-"""Every key of a config."""
 
 PARTS = ("model", "evaluation", "training")
 """What a config sets."""
@@ -36,7 +33,11 @@ def check_config(cfg: CfgNode, parts: Collection[str] = PARTS) -> None:
         SettingsError: the keys, what is wrong with them, and what they accept.
     """
     _raise_for(_missing_keys(cfg))
-    keys = [key for key in KEYS if part_of(key) in parts and _has(cfg, key.name) and _is_used(cfg, key)]
+    keys = [
+        key
+        for key in (*FASTREID_KEYS, *added_keys())
+        if part_of(key) in parts and has_key(cfg, key.name) and _is_used(cfg, key)
+    ]
     _raise_for(_value_problems(cfg, keys))
     _raise_for(_name_problems(cfg, keys), UnknownNameError)
     _raise_for(problem for part, problems in _PROBLEMS if part <= set(parts) for problem in problems(cfg))
@@ -57,14 +58,6 @@ def _raise_for(problems: Iterator[str], kind: type[SettingsError] = SettingsErro
         raise kind("; ".join(lines))
 
 
-def _has(cfg: CfgNode, name: str) -> bool:
-    try:
-        value_of(cfg, name)
-    except KeyError:
-        return False
-    return True
-
-
 _USED_IN_ANY_CASE = ("TEST.RERANK.", "TEST.AQE.")
 """Sections whose values the evaluator refuses even where they are not ENABLED; the distance jaccard uses K1 and K2."""
 
@@ -74,20 +67,20 @@ def _is_used(cfg: CfgNode, key: Key) -> bool:
     switch = f"{section}.ENABLED"
     if key.name.startswith(_USED_IN_ANY_CASE):
         return True
-    if last != "ENABLED" and _has(cfg, switch) and value_of(cfg, switch) is False:
+    if last != "ENABLED" and has_key(cfg, switch) and value_of(cfg, switch) is False:
         return False
-    if key.used_with is None or not _has(cfg, key.used_with[0]):
+    if key.used_with is None or not has_key(cfg, key.used_with[0]):
         return True
     other, wanted = value_of(cfg, key.used_with[0]), key.used_with[1]
     return wanted in other if isinstance(other, (list, tuple)) else other == wanted
 
 
 def _missing_keys(cfg: CfgNode) -> Iterator[str]:
-    missing = [key.name for key in PLUGIN_KEYS if not _has(cfg, key.name)]
+    missing = [key.name for key in added_keys() if not has_key(cfg, key.name)]
     if missing:
         yield (
-            f"the config has no {missing[0]}, a key of mdpr_fastreid (it was made before mdpr_fastreid was imported): "
-            "call mdpr_fastreid.add_mdpr_config(cfg)"
+            f"the config has no {missing[0]}, a key of mdpr_fastreid or of a project on it (it was made before that "
+            "was imported): call mdpr_fastreid.add_mdpr_config(cfg)"
         )
 
 

@@ -7,7 +7,7 @@ The same kind of table for FastReID's own keys is in :mod:`mdpr_fastreid.config.
 import copy
 from dataclasses import dataclass
 
-from fastreid.config import CfgNode
+from fastreid.config import CfgNode, defaults
 
 from mdpr_fastreid.config.values import (
     Values,
@@ -218,15 +218,46 @@ PLUGIN_KEYS = (
 """The plugin's keys, in the order of the page."""
 
 
+_project_keys: dict[str, Key] = {}
+
+
+def register_keys(*keys: Key) -> None:
+    """Add keys of a project's own: every config that is made from now on has them, and checks them as all others.
+
+    Args:
+        *keys: as ``Key("MODEL.MINE.WIDTH", 64, whole(1), "Width of mine", ("MODEL.META_ARCHITECTURE", "Mine"))``;
+            :mod:`mdpr_fastreid.config.values` has what a value may be.
+
+    Raises:
+        ValueError: there is another key of that name, or the default is none of the values.
+    """
+    for key in keys:
+        if key.name in _project_keys:
+            known = _project_keys[key.name]
+            if (known.default, known.meaning) != (key.default, key.meaning):
+                raise ValueError(f"{key.name} is registered already, with another default or meaning")
+        elif has_key(defaults._C, key.name):
+            raise ValueError(f"{key.name} is a key of every config already")
+        if not key.values.accepts(key.default):
+            raise ValueError(f"{key.name} must be {key.values.says}, and its default is {key.default!r}")
+        _project_keys[key.name] = key
+    add_mdpr_config(defaults._C)
+
+
+def added_keys() -> tuple[Key, ...]:
+    """What a config has beside FastReID's keys: the plugin's, and those of the projects that are imported."""
+    return (*PLUGIN_KEYS, *_project_keys.values())
+
+
 def add_mdpr_config(cfg: CfgNode) -> None:
-    """Add the plugin's keys, with their defaults, to a FastReID config, in place.
+    """Add the plugin's keys, and those of imported projects, with their defaults, to a FastReID config, in place.
 
     Keys that are there already keep their value, so calling it twice is harmless.
 
     Args:
         cfg: a config from ``fastreid.config.get_cfg()``.
     """
-    for key in PLUGIN_KEYS:
+    for key in added_keys():
         *sections, last = key.name.split(".")
         node = cfg
         for section in sections:
@@ -235,6 +266,15 @@ def add_mdpr_config(cfg: CfgNode) -> None:
             node = node[section]
         if last not in node:
             node[last] = copy.deepcopy(key.default)
+
+
+def has_key(cfg: CfgNode, name: str) -> bool:
+    """Whether a config has a key of that name."""
+    try:
+        value_of(cfg, name)
+    except KeyError:
+        return False
+    return True
 
 
 def value_of(cfg: CfgNode, name: str) -> object:

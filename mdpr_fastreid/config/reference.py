@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastreid.config import CfgNode, get_cfg
 
-from mdpr_fastreid.config.checks import KEYS
+from mdpr_fastreid.config.fastreid_keys import FASTREID_KEYS
 from mdpr_fastreid.config.keys import PLUGIN_KEYS, Key, add_mdpr_config, value_of
 from mdpr_fastreid.config.parts import DEPTHS, LOSSES
 from mdpr_fastreid.io import write_whole
@@ -24,6 +24,9 @@ kind and range by this page, names by the registries, so that a part of your own
 beside an `ENABLED` that is False, or of a part that is not chosen, is not used and not checked. Keys in **bold** are
 the plugin's, the others FastReID's.
 """
+
+KEYS = (*FASTREID_KEYS, *PLUGIN_KEYS)
+"""Every key on the page; those of projects are on their own pages."""
 
 _SECTIONS = {
     "": "The run",

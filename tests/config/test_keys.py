@@ -3,13 +3,17 @@
 import subprocess
 import sys
 
-from fastreid.config import CfgNode, get_cfg
+import pytest
+from fastreid.config import CfgNode, defaults, get_cfg
 
 from mdpr_fastreid import add_mdpr_config
-from mdpr_fastreid.config.checks import KEYS
+from mdpr_fastreid.config import Key, check_config, keys, read_config, register_keys
 from mdpr_fastreid.config.fastreid_keys import FASTREID_KEYS
-from mdpr_fastreid.config.keys import PLUGIN_KEYS, value_of
+from mdpr_fastreid.config.keys import PLUGIN_KEYS, added_keys, value_of
 from mdpr_fastreid.config.names import known_names
+from mdpr_fastreid.config.reference import KEYS
+from mdpr_fastreid.config.values import whole
+from mdpr_fastreid.errors import SettingsError
 
 
 def leaves(cfg, prefix=""):
@@ -36,7 +40,7 @@ def test_defaults_of_two_configs_are_not_shared():
 
 
 def test_the_tables_have_every_key_of_a_config_once():
-    names = [key.name for key in KEYS]
+    names = [key.name for key in (*FASTREID_KEYS, *added_keys())]
     assert len(set(names)) == len(names)
     assert sorted(leaves(get_cfg())) == sorted(names)
 
@@ -69,3 +73,46 @@ def test_every_registry_that_the_tables_name_knows_the_default():
             value = value_of(cfg, key.name)
             names = [value] if isinstance(value, str) else value
             assert set(names) <= set(known_names(key.values.registry, cfg)), key
+
+
+@pytest.fixture
+def project(monkeypatch):
+    """Keys that a test registers go with it."""
+    monkeypatch.setattr(keys, "_project_keys", dict(keys._project_keys))
+    monkeypatch.setattr(defaults, "_C", defaults._C.clone())
+
+
+WIDTH = Key("MODEL.MINE.WIDTH", 64, whole(1), "Width of mine", ("MODEL.META_ARCHITECTURE", "Mine"))
+
+
+def test_a_registered_key_is_read_and_checked_where_its_part_is_used(project):
+    register_keys(WIDTH)
+    register_keys(WIDTH)  # as a module that is imported again does
+    assert defaults._C.MODEL.MINE.WIDTH == 64
+    cfg = read_config("", ["MODEL.MINE.WIDTH", "0"], parts=())
+    check_config(cfg, parts=("model",))  # of another architecture
+    register_keys(Key("MODEL.MINE.DEPTH", 2, whole(1), "Depth of mine"))
+    with pytest.raises(SettingsError, match="no MODEL.MINE.DEPTH, a key of mdpr_fastreid or of a project"):
+        check_config(cfg, parts=("model",))
+    cfg = read_config("", ["MODEL.MINE.DEPTH", "0"], parts=())
+    with pytest.raises(SettingsError, match="MODEL.MINE.DEPTH must be a whole number of 1 or more, got 0"):
+        check_config(cfg, parts=("model",))
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (Key("MODEL.MDPR.PARTS", 2, whole(1), "Mine"), "MODEL.MDPR.PARTS is a key of every config already"),
+        (Key("MODEL.DEVICE", 2, whole(1), "Mine"), "MODEL.DEVICE is a key of every config already"),
+        (Key("MODEL.MINE.WIDTH", 0, whole(1), "Mine"), "must be a whole number of 1 or more, and its default is 0"),
+    ],
+)
+def test_a_key_that_cannot_be_registered_is_an_error(project, key, message):
+    with pytest.raises(ValueError, match=message):
+        register_keys(key)
+
+
+def test_two_projects_cannot_give_a_key_two_meanings(project):
+    register_keys(WIDTH)
+    with pytest.raises(ValueError, match="registered already"):
+        register_keys(Key("MODEL.MINE.WIDTH", 32, whole(1), "Width of mine"))

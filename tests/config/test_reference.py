@@ -3,7 +3,7 @@
 import re
 
 from mdpr_fastreid.config import reference
-from mdpr_fastreid.config.checks import KEYS
+from mdpr_fastreid.config.reference import KEYS
 
 
 def test_the_page_in_docs_is_what_is_generated():

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mdpr_fastreid.config import check_config, config_from
-from mdpr_fastreid.config.checks import KEYS
 from mdpr_fastreid.config.keys import value_of
+from mdpr_fastreid.config.reference import KEYS
 from mdpr_fastreid.errors import SettingsError
 
 switches = st.booleans()
