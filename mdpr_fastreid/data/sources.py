@@ -142,14 +142,14 @@ DATA_SOURCES = (
     ),
     *(
         DataSource(
-            f"SynthReID{preset.capitalize()}",
+            f"SynthReID{preset.title().replace('_', '')}",
             f"SynthReID, preset {preset}",
             "none: drawn by this project",
             "docs/reference/synthreid.md",
             "this project's licence, Apache-2.0; nobody is depicted",
             preset=preset,
         )
-        for preset in ("tiny", "demo", "base", "occluded")
+        for preset in ("tiny", "demo", "base", "occluded", "occluded_tiny", "occluded_demo")
     ),
 )
 

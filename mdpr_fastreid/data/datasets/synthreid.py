@@ -93,3 +93,17 @@ class SynthReIDOccluded(SynthReID):
     """702 + 519 identities, 15,618 / 2,210 / 17,661 images, all queries occluded: Occluded-Duke's size."""
 
     preset = "occluded"
+
+
+@DATASET_REGISTRY.register()
+class SynthReIDOccludedTiny(SynthReID):
+    """16 + 16 identities, 256 / 32 / 200 images, all queries occluded: for tests."""
+
+    preset = "occluded_tiny"
+
+
+@DATASET_REGISTRY.register()
+class SynthReIDOccludedDemo(SynthReID):
+    """64 + 64 identities, 1,300 / 128 / 900 images, all queries occluded: for runs on a CPU."""
+
+    preset = "occluded_demo"

@@ -53,6 +53,8 @@ _GENTLE = {
     "sensor": 0.25,
 }
 
+_GENTLE_OCCLUDED = _GENTLE | {"occlusion": 0.3}
+
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -60,6 +62,8 @@ PRESETS = {
         Preset("demo", 64, 64, 1_300, 128, 900, 60, 40, 32, 32, 6, **_GENTLE),
         Preset("base", 751, 750, 12_936, 3_368, 15_913, 2_798, 3_819, 751, 750, 4),
         Preset("occluded", 702, 519, 15_618, 2_210, 17_661, 0, 0, 702, 519, 4, occlusion=0.3, query_occlusion=1.0),
+        Preset("occluded_tiny", 16, 16, 256, 32, 200, 0, 0, 16, 16, 4, query_occlusion=1.0, **_GENTLE_OCCLUDED),
+        Preset("occluded_demo", 64, 64, 1_300, 128, 900, 0, 0, 32, 32, 6, query_occlusion=1.0, **_GENTLE_OCCLUDED),
         Preset("video", 625, 636, 5_000, 1_980, 5_088, 0, 0, 8_298, 9_330, 8),
     )
 }

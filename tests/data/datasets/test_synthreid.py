@@ -15,7 +15,14 @@ from small_runs import logged_by_fastreid
 from mdpr_fastreid.data.synth.presets import PRESETS
 from mdpr_fastreid.data.synth.writer import ensure, mask_path
 
-NAMES = {"SynthReIDTiny": "tiny", "SynthReIDDemo": "demo", "SynthReIDBase": "base", "SynthReIDOccluded": "occluded"}
+NAMES = {
+    "SynthReIDTiny": "tiny",
+    "SynthReIDDemo": "demo",
+    "SynthReIDBase": "base",
+    "SynthReIDOccluded": "occluded",
+    "SynthReIDOccludedTiny": "occluded_tiny",
+    "SynthReIDOccludedDemo": "occluded_demo",
+}
 
 
 @pytest.fixture(scope="module")
