@@ -1,0 +1,7 @@
+"""DROP (arXiv 2401.18032) on the plugin's public interfaces: importing it registers its parts and its keys."""
+
+import mdpr_fastreid  # noqa: F401  # isort: skip  (patches FastReID before it is imported)
+
+from drop import config, evaluation, heads, losses, meta_arch
+
+__all__ = ["config", "evaluation", "heads", "losses", "meta_arch"]

@@ -1,0 +1,255 @@
+"""The head of DROP: embeddings of the whole, the foreground and each part; the losses on them; what is compared."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from fastreid.config import CfgNode, configurable
+from fastreid.modeling.heads import REID_HEADS_REGISTRY
+from fastreid.modeling.losses import log_accuracy
+from fastreid.utils.events import get_event_storage
+from mdpr_fastreid.data.masks import part_groups
+from torch import nn
+
+from drop.layers import part_pooling, part_visibility
+from drop.losses import PartCompactnessTriplet, PartMemory, target_visibility
+from mdpr_fastreid.modeling.losses import CrossEntropyLoss, TripletLoss
+
+GLOBAL, FOREGROUND, PARTS = "global", "foreground", "parts"
+_CLASSIFIED = (GLOBAL, FOREGROUND, PARTS)
+TARGET, PREDICTED, NONE = "target", "predicted", "none"
+
+
+class Embeddings(NamedTuple):
+    """What is pooled of a batch, reduced, before any neck."""
+
+    whole: torch.Tensor
+    """``[B, E]``."""
+    foreground: torch.Tensor
+    """``[B, E]``."""
+    parts: torch.Tensor
+    """``[B, K, E]``."""
+
+
+@REID_HEADS_REGISTRY.register()
+class DROPHead(nn.Module):
+    """Pools a map where the parts are, and compares or classifies what is pooled.
+
+    Identity losses on the global, the foreground and the concatenated part embeddings, a triplet loss on the part
+    embeddings (GiLt, arXiv 2211.03679) that reaches into a memory of past images (PCT, arXiv 2401.18032).
+
+    Args:
+        parts: names of the ``K`` parts.
+        channels: ``C`` of the map.
+        dim: ``E``.
+        identities: of the training set.
+        identity_loss: on logits and targets.
+        triplet: the part-aware compactness triplet loss, or None.
+        memory: of past part embeddings, or None.
+        memory_from: iteration from which on the memory is compared with.
+        foreground_triplet: on the foreground embedding, or None.
+        pooling: as :func:`~drop.layers.part_pooling` takes it.
+        binary: whether a part is visible or not, see :func:`~drop.layers.part_visibility`.
+        min_cells: the same.
+        visibility: which parts the triplet loss compares: ``target``, ``predicted`` or ``none`` for all.
+        test_embeddings: of ``global``, ``foreground`` and ``parts``.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        parts: tuple[str, ...],
+        channels: int,
+        dim: int,
+        identities: int,
+        identity_loss: nn.Module,
+        triplet: nn.Module | None = None,
+        memory: nn.Module | None = None,
+        memory_from: int = 0,
+        foreground_triplet: nn.Module | None = None,
+        pooling: str = "avg+max",
+        binary: bool = True,
+        min_cells: int = 1,
+        visibility: str = TARGET,
+        test_embeddings: tuple[str, ...] = (FOREGROUND, PARTS),
+    ):
+        super().__init__()
+        self.part_names = tuple(parts)
+        self.reductions = nn.ModuleDict({name: _reduction(channels, dim) for name in _CLASSIFIED})
+        lengths = {GLOBAL: dim, FOREGROUND: dim, PARTS: dim * len(parts)}
+        self.necks = nn.ModuleDict({name: _neck(length) for name, length in lengths.items()})
+        self.classifiers = nn.ModuleDict({name: _classifier(length, identities) for name, length in lengths.items()})
+        self.identity_loss = identity_loss
+        self.triplet = triplet
+        self.memory = memory
+        self.memory_from = memory_from
+        self.foreground_triplet = foreground_triplet
+        self.pooling = pooling
+        self.binary = binary
+        self.min_cells = min_cells
+        self.visibility = visibility
+        self.test_embeddings = tuple(test_embeddings)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """The constructor's arguments, from ``MODEL.DROP``, ``MODEL.HEADS`` and ``MODEL.LOSSES``."""
+        drop, ce, tri = cfg.MODEL.DROP, cfg.MODEL.LOSSES.CE, cfg.MODEL.LOSSES.TRI
+        parts, identities = part_groups(cfg).parts, cfg.MODEL.HEADS.NUM_CLASSES
+        # BPBreID smooths over all classes, the true one too: others get eps / C, and not eps / (C - 1)
+        epsilon = ce.EPSILON * (identities - 1) / max(identities, 1)
+        triplet = memory = foreground_triplet = None
+        if drop.PCT.SCALE:
+            triplet = PartCompactnessTriplet(
+                margin=drop.PCT.MARGIN, mine=drop.PCT.MINE, bank_for=drop.PCT.BANK_FOR, scale=drop.PCT.SCALE
+            )
+            memory = PartMemory(drop.PCT.BANK_SIZE, len(parts), drop.EMBEDDING_DIM) if drop.PCT.BANK_SIZE else None
+        if drop.FOREGROUND_TRIPLET:
+            foreground_triplet = TripletLoss(
+                margin=tri.MARGIN,
+                normalize=tri.NORM_FEAT,
+                hard_mining=tri.HARD_MINING,
+                scale=drop.FOREGROUND_TRIPLET,
+            )
+        start = drop.PCT.BANK_FROM_ITER
+        return {
+            "parts": parts,
+            "channels": cfg.MODEL.BACKBONE.FEAT_DIM,
+            "dim": drop.EMBEDDING_DIM,
+            "identities": identities,
+            "identity_loss": CrossEntropyLoss(epsilon=epsilon, scale=ce.SCALE),
+            "triplet": triplet,
+            "memory": memory,
+            "memory_from": cfg.SOLVER.WARMUP_ITERS if start < 0 else start,
+            "foreground_triplet": foreground_triplet,
+            "pooling": drop.POOLING,
+            "binary": drop.VISIBILITY.BINARY,
+            "min_cells": drop.VISIBILITY.MIN_CELLS,
+            "visibility": drop.PCT.VISIBILITY,
+            "test_embeddings": drop.TEST_EMBEDDINGS,
+        }
+
+    def forward(self, features: torch.Tensor, probabilities: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What is compared, in evaluation.
+
+        Args:
+            features: ``[B, C, h, w]``.
+            probabilities: of background and parts, ``[B, K + 1, h', w']``.
+
+        Returns:
+            ``embeddings`` ``[B, J, E]``, each of length 1, and ``visibility`` ``[B, J]``: the global one if it is
+            asked for, the foreground's, those of the parts.
+        """
+        pooled = self.embeddings(features, probabilities)
+        visible = part_visibility(probabilities, self.binary, self.min_cells)
+        chosen, seen = [], []
+        for name, embedding in ((GLOBAL, pooled.whole), (FOREGROUND, pooled.foreground)):
+            if name in self.test_embeddings:
+                chosen.append(self.necks[name](embedding)[:, None])
+        if PARTS in self.test_embeddings:
+            chosen.append(pooled.parts)
+        embeddings = F.normalize(torch.cat(chosen, dim=1).float(), dim=2)
+        seen = [torch.ones_like(visible[:, :1])] * (
+            embeddings.shape[1] - len(self.part_names) * (PARTS in self.test_embeddings)
+        )
+        seen += [visible] if PARTS in self.test_embeddings else []
+        return {"embeddings": embeddings, "visibility": torch.cat(seen, dim=1)}
+
+    def compared_names(self) -> tuple[str, ...]:
+        """What each of the ``J`` embeddings is of."""
+        single = tuple(name for name in (GLOBAL, FOREGROUND) if name in self.test_embeddings)
+        return (*single, *(self.part_names if PARTS in self.test_embeddings else ()))
+
+    def embeddings(self, features: torch.Tensor, probabilities: torch.Tensor) -> Embeddings:
+        """What is pooled where the parts are, reduced to ``E`` numbers each."""
+        pooled = part_pooling(features, probabilities, self.pooling)
+        parts = self.reductions[PARTS](pooled.parts.flatten(0, 1)).unflatten(0, pooled.parts.shape[:2])
+        return Embeddings(self.reductions[GLOBAL](pooled.whole), self.reductions[FOREGROUND](pooled.foreground), parts)
+
+    def losses(
+        self, features: torch.Tensor, probabilities: torch.Tensor, targets: torch.Tensor, classes: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Scalar losses of a training batch.
+
+        Args:
+            features: ``[B, C, h, w]``.
+            probabilities: ``[B, K + 1, h', w']``.
+            targets: ``[B]`` identities.
+            classes: ``[B, h', w']``, the class of each cell in the mask; 255 where it is not known.
+        """
+        pooled = self.embeddings(features, probabilities)
+        inputs = {GLOBAL: pooled.whole, FOREGROUND: pooled.foreground, PARTS: pooled.parts.flatten(1)}
+        logits = {name: self.classifiers[name](self.necks[name](value)) for name, value in inputs.items()}
+        losses = {f"loss_cls_{name}": self.identity_loss(value, targets) for name, value in logits.items()}
+        if self.foreground_triplet is not None:
+            losses["loss_triplet_foreground"] = self.foreground_triplet(pooled.foreground, targets)
+        if self.triplet is not None:
+            visible = self._visibility(probabilities, classes)
+            losses["loss_pct"] = self.triplet(pooled.parts, targets, visible, self._bank())
+            self._remember(pooled.parts, targets, visible)
+        _log_accuracy(logits[GLOBAL], targets)
+        return losses
+
+    def _visibility(self, probabilities: torch.Tensor, classes: torch.Tensor) -> torch.Tensor | None:
+        """``[B, K]``, which parts the triplet loss compares; None for all."""
+        if self.visibility == NONE:
+            return None
+        predicted = part_visibility(probabilities.detach(), self.binary, self.min_cells)
+        if self.visibility == PREDICTED:
+            return predicted
+        known = (classes != 255).flatten(1).any(dim=1, keepdim=True)
+        return torch.where(known, target_visibility(classes, len(self.part_names)).to(predicted.dtype), predicted)
+
+    def _bank(self) -> PartMemory | None:
+        return self.memory if self.memory is not None and _iteration() >= self.memory_from else None
+
+    def _remember(self, parts: torch.Tensor, targets: torch.Tensor, visible: torch.Tensor | None) -> None:
+        # Precise BN runs the model in training mode, without gradients and perhaps on other data
+        if self.memory is not None and torch.is_grad_enabled():
+            visible = parts.new_ones(parts.shape[:2]) if visible is None else visible
+            self.memory.store(parts.detach(), targets, visible)
+
+    def simplify_for_inference(self) -> None:
+        """Take away, in place, what no output depends on; see :mod:`mdpr_fastreid.inference.folding`."""
+        for name in ("classifiers", "identity_loss", "triplet", "memory", "foreground_triplet"):
+            setattr(self, name, None)
+        for name in (GLOBAL, FOREGROUND, PARTS):
+            if name not in self.test_embeddings or name == PARTS:
+                self.necks.pop(name, None)
+
+
+def _reduction(channels: int, dim: int) -> nn.Sequential:
+    """Linear, batch norm, ReLU, as BPBreID reduces what it pools."""
+    linear = nn.Linear(channels, dim)
+    nn.init.normal_(linear.weight, std=0.01)
+    nn.init.zeros_(linear.bias)
+    return nn.Sequential(linear, nn.BatchNorm1d(dim), nn.ReLU(inplace=True))
+
+
+def _neck(length: int) -> nn.BatchNorm1d:
+    neck = nn.BatchNorm1d(length)
+    neck.bias.requires_grad_(False)
+    return neck
+
+
+def _classifier(length: int, identities: int) -> nn.Linear:
+    classifier = nn.Linear(length, identities, bias=False)
+    nn.init.normal_(classifier.weight, std=0.001)
+    return classifier
+
+
+def _iteration() -> int:
+    """Of the training; the end of it for a training loop without FastReID's event storage."""
+    try:
+        return get_event_storage().iter
+    except AssertionError:
+        return 2**62
+
+
+def _log_accuracy(logits: torch.Tensor, targets: torch.Tensor) -> None:
+    """Put the classification accuracy beside the losses."""
+    try:
+        get_event_storage()
+    except AssertionError:  # a training loop of the user's own
+        return
+    log_accuracy(logits.detach(), targets)
