@@ -141,23 +141,23 @@ class DROPHead(nn.Module):
             asked for, the foreground's, those of the parts.
         """
         pooled = self.embeddings(features, probabilities)
-        visible = part_visibility(probabilities, self.binary, self.min_cells)
-        chosen, seen = [], []
-        for name, embedding in ((GLOBAL, pooled.whole), (FOREGROUND, pooled.foreground)):
-            if name in self.test_embeddings:
-                chosen.append(self.necks[name](embedding)[:, None])
+        single = [self.necks[name](value) for name, value in self._single(pooled).items()]
+        chosen = [embedding[:, None] for embedding in single]
+        visible = [torch.ones_like(probabilities[:, :1, 0, 0])] * len(single)
         if PARTS in self.test_embeddings:
             chosen.append(pooled.parts)
+            visible.append(part_visibility(probabilities, self.binary, self.min_cells).to(probabilities.dtype))
         embeddings = F.normalize(torch.cat(chosen, dim=1).float(), dim=2)
-        seen = [torch.ones_like(visible[:, :1])] * (
-            embeddings.shape[1] - len(self.part_names) * (PARTS in self.test_embeddings)
-        )
-        seen += [visible] if PARTS in self.test_embeddings else []
-        return {"embeddings": embeddings, "visibility": torch.cat(seen, dim=1)}
+        return {"embeddings": embeddings, "visibility": torch.cat(visible, dim=1).float()}
+
+    def _single(self, pooled: Embeddings) -> dict[str, torch.Tensor]:
+        """Those of the global and the foreground embedding that are compared in evaluation, before their necks."""
+        both = {GLOBAL: pooled.whole, FOREGROUND: pooled.foreground}
+        return {name: value for name, value in both.items() if name in self.test_embeddings}
 
     def compared_names(self) -> tuple[str, ...]:
         """What each of the ``J`` embeddings is of."""
-        single = tuple(name for name in (GLOBAL, FOREGROUND) if name in self.test_embeddings)
+        single = (name for name in (GLOBAL, FOREGROUND) if name in self.test_embeddings)
         return (*single, *(self.part_names if PARTS in self.test_embeddings else ()))
 
     def embeddings(self, features: torch.Tensor, probabilities: torch.Tensor) -> Embeddings:
