@@ -106,7 +106,6 @@ def _mdpr_problems(cfg: CfgNode) -> Iterator[str]:
     from mdpr_fastreid.modeling.features import check_settings
     from mdpr_fastreid.modeling.losses import LOSS_REGISTRY
 
-    mdpr = cfg.MODEL.MDPR
     head = REID_HEADS_REGISTRY.get(cfg.MODEL.HEADS.NAME)
     if isinstance(head, type) and issubclass(head, EmbeddingHead):
         yield (
@@ -119,13 +118,6 @@ def _mdpr_problems(cfg: CfgNode) -> Iterator[str]:
         except UsageError as error:
             yield f"MODEL.LOSSES.NAME: {error}"
     try:
-        check_settings(
-            branches=mdpr.BRANCHES,
-            parts=mdpr.PARTS,
-            maps=mdpr.ATTENTION.MAPS,
-            distillation=mdpr.DISTILL.ENABLED,
-            fusion=mdpr.FUSION.ENABLED,
-            inference_features=mdpr.INFERENCE_FEATURES,
-        )
+        check_settings(cfg.MODEL.MDPR)
     except UsageError as error:
         yield str(error).replace(":\n  ", ": ").replace("\n  ", "; ")

@@ -7,6 +7,8 @@ benchmarks, ablations) reads it here.
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from fastreid.config import CfgNode
+
 from mdpr_fastreid.errors import SettingsError
 
 BRANCHES = ("hard", "soft")
@@ -93,29 +95,22 @@ def head_widths(branches: Collection[str], parts: int, maps: int, fusion: bool) 
     return widths | ({FUSION: len(FUSED)} if fusion else {})
 
 
-def check_settings(
-    *,
-    branches: Collection[str],
-    parts: int,
-    maps: int,
-    distillation: bool,
-    fusion: bool,
-    inference_features: Collection[str],
-) -> None:
-    """Refuse settings that contradict each other.
+def check_settings(mdpr: CfgNode) -> None:
+    """Refuse settings under ``MODEL.MDPR`` that contradict each other.
 
     Raises:
         SettingsError: one message, with the keys, for everything that is wrong.
     """
+    branches, fusion, inference_features = mdpr.BRANCHES, mdpr.FUSION.ENABLED, mdpr.INFERENCE_FEATURES
     wrong = []
     if not branches or len(set(branches)) != len(branches) or not set(branches) <= set(BRANCHES):
         wrong.append(f"MODEL.MDPR.BRANCHES must name each of {BRANCHES} at most once and one at least, not {branches}")
-    if parts < 1:
-        wrong.append(f"MODEL.MDPR.PARTS must be at least 1, not {parts}")
-    if maps < 1:
-        wrong.append(f"MODEL.MDPR.ATTENTION.MAPS must be at least 1, not {maps}")
+    if mdpr.PARTS < 1:
+        wrong.append(f"MODEL.MDPR.PARTS must be at least 1, not {mdpr.PARTS}")
+    if mdpr.ATTENTION.MAPS < 1:
+        wrong.append(f"MODEL.MDPR.ATTENTION.MAPS must be at least 1, not {mdpr.ATTENTION.MAPS}")
     both = set(BRANCHES) <= set(branches)
-    if distillation and not both:
+    if mdpr.DISTILL.ENABLED and not both:
         wrong.append("MODEL.MDPR.DISTILL.ENABLED needs both branches in MODEL.MDPR.BRANCHES: set it to False")
     if fusion and not both:
         wrong.append("MODEL.MDPR.FUSION.ENABLED needs both branches in MODEL.MDPR.BRANCHES: set it to False")

@@ -63,14 +63,7 @@ class MDPR(Baseline):
         """
         _check_fit(cfg)
         mdpr, norm = cfg.MODEL.MDPR, cfg.MODEL.BACKBONE.NORM
-        check_settings(
-            branches=mdpr.BRANCHES,
-            parts=mdpr.PARTS,
-            maps=mdpr.ATTENTION.MAPS,
-            distillation=mdpr.DISTILL.ENABLED,
-            fusion=mdpr.FUSION.ENABLED,
-            inference_features=mdpr.INFERENCE_FEATURES,
-        )
+        check_settings(mdpr)
         backbone = BranchedBackbone(build_backbone(cfg), mdpr.BRANCHES, mdpr.CHECKPOINT_STAGES)
         for key in ("SIZE_TRAIN", "SIZE_TEST"):
             # FastReID takes one number for "this shorter side" and 0 for "as it is": then the size is known only later
