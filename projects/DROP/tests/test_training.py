@@ -36,7 +36,7 @@ def run(cfg, resume=False):
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit_with_its_memory(tmp_path):
     length = ("SOLVER.CHECKPOINT_PERIOD", 1, "TEST.EVAL_PERIOD", 0, "SEED", 3)
     whole = run(small(*length, "SOLVER.MAX_EPOCH", 2, output=tmp_path / "whole"))
-    run(small(*length, "SOLVER.MAX_EPOCH", 2, output=tmp_path / "cut")).checkpointer
+    run(small(*length, "SOLVER.MAX_EPOCH", 2, output=tmp_path / "cut"))
     final = tmp_path / "cut/model_final.pth"
     final.unlink()
     (tmp_path / "cut/last_checkpoint").write_text("model_0000.pth")
