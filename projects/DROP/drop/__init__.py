@@ -1,0 +1,1 @@
+"""DROP: human parsing and re-identification from decoupled features (arXiv 2401.18032)."""

@@ -1,0 +1,9 @@
+"""The project's package and what its tests share are found wherever the tests are started."""
+
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[1]
+sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
+
+import drop  # noqa: E402, F401  (registers the method)
