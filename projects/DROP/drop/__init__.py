@@ -2,6 +2,6 @@
 
 import mdpr_fastreid  # noqa: F401  # isort: skip  (patches FastReID before it is imported)
 
-from drop import config, evaluation, heads, losses, meta_arch
+from drop import backbones, config, evaluation, heads, losses, meta_arch
 
-__all__ = ["config", "evaluation", "heads", "losses", "meta_arch"]
+__all__ = ["backbones", "config", "evaluation", "heads", "losses", "meta_arch"]
