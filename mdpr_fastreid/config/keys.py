@@ -79,8 +79,8 @@ PLUGIN_KEYS = (
         "INPUT.MASK.GROUPS",
         "",
         name_or_none("PART_GROUPS"),
-        'Which part grouping the classes of the field mask are of (docs/how-to/masks.md); "" leaves the labels of label '
-        "images as they are",
+        "Part grouping whose classes the field mask has (docs/how-to/masks.md); "
+        '"" leaves the labels of label images as they are',
         ("INPUT.FIELDS", "mask"),
     ),
     Key(

@@ -70,7 +70,7 @@ def check(
     counted = {part: _counted(items, inspections) for part, items in splits.items()}
     findings = [
         *(Finding(ERROR, "damaged", f"{found.path}: {found.error}") for found in inspections.values() if found.error),
-        *_masks(splits, inspected_masks, inspections),
+        *_masks(masks, splits, inspected_masks, inspections),
         *_identities_in_both(data, splits),
         *_unmatched(splits),
         *_half_a_test(splits),
@@ -86,7 +86,9 @@ def check(
         findings += [Finding(WARNING, kind, str(path)) for path in left_out]
     if not paths:
         findings.append(Finding(ERROR, "empty", "there is no image in it"))
-    return Report(name, str(getattr(data, "dataset_dir", "")), counted, findings, count_masks(masks, splits, inspected_masks))
+    return Report(
+        name, str(getattr(data, "dataset_dir", "")), counted, findings, count_masks(masks, splits, inspected_masks)
+    )
 
 
 def _counted(items: list[tuple], inspections: dict[str, Inspection]) -> dict:
@@ -103,8 +105,13 @@ def _counted(items: list[tuple], inspections: dict[str, Inspection]) -> dict:
 
 
 def _masks(
-    splits: dict[str, list[tuple]], found: dict[str, MaskInspection], images: dict[str, Inspection]
+    masks: SetMasks,
+    splits: dict[str, list[tuple]],
+    found: dict[str, MaskInspection],
+    images: dict[str, Inspection],
 ) -> list[Finding]:
+    if masks.looked_for:
+        return [Finding(WARNING, "no masks", masks.looked_for)]
     errors, missing = mask_problems(splits, found, images)
     return [
         *(Finding(ERROR, kind, message) for kind, message in errors),

@@ -26,6 +26,8 @@ class SetMasks(NamedTuple):
     """By the paths of images."""
     groups: PartGroups | None = None
     """The grouping of their labels; None for the labels as they are."""
+    looked_for: str = ""
+    """In words, where a grouping or a folder was asked for and nothing was found."""
 
     def read(self, path: str) -> np.ndarray | None:
         """The labels of a mask, ``[h, w]``; None for confidence fields without a grouping.
@@ -72,9 +74,11 @@ def find_masks(data: ImageDataset, groups: str = "", folder: str = "") -> SetMas
     grouping = registered(PART_GROUPS, groups) if groups else None
     layouts = [grouping.layout] if grouping else [LABEL_IMAGES, CONFIDENCE_FIELDS]
     items = data.train + data.query + data.gallery
-    items = MaskPlaces(set_folder(data, items), layouts, folder).of_items(items)
-    files = {item[0]: fields_of(item).get("mask") for item in items}
-    return SetMasks({image: mask for image, mask in files.items() if mask}, grouping)
+    places = MaskPlaces(set_folder(data, items), layouts, folder)
+    files = {item[0]: fields_of(item).get("mask") for item in places.of_items(items)}
+    files = {image: mask for image, mask in files.items() if mask}
+    expected = items and not files and (groups or folder)
+    return SetMasks(files, grouping, f"for {items[0][0]} {places.looked_for(items[0][0])}" if expected else "")
 
 
 def inspect_masks(

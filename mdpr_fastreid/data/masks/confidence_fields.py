@@ -18,11 +18,14 @@ from mdpr_fastreid.data.reading import DAMAGE, DamagedImageError, reason_of
 from mdpr_fastreid.errors import UsageError
 
 CHANNELS = 36
-"""17 keypoints in COCO's order (0 nose, 1-2 eyes, 3-4 ears, 5-6 shoulders, 7-8 elbows, 9-10 wrists, 11-12 hips, 13-14
-knees, 15-16 ankles; left before right) and 19 limbs: 17 left ankle-knee, 18 left knee-hip, 19 right ankle-knee, 20 right
-knee-hip, 21 hips, 22 left shoulder-hip, 23 right shoulder-hip, 24 shoulders, 25 left shoulder-elbow, 26 right
-shoulder-elbow, 27 left elbow-wrist, 28 right elbow-wrist, 29 eyes, 30 nose-left eye, 31 nose-right eye, 32 left eye-ear,
-33 right eye-ear, 34 left ear-shoulder, 35 right ear-shoulder."""
+"""17 keypoints in COCO's order, and 19 limbs between them; left before right.
+
+0 nose, 1-2 eyes, 3-4 ears, 5-6 shoulders, 7-8 elbows, 9-10 wrists, 11-12 hips, 13-14 knees, 15-16 ankles; 17 left
+ankle-knee, 18 left knee-hip, 19 right ankle-knee, 20 right knee-hip, 21 hips, 22 left shoulder-hip, 23 right
+shoulder-hip, 24 shoulders, 25 left shoulder-elbow, 26 right shoulder-elbow, 27 left elbow-wrist, 28 right elbow-wrist,
+29 eyes, 30 nose-left eye, 31 nose-right eye, 32 left eye-ear, 33 right eye-ear, 34 left ear-shoulder, 35 right
+ear-shoulder.
+"""
 
 CELL = 4
 """Pixels a side of a cell of the label map."""
