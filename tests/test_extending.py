@@ -12,6 +12,7 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
 from mdpr_fastreid.config import keys
 from mdpr_fastreid.data import FIELD_REGISTRY, SAMPLER_REGISTRY
+from mdpr_fastreid.data.masks import PART_GROUPS
 from mdpr_fastreid.evaluation import DISTANCE_REGISTRY
 from mdpr_fastreid.modeling.losses import LOSS_REGISTRY
 
@@ -25,7 +26,7 @@ EXAMPLES = [
 ]
 REGISTRIES = (
     *(DATASET_REGISTRY, REID_HEADS_REGISTRY, META_ARCH_REGISTRY),
-    *(FIELD_REGISTRY, SAMPLER_REGISTRY, DISTANCE_REGISTRY, LOSS_REGISTRY),
+    *(FIELD_REGISTRY, PART_GROUPS, SAMPLER_REGISTRY, DISTANCE_REGISTRY, LOSS_REGISTRY),
 )
 
 

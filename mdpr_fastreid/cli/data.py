@@ -23,12 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, all findings listed")
     parser.add_argument("--camera-pattern", default="", metavar="REGEX", help="as DATASETS.CUSTOM_CAMERA_PATTERN")
+    parser.add_argument("--groups", default="", metavar="NAME", help="part grouping of the masks, as INPUT.MASK.GROUPS")
+    parser.add_argument("--mask-folder", default="", metavar="NAME", help="as INPUT.MASK.FOLDER")
     parser.add_argument("--workers", type=int, help="threads that decode (default: one a core)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the report of each set; 1 if there is an error in one."""
-    from mdpr_fastreid.data.check import check, open_dataset, sample_sheet
+    from mdpr_fastreid.data.check import check, find_masks, open_dataset, sample_sheet
 
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers {args.workers}: give at least 1")
@@ -37,14 +39,15 @@ def run(args: argparse.Namespace) -> int:
     reports = []
     for name in args.sets:
         data = open_dataset(name, args.root, args.camera_pattern)
-        total = len({item[0] for item in data.train + data.query + data.gallery})
+        masks = find_masks(data, args.groups, args.mask_folder)
+        total = len({item[0] for item in data.train + data.query + data.gallery}) + len(masks.files)
         progress = Progress(total, f"checking {name}")
-        report = check(data, progress.step, args.workers)
+        report = check(data, progress.step, args.workers, masks)
         progress.close()
         reports.append(report)
         _print(report)
         if args.sample:
-            sheet, unwritten = sample_sheet(data)
+            sheet, unwritten = sample_sheet(data, masks)
             _write(args.sample, sheet.save)
             print(f"sample: {args.sample}")
             if unwritten:
@@ -78,6 +81,8 @@ def _print(report) -> None:
     ]
     print(f"{report.name} in {report.folder} (images an identity: min / median / max)")
     print(tabulate(rows, headers, disable_numparse=True))
+    if report.masks:
+        _print_masks(report.masks)
     for (level, kind), count in Counter((f.level, f.kind) for f in report.findings).items():
         print(f"{level}: {kind}: {count}")
         of_kind = [finding.message for finding in report.findings if finding.kind == kind]
@@ -85,3 +90,20 @@ def _print(report) -> None:
         if count > _LISTED:
             print(f"  and {count - _LISTED} more; --json FILE lists all")
     print("nothing wrong" if not report.findings else f"{len(report.errors)} errors, {len(report.findings)} findings")
+
+
+def _print_masks(masks: dict) -> None:
+    from tabulate import tabulate
+
+    splits = masks["splits"]
+    rows = [(f"images {key} a mask", *(f"{split[key]:,}" for split in splits.values())) for key in ("with", "without")]
+    names = dict.fromkeys(name for split in splits.values() for name in split["visible"])
+    rows += [
+        (name, *(f"{split['visible'][name]:.2f}" if split["visible"] else "" for split in splits.values()))
+        for name in names
+    ]
+    grouping = f", grouping {masks['groups']}" if masks["groups"] else ""
+    print(f"masks{grouping} (behind a part: share of the images with a mask in which it is visible)")
+    print(tabulate(rows, ("", *splits), disable_numparse=True, colalign=("left", *("right",) * len(splits))))
+    if masks["ungrouped_fields"]:
+        print("the masks are confidence fields: --groups pifpaf_eight or pifpaf_five_v counts their parts")

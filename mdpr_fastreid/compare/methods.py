@@ -120,7 +120,8 @@ def method_config(
 
     cfg = shared.clone()
     cfg.MODEL, cfg.KD = model, own.KD  # what is distilled from is a part of the losses
-    cfg.INPUT.FIELDS, cfg.INPUT.CLIP = own.INPUT.FIELDS, own.INPUT.CLIP  # what it asks for beside the images
+    for key in ("FIELDS", "MASK", "CLIP"):  # what it asks for beside the images
+        cfg.INPUT[key] = own.INPUT[key]
     _merge_model(cfg, overrides)
     given = [*(key for key in overrides[::2]), *method.overrides[::2]]
     if "MODEL.BACKBONE.FEAT_DIM" not in given:

@@ -12,6 +12,7 @@ from fastreid.config import CfgNode, defaults
 from mdpr_fastreid.config.values import (
     Values,
     many,
+    name_or_none,
     named_folders,
     number,
     one_of,
@@ -73,6 +74,29 @@ PLUGIN_KEYS = (
         (),
         many(registered("FIELD_REGISTRY")),
         "What a batch holds beside the image, by name: mask, clip, or fields of your own (docs/extending.md)",
+    ),
+    Key(
+        "INPUT.MASK.GROUPS",
+        "",
+        name_or_none("PART_GROUPS"),
+        "Part grouping whose classes the field mask has (docs/how-to/masks.md); "
+        '"" leaves the labels of label images as they are',
+        ("INPUT.FIELDS", "mask"),
+    ),
+    Key(
+        "INPUT.MASK.MISSING",
+        "error",
+        one_of("error", "ignore"),
+        "What a training image without a mask is: an error, or unlabelled (255 at every pixel)",
+        ("INPUT.FIELDS", "mask"),
+    ),
+    Key(
+        "INPUT.MASK.FOLDER",
+        "",
+        text,
+        'Folder within masks/ of a data set that has the masks; "" for where they lie in general '
+        "(docs/how-to/masks.md)",
+        ("INPUT.FIELDS", "mask"),
     ),
     Key("INPUT.CLIP.FRAMES", 8, whole(1), "Frames of the field clip"),
     # Training

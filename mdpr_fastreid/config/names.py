@@ -38,7 +38,7 @@ def unknown_name(name: object, registry: str, known: Collection[str]) -> str:
 def nearest(name: object, known: Collection[str]) -> str:
     """``did you mean X?``, or the list of what there is."""
     similar = difflib.get_close_matches(str(name), known, n=1)
-    return f"did you mean {similar[0]}?" if similar else f"known: {', '.join(sorted(known))}"
+    return f"did you mean {similar[0]}?" if similar else f"known: {', '.join(sorted(filter(None, known)))}"
 
 
 _REGISTRIES = {
@@ -49,6 +49,7 @@ _REGISTRIES = {
     "SAMPLER_REGISTRY": "mdpr_fastreid.data",
     "FIELD_REGISTRY": "mdpr_fastreid.data",
     "DISTANCE_REGISTRY": "mdpr_fastreid.evaluation",
+    "PART_GROUPS": "mdpr_fastreid.data.masks",
 }
 """Where the registries are that the tables of keys name."""
 
@@ -58,6 +59,8 @@ def known_names(registry: str, cfg: CfgNode) -> Collection[str]:
     if registry == "torch.optim":
         return _optimizers()
     names = _names(getattr(importlib.import_module(_REGISTRIES[registry]), registry))
+    if registry == "PART_GROUPS":
+        return ["", *names]
     return [*names, *(name for name, _ in cfg.DATASETS.CUSTOM)] if registry == "DATASET_REGISTRY" else names
 
 

@@ -100,6 +100,11 @@ def registered(registry: str) -> Values:
     return Values(f"a name registered in {registry}", text.accepts, registry)
 
 
+def name_or_none(registry: str) -> Values:
+    """A name as of :func:`registered`, or "" for none."""
+    return Values(f'"", or a name registered in {registry}', text.accepts, registry)
+
+
 def _accepts_size(value: object) -> bool:
     whole_numbers = _is_many(value) and len(value) in (1, 2) and all(_is_whole(part) for part in value)
     return whole_numbers and (all(part > 0 for part in value) or all(part == 0 for part in value))

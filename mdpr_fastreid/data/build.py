@@ -14,6 +14,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from mdpr_fastreid.data.custom.naming import check_command, data_root, dataset_class
 from mdpr_fastreid.data.loaders import CudaLoader, PrefetchLoader
+from mdpr_fastreid.data.masks.of_sets import training_items_with_masks, with_masks
 from mdpr_fastreid.data.pipeline import FieldDataset, collate, send_bytes
 from mdpr_fastreid.data.resized import ResizedImages
 from mdpr_fastreid.data.samplers import build_sampler, check_identities
@@ -76,7 +77,7 @@ def build_test_loader(
                 data.show_test()
         num_query = len(data.query)
         test_set = FieldDataset(
-            data.query + data.gallery,
+            with_masks(cfg, data, data.query + data.gallery),
             build_transforms(cfg, is_train=False),
             relabel=False,
             check_command=check_command(cfg, (dataset_name,)),
@@ -113,7 +114,7 @@ def _training_items(cfg: CfgNode) -> list[tuple]:
             data = dataset_class(cfg, name)(root=root, combineall=cfg.DATASETS.COMBINEALL)
             if comm.is_main_process():
                 data.show_train()
-            items += data.train
+            items += training_items_with_masks(cfg, name, data)
     return items
 
 

@@ -31,7 +31,9 @@ from torch import Tensor
 
 from mdpr_fastreid.config.names import registered
 from mdpr_fastreid.data.items import Files, fields_of
-from mdpr_fastreid.data.label_maps import LabelMap
+from mdpr_fastreid.data.label_maps import LabelMap, UnlabelledMap, label_map_class
+from mdpr_fastreid.data.masks.groups import UNLABELLED, groups_name, part_groups
+from mdpr_fastreid.data.masks.label_images import refuse_arrays
 from mdpr_fastreid.data.reading import read_image, read_labels
 from mdpr_fastreid.errors import UsageError
 
@@ -94,6 +96,10 @@ class Field:
         """What the files hold: a picture, a ``tv_tensors`` object, a list of them, or anything else."""
         raise NotImplementedError
 
+    def read_for(self, item: tuple, image: Image.Image) -> Any:
+        """What an item's files hold; an image is given, perhaps resized, to a field that may stand for no file."""
+        return self.read(self.files(item))
+
     def to_tensor(self, value: Any, planes: int) -> Tensor:
         """The tensor of a sample.
 
@@ -138,21 +144,44 @@ class ImageField(Field):
 
 @FIELD_REGISTRY.register()
 class MaskField(Field):
-    """A label map: ``masks``, ``[B, H, W]`` in uint8; 0 where the image is padded, erased or covered by a patch."""
+    """A label map: ``masks``, ``[B, H, W]`` in uint8; 0 where the image is padded, erased or covered by a patch.
+
+    ``INPUT.MASK.GROUPS`` names the grouping whose classes the labels are; without, they are as a label image has them.
+    An image without a mask is ``UNLABELLED`` everywhere, whatever is done to it: always in evaluation, in training
+    where ``INPUT.MASK.MISSING`` is "ignore", and else it is an error.
+    """
 
     name, key = "mask", "masks"
 
+    def __init__(self, cfg: CfgNode, is_train: bool) -> None:
+        super().__init__(cfg, is_train)
+        self.groups = part_groups(cfg) if groups_name(cfg) else None
+        self.size = cfg.INPUT.SIZE_TRAIN if is_train else cfg.INPUT.SIZE_TEST
+        self.may_be_missing = not is_train or cfg.INPUT.get("MASK", {}).get("MISSING") == "ignore"
+
+    def read_for(self, item: tuple, image: Image.Image) -> LabelMap:
+        if self.may_be_missing and not fields_of(item).get(self.name):
+            width, height = image.size
+            return UnlabelledMap(torch.full((1, height, width), UNLABELLED, dtype=torch.uint8))
+        return super().read_for(item, image)
+
     def read(self, files: Files) -> LabelMap:
-        return LabelMap(read_labels(files)[None])
+        if self.groups is None:
+            refuse_arrays(files, "the field mask")
+            return LabelMap(read_labels(files)[None])
+        kind = label_map_class(tuple(map(tuple, self.groups.mirror)))
+        return kind(self.groups.read(files, self.size)[None])
 
     def to_tensor(self, value: LabelMap, planes: int) -> Tensor:
-        return value.as_subclass(Tensor)[0]
+        labels = value.as_subclass(Tensor)[0]
+        return torch.full_like(labels, UNLABELLED) if isinstance(value, UnlabelledMap) else labels
 
     def erase(self, tensor: Tensor, region: Region) -> None:
-        tensor[region] = 0
+        if (tensor != UNLABELLED).any():
+            tensor[region] = 0
 
     def paste(self, tensor: Tensor, patch: Tensor, region: Region) -> None:
-        tensor[region] = 0
+        self.erase(tensor, region)
 
 
 @FIELD_REGISTRY.register()

@@ -1,5 +1,9 @@
 """Label maps that follow an image through ``torchvision.transforms.v2`` to the pixel."""
 
+from collections.abc import Sequence
+from functools import cache
+from typing import ClassVar
+
 import numpy as np
 import torch
 from PIL import Image
@@ -11,6 +15,33 @@ from torchvision.transforms.v2 import functional as F
 
 class LabelMap(tv_tensors.Mask):
     """Labels ``[1, H, W]`` in uint8. Where v2's masks are a pixel beside the image, it has kernels of its own."""
+
+    mirrored: ClassVar[Tensor | None] = None
+    """The label that each of the 256 labels becomes in a horizontal flip; None if it stays."""
+
+
+class UnlabelledMap(LabelMap):
+    """The map of an image of which no label is known: only its size counts."""
+
+
+@cache
+def label_map_class(mirror: Sequence[tuple[int, int]]) -> type[LabelMap]:
+    """Label maps of which a horizontal flip swaps these pairs of labels; v2 keeps no more of a map than its class."""
+    if not mirror:
+        return LabelMap
+    mirrored = torch.arange(256, dtype=torch.uint8)
+    for left, right in mirror:
+        mirrored[left], mirrored[right] = right, left
+    return type("MirroredLabelMap", (LabelMap,), {"mirrored": mirrored})
+
+
+@F.register_kernel(F.horizontal_flip, LabelMap)
+def _horizontal_flip(labels: LabelMap) -> LabelMap:
+    """As the image, and what was left is right then."""
+    flipped = labels.as_subclass(Tensor).flip(-1)
+    if labels.mirrored is not None:
+        flipped = labels.mirrored[flipped.int()]
+    return tv_tensors.wrap(flipped, like=labels)
 
 
 @F.register_kernel(F.resize, LabelMap)

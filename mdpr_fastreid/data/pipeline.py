@@ -98,7 +98,7 @@ class FieldDataset(CommDataset):
         else:
             sample = {image.key: self.resized.picture(index, lambda: self.resized_image(item[0]))}
         for field in others:
-            sample[field.key] = field.read(field.files(item))
+            sample[field.key] = field.read_for(item, sample[image.key])
         return sample
 
     def resized_image(self, path: str):

@@ -15,6 +15,8 @@ DAMAGE = (OSError, SyntaxError, ValueError, TypeError, zlib.error, struct.error,
 """What Pillow raises for a file that is missing, truncated, empty or no image."""
 
 _DEEP = ("I", "I;16", "I;16B", "I;16L")
+_SPREAD = {"L;2": 255 // 3, "L;4": 255 // 15}
+"""Between the levels that Pillow makes of the grey levels of a PNG with 2 or 4 bits a pixel."""
 
 
 def read_rgb(file: str | BinaryIO) -> Image.Image:
@@ -56,6 +58,8 @@ def read_image(path: str) -> Image.Image:
 def read_labels(path: str) -> np.ndarray:
     """The label map of a file, ``[h, w]`` in uint8: the levels of a grey image, the indices of a palette image.
 
+    Grey levels of 1, 2 or 4 bits are labels as they stand in the file, from 0 to 1, 3 or 15.
+
     Raises:
         DamagedImageError: it cannot be read, or holds colours or labels above 255.
     """
@@ -67,18 +71,21 @@ def _read(path: str, read: Callable[[BinaryIO], Any]) -> Any:
         with PathManager.open(path, "rb") as file:
             return read(file)
     except DAMAGE as error:
-        raise DamagedImageError(f"{path}: cannot be read as an image ({_reason(error)})") from None
+        raise DamagedImageError(f"{path}: cannot be read as an image ({reason_of(error)})") from None
 
 
 def _labels(file: BinaryIO) -> np.ndarray:
     with Image.open(file) as image:
+        # Pillow spreads grey levels of few bits over 0 to 255
+        step = _SPREAD.get(image.tile[0].args, 1) if image.format == "PNG" and image.tile else 1
         labels = np.array(image)
     if labels.ndim != 2 or labels.dtype.kind not in "bui" or labels.min() < 0 or labels.max() > 255:
         raise ValueError("a label map has one channel, with labels from 0 to 255")
-    return labels.astype(np.uint8)
+    return labels.astype(np.uint8) // step
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a file cannot be read, from one of :data:`DAMAGE`, in a line."""
     if isinstance(error, UnidentifiedImageError):
         return "not of a format that Pillow knows"
     if isinstance(error, OSError) and error.strerror:

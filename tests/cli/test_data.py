@@ -2,16 +2,21 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib import font_manager
 from PIL import Image
 from support.image_trees import market_tree, write_images
+from support.mask_files import write_fields, write_labels
 
 from mdpr_fastreid.cli import main
+from mdpr_fastreid.data.check.overlay import colour_of
+from mdpr_fastreid.data.masks import PART_GROUPS
 
 
 @pytest.fixture
@@ -71,8 +76,7 @@ def test_damage_is_listed(folder, tmp_path, capsys):
 
 def test_masks_of_a_manifest_are_decoded_and_measured(tmp_path):
     images = write_images(tmp_path, [f"{number}.png" for number in range(4)])
-    masks = write_images(tmp_path / "masks", ["0.png", "1.png"], seed=1)
-    masks += write_images(tmp_path / "masks", ["2.png"], size=(8, 32), seed=2)
+    masks = [write_labels(tmp_path / f"masks/{n}.png", np.ones((32, wide))) for n, wide in enumerate((16, 16, 8))]
     masks[1].write_bytes(masks[1].read_bytes()[:60])
     rows = [f"{path.name},anna,door{n},train,{masks[n].relative_to(tmp_path)}" for n, path in enumerate(images[:3])]
     text = ["path,identity,camera,split,mask", *rows, "3.png,-1,door1,train,masks/1.png"]
@@ -82,6 +86,97 @@ def test_masks_of_a_manifest_are_decoded_and_measured(tmp_path):
     assert [finding["kind"] for finding in findings] == ["damaged mask", "mask of another size"]
     assert "masks/1.png: " in findings[0]["message"]
     assert "masks/2.png: 8x32, its image 16x32" in findings[1]["message"]
+
+
+@pytest.fixture
+def masked(folder):
+    """The folder with ATR's masks, and two of the gallery's images without one."""
+    for number, image in enumerate(sorted(folder.glob("*/*.png"))):
+        if number > 1 or image.parent.name != "bounding_box_test":
+            labels = np.zeros((32, 16))
+            labels[:8], labels[24:] = 11, 10 if image.parent.name == "query" else 0
+            write_labels(folder / "masks/atr" / image.relative_to(folder), labels)
+    return folder
+
+
+def report_of(folder, tmp_path, *words):
+    code = main(["data", str(folder), "--json", str(tmp_path / "r.json"), *words])
+    return code, json.loads((tmp_path / "r.json").read_text())[0]
+
+
+def test_masks_are_counted_with_the_parts_that_they_show(masked, tmp_path, capsys):
+    code, report = report_of(masked, tmp_path, "--groups", "atr", "--mask-folder", "atr")
+    splits = report["masks"]["splits"]
+    assert (code, report["masks"]["groups"]) == (0, "atr")
+    assert [(split["with"], split["without"]) for split in splits.values()] == [(18, 0), (4, 0), (6, 2)]
+    assert splits["train"]["visible"] == {"head": 1, "torso": 0, "legs": 0, "shoes": 0, "bag": 0}
+    assert splits["query"]["visible"] == {"head": 1, "torso": 0, "legs": 0, "shoes": 1, "bag": 0}
+    found = [(finding["level"], finding["kind"]) for finding in report["findings"]]
+    assert found == [("warning", "image without a mask")] * 2
+    printed = capsys.readouterr().out
+    assert "masks, grouping atr (behind a part" in printed
+    assert re.search(r"^shoes +0\.00 +1\.00 +0\.00$", printed, re.MULTILINE)
+    assert "image without a mask: 2" in printed
+
+
+def test_without_a_grouping_parts_are_labels(masked, tmp_path):
+    _, report = report_of(masked, tmp_path, "--mask-folder", "atr")
+    assert report["masks"]["splits"]["query"]["visible"] == {"label 10": 1, "label 11": 1}
+    assert report["masks"]["splits"]["train"]["visible"] == {"label 10": 0, "label 11": 1}
+
+
+def test_masks_in_another_folder_are_none(masked, tmp_path, capsys):
+    code, report = report_of(masked, tmp_path)
+    assert (code, report["masks"], report["findings"]) == (0, {}, [])
+    assert "mask" not in capsys.readouterr().out
+
+
+def test_labels_that_the_grouping_does_not_have_are_errors(masked, tmp_path, capsys):
+    bad = next((masked / "masks/atr/query").iterdir())
+    write_labels(bad, np.full((32, 16), 18))
+    code, report = report_of(masked, tmp_path, "--groups", "atr", "--mask-folder", "atr")
+    errors = [finding for finding in report["findings"] if finding["level"] == "error"]
+    assert (code, [error["kind"] for error in errors]) == (1, ["label outside the table"])
+    assert f"{bad}: label 18 is not in the table" in errors[0]["message"]
+    assert report_of(masked, tmp_path, "--groups", "lip", "--mask-folder", "atr")[0] == 0
+
+
+def test_confidence_fields_are_counted_and_checked(folder, tmp_path, capsys):
+    images = sorted(folder.glob("*/*.png"))
+    place = folder / "masks/pifpaf_maskrcnn_filtering"
+    masks = [write_fields(place / image.parent.name / f"{image.stem}.npy", 1) for image in images]
+    assert report_of(folder, tmp_path)[0] == 0
+    assert "--groups pifpaf_eight or pifpaf_five_v counts their parts" in capsys.readouterr().out
+    np.save(masks[0], np.zeros((17, 3, 3)))
+    (masks[1].parent / masks[1].name).unlink()
+    code, report = report_of(folder, tmp_path, "--groups", "pifpaf_eight")
+    assert code == 1
+    assert [finding["kind"] for finding in report["findings"]] == ["damaged mask", "image without a mask"]
+    visible = report["masks"]["splits"]["train"]["visible"]
+    assert list(visible) == list(PART_GROUPS.get("pifpaf_eight").parts) and visible["head"] == 1
+    code, report = report_of(folder, tmp_path, "--groups", "atr")
+    assert (code, report["masks"], [found["kind"] for found in report["findings"]]) == (0, {}, ["no masks"])
+    assert re.search(r"for .*\.png no .*\.png in .*/masks/", report["findings"][0]["message"])
+
+
+def test_the_sheet_shows_masks_in_colours_beside_the_images(masked, tmp_path):
+    words = ["data", str(masked), "--sample", str(tmp_path / "sheet.png")]
+    assert main(words) == 0
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        plain = sheet.copy()
+    assert main([*words, "--groups", "atr", "--mask-folder", "atr"]) == 0
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width == plain.width + 2 * 65 and sheet.height > plain.height
+        left, top = 110 + 65, 22
+        grey, head = (np.asarray(sheet)[top + row, left + 5 : left + 60].astype(int) for row in (80, 10))
+        assert (np.ptp(grey, axis=1) == 0).all() and (np.ptp(head, axis=1) > 60).all()
+        assert colour_of(1) in set(map(tuple, np.asarray(sheet)[plain.height :].reshape(-1, 3).tolist()))
+
+
+def test_an_unknown_grouping_is_one_line(folder, capsys):
+    assert main(["data", str(folder), "--groups", "atrr"]) == 2
+    error = capsys.readouterr().err
+    assert "did you mean atr" in error and error.count("\n") == 1
 
 
 def test_an_identity_in_train_and_test_is_an_error(folder, tmp_path):

@@ -15,14 +15,17 @@ from fastreid.data.build import fast_batch_collator
 from fastreid.data.common import CommDataset
 from fastreid.data.transforms import build_transforms
 from fastreid.data.transforms.transforms import RandomPatch
+from PIL import Image
 from small_runs import small_config
 from torch.utils.data import DataLoader, SequentialSampler
 
 import mdpr_fastreid
 from mdpr_fastreid.bench.stock_loader import stock_loader
-from mdpr_fastreid.data import build_train_loader, pipeline, training_set, transforms
+from mdpr_fastreid.data import Item, build_train_loader, pipeline, training_set, transforms
+from mdpr_fastreid.data.masks import PART_GROUPS
 from mdpr_fastreid.data.pipeline import collate, to_floats
 from tests.support.image_trees import pictures_of_all_sizes
+from tests.support.mask_files import write_fields, write_labels
 
 SIZE = ["INPUT.SIZE_TRAIN", [48, 32]]
 PARTS = {
@@ -145,6 +148,34 @@ def test_what_was_cut_out_before_the_workers_start_is_pasted_by_them(tmp_path, i
 
     stock, ours = both(small_config(tmp_path, *settings), items)
     assert torch.equal(first_batch(stock), first_batch(ours))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("groups", ["", *PART_GROUPS._obj_map])
+def test_images_beside_masks_of_any_grouping_are_stocks(tmp_path, items, groups, workers):
+    options = [*PARTS["padding"], *PARTS["affine"], *PARTS["color jitter"], *ERASING, *PATCHING]
+    fields = ["INPUT.FIELDS", ("mask",), "INPUT.MASK.GROUPS", groups, "INPUT.MASK.MISSING", "ignore"]
+    settings = ["DATALOADER.NUM_WORKERS", workers, "SOLVER.IMS_PER_BATCH", 8, *SIZE, *options]
+    with_masks = []
+    for number, item in enumerate(items):
+        if groups.startswith("pifpaf"):
+            mask = write_fields(tmp_path / f"masks/{number}.npy", number)
+        else:
+            with Image.open(item[0]) as image:
+                labels = np.random.default_rng(number).integers(0, 9, image.size[::-1])
+            mask = write_labels(tmp_path / f"masks/{number}.png", labels)
+        with_masks.append(Item(*item, {"mask": str(mask)} if number % 5 else {}))
+    cfg = small_config(tmp_path, *settings)
+    stock = both(cfg, items)[0]
+    cfg.merge_from_list(fields)
+    seed(1)
+    expected = [batch for _ in range(2) for batch in stock]
+    ours = both(cfg, with_masks)[1]
+    seed(1)
+    for theirs, batch in zip(expected, [batch for _ in range(2) for batch in ours], strict=True):
+        assert torch.equal(theirs["images"], batch["images"]) and theirs["img_paths"] == batch["img_paths"]
+        assert batch["masks"].shape == (8, 48, 32) and batch["masks"].dtype == torch.uint8
+        assert (batch["masks"].flatten(1).amax(1) > 0).all()
 
 
 class _Twice(CommDataset):

@@ -10,7 +10,8 @@ from PIL import Image
 from small_runs import small_config
 from torchvision.transforms.v2 import functional as F
 
-from mdpr_fastreid.data.label_maps import LabelMap
+from mdpr_fastreid.data.label_maps import LabelMap, label_map_class
+from mdpr_fastreid.data.masks import PART_GROUPS
 from mdpr_fastreid.data.transforms import Patching, build_transforms
 from mdpr_fastreid.errors import UsageError
 
@@ -50,9 +51,9 @@ def blocks(number, scale=1):
     return labels, Image.fromarray(COLOURS[labels])
 
 
-def transformed(transforms, number, **others):
+def transformed(transforms, number, kind=LabelMap, **others):
     labels, picture = blocks(number)
-    sample = {"images": picture, "masks": LabelMap(labels[None]), **others}
+    sample = {"images": picture, "masks": kind(labels[None]), **others}
     seed(number)
     return transforms({key: sample[key] for key in [field.key for field in transforms.fields]})
 
@@ -139,8 +140,23 @@ def test_an_image_with_fields_is_what_it_is_alone(part):
     options = [*EVERYTHING, *PARTS["crop"]] if part == "all" else PARTS[part]
     alone = build_transforms(config(*options), is_train=True)
     joint = build_transforms(config(*options, "INPUT.FIELDS", ("mask",)), is_train=True)
+    kinds = [label_map_class(groups.mirror) for groups in PART_GROUPS._obj_map.values()]
     for number in range(120):  # enough for a full pool of patches
-        assert torch.equal(transformed(alone, number)["images"], transformed(joint, number)["images"])
+        sample = transformed(joint, number, kinds[number % len(kinds)])
+        assert torch.equal(transformed(alone, number)["images"], sample["images"])
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+@pytest.mark.parametrize("groups", PART_GROUPS._obj_map.values(), ids=PART_GROUPS._obj_map)
+def test_left_and_right_change_places_where_the_image_is_flipped(groups, flip):
+    options = [*EVERYTHING, *PARTS["crop"], "INPUT.FIELDS", ("mask",), "INPUT.FLIP.PROB", flip]
+    swapped = np.arange(256)
+    for left, right in groups.mirror if flip else ():
+        swapped[[left, right]] = right, left
+    plain, mirrored = build_transforms(config(*options), True), build_transforms(config(*options), True)
+    for number in range(30):
+        expected = swapped[transformed(plain, number)["masks"].numpy()]
+        assert np.array_equal(transformed(mirrored, number, label_map_class(groups.mirror))["masks"], expected)
 
 
 def test_evaluation_resizes_masks_alone():

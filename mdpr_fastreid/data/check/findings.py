@@ -8,6 +8,14 @@ from typing import NamedTuple
 from fastreid.data.datasets.bases import ImageDataset
 
 from mdpr_fastreid.data.check.images import Inspection, inspect_all
+from mdpr_fastreid.data.check.masks import (
+    MaskInspection,
+    SetMasks,
+    count_masks,
+    find_masks,
+    inspect_masks,
+    mask_problems,
+)
 from mdpr_fastreid.data.custom.dataset import queries_without_match
 from mdpr_fastreid.data.datasets.base import PUBLISHED_BY_THE_TOOLBOX, count_of
 
@@ -32,6 +40,8 @@ class Report(NamedTuple):
     folder: str
     splits: dict[str, dict]
     findings: list[Finding]
+    masks: dict
+    """As of :func:`~mdpr_fastreid.data.check.masks.count_masks`."""
 
     @property
     def errors(self) -> list[Finding]:
@@ -39,23 +49,28 @@ class Report(NamedTuple):
         return [finding for finding in self.findings if finding.level == ERROR]
 
 
-def check(data: ImageDataset, progress: Callable[[], object], workers: int | None = None) -> Report:
+def check(
+    data: ImageDataset, progress: Callable[[], object], workers: int | None = None, masks: SetMasks | None = None
+) -> Report:
     """Count a set, decode all its images, and its masks if it has any, and compare them.
 
     Args:
         data: the set.
-        progress: called after each image.
+        progress: called after each image and each mask.
         workers: threads that decode.
+        masks: of the set; by default those that are found, with their labels as they are.
     """
+    masks = find_masks(data) if masks is None else masks
     name = type(data).__name__
     splits = {"train": data.train, "query": data.query, "gallery": data.gallery}
     paths = sorted({item[0] for items in splits.values() for item in items})
     inspections = {found.path: found for found in inspect_all(paths, progress, workers)}
+    inspected_masks = inspect_masks(masks, progress, workers)
     published = getattr(data, "published", None) or PUBLISHED_BY_THE_TOOLBOX.get(name, {})
     counted = {part: _counted(items, inspections) for part, items in splits.items()}
     findings = [
         *(Finding(ERROR, "damaged", f"{found.path}: {found.error}") for found in inspections.values() if found.error),
-        *_masks(getattr(data, "mask_files", {}), inspections, workers),
+        *_masks(masks, splits, inspected_masks, inspections),
         *_identities_in_both(data, splits),
         *_unmatched(splits),
         *_half_a_test(splits),
@@ -71,7 +86,9 @@ def check(data: ImageDataset, progress: Callable[[], object], workers: int | Non
         findings += [Finding(WARNING, kind, str(path)) for path in left_out]
     if not paths:
         findings.append(Finding(ERROR, "empty", "there is no image in it"))
-    return Report(name, str(getattr(data, "dataset_dir", "")), counted, findings)
+    return Report(
+        name, str(getattr(data, "dataset_dir", "")), counted, findings, count_masks(masks, splits, inspected_masks)
+    )
 
 
 def _counted(items: list[tuple], inspections: dict[str, Inspection]) -> dict:
@@ -87,17 +104,19 @@ def _counted(items: list[tuple], inspections: dict[str, Inspection]) -> dict:
     }
 
 
-def _masks(masks: dict[str, str], inspections: dict[str, Inspection], workers: int | None) -> list[Finding]:
-    masks = {path: mask for path, mask in masks.items() if path in inspections}
-    findings = []
-    for path, found in zip(masks, inspect_all(list(masks.values()), lambda: None, workers), strict=True):
-        image = inspections[path]
-        if found.error:
-            findings.append(Finding(ERROR, "damaged mask", f"{found.path}: {found.error}"))
-        elif not image.error and found.size != image.size:
-            sizes = "{}x{}, its image {}x{}".format(*found.size, *image.size)
-            findings.append(Finding(ERROR, "mask of another size", f"{found.path}: {sizes} (width x height)"))
-    return findings
+def _masks(
+    masks: SetMasks,
+    splits: dict[str, list[tuple]],
+    found: dict[str, MaskInspection],
+    images: dict[str, Inspection],
+) -> list[Finding]:
+    if masks.looked_for:
+        return [Finding(WARNING, "no masks", masks.looked_for)]
+    errors, missing = mask_problems(splits, found, images)
+    return [
+        *(Finding(ERROR, kind, message) for kind, message in errors),
+        *(Finding(WARNING, "image without a mask", path) for path in missing),
+    ]
 
 
 def _identities_in_both(data: ImageDataset, splits: dict[str, list[tuple]]) -> list[Finding]:

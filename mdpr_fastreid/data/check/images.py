@@ -5,9 +5,11 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from mdpr_fastreid.data.reading import DAMAGE, read_rgb
+
+Found = TypeVar("Found")
 
 
 class Inspection(NamedTuple):
@@ -33,17 +35,23 @@ def inspect(path: str) -> Inspection:
     return Inspection(path, image.size, file_hash, pixels)
 
 
-def inspect_all(paths: list[str], progress: Callable[[], object], workers: int | None = None) -> list[Inspection]:
+def inspect_all(
+    paths: list[str],
+    progress: Callable[[], object],
+    workers: int | None = None,
+    look: Callable[[str], Found] = inspect,
+) -> list[Found]:
     """Inspect files by threads (decoding and hashing leave Python's lock), in the order given.
 
     Args:
         paths: of the images.
         progress: called after each.
         workers: threads; one a core by default.
+        look: inspects one; an :class:`Inspection` by default.
     """
     found = []
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for inspection in pool.map(inspect, paths):
+        for inspection in pool.map(look, paths):
             found.append(inspection)
             progress()
     return found

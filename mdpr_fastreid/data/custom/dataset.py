@@ -20,7 +20,7 @@ class CustomDataset(ItemDataset):
     Identities and cameras are numbered in the order of their names, identities from 1 (``identity_names`` has them by
     number); an image without a camera has one of its own, so that nothing is taken out of the ranking. Files that are
     in none of its splits are warned of, and ``left_out`` has them. An image that a manifest names a mask for has the
-    field ``mask``, and ``mask_files`` has them all by their images.
+    field ``mask``.
 
     Args:
         root: the data root, where a relative folder is looked for if it is not in the working directory.
@@ -52,7 +52,6 @@ class CustomDataset(ItemDataset):
                 "%s: %d files are left out, as they are not named as images are or lie too deep, e.g. %s",
                 *(self.dataset_name, len(self.left_out), self.left_out[0]),
             )
-        self.mask_files = {record.path: record.mask for record in records if record.mask}
         self.identity_names, (train, query, gallery) = _numbered(records)
         self._check(records, query, gallery)
         super().__init__(train, query, gallery, **kwargs)

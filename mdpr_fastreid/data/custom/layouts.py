@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mdpr_fastreid.data.datasets.base import DISTRACTOR, IMAGE_SUFFIXES, JUNK, images_in
+from mdpr_fastreid.data.masks.places import FOLDER as MASKS
 from mdpr_fastreid.errors import UsageError
 
 MANIFEST = "manifest.csv"
@@ -108,7 +109,7 @@ def _from_folders(folder: Path, pattern: re.Pattern | None) -> Iterator[Record]:
     if loose:
         raise UsageError(f"{loose[0]} lies beside the identities' folders; put each image into its identity's folder")
     for part, split in _parts(folder):
-        for identity in _folders_in(part):
+        for identity in (path for path in _folders_in(part) if not _holds_masks(path, folder)):
             paths = images_in(identity)
             if not paths:
                 raise UsageError(f"{identity} holds no images; identities have one folder each, without folders in it")
@@ -118,13 +119,18 @@ def _from_folders(folder: Path, pattern: re.Pattern | None) -> Iterator[Record]:
 
 def _parts(folder: Path) -> list[tuple[Path, str]]:
     """The folders that hold identities, with their splits: those named so, or the folder itself."""
-    folders = _folders_in(folder)
+    folders = [path for path in _folders_in(folder) if not _holds_masks(path, folder)]
     named = folders and {path.name for path in folders} <= set(SPLITS)
     return [(path, path.name) for path in folders] if named else [(folder, "")]
 
 
 def _folders_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _holds_masks(path: Path, folder: Path) -> bool:
+    """Whether a path is the folder of a set's masks: its files mirror those of the set, so no image is right in it."""
+    return path == folder / MASKS and path.is_dir() and not images_in(path)
 
 
 def _from_manifest(manifest: Path, pattern: re.Pattern | None) -> Iterator[Record]:
@@ -196,6 +202,9 @@ def left_out(folder: Path) -> list[Path]:
     market = [(folder / name, 1) for name in _MARKET]
     places = market if _is_market(folder) else [(part, 2) for part, _ in _parts(folder)]
     files = [(path, path.relative_to(part).parts, depth) for part, depth in places for path in sorted(part.rglob("*"))]
+    masks = folder / MASKS
+    if _holds_masks(masks, folder):
+        files = [file for file in files if not file[0].is_relative_to(masks)]
     return [
         path
         for path, within, depth in files

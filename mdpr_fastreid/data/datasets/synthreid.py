@@ -55,6 +55,7 @@ class SynthReID(ItemDataset):
 
     def _items(self, folder: str) -> list[tuple]:
         items = []
+        masks = _masks_of(folder)
         for name in sorted(os.listdir(folder)):
             found = _NAME.match(name)
             if found is None:
@@ -63,8 +64,15 @@ class SynthReID(ItemDataset):
             if pid == JUNK:
                 continue
             path = os.path.join(folder, name)
-            items.append(Item(path, pid, camid, {"mask": mask_path(path)}))
+            mask = mask_path(path)
+            items.append(Item(path, pid, camid, {"mask": mask} if os.path.basename(mask) in masks else {}))
         return items
+
+
+def _masks_of(folder: str) -> set[str]:
+    """The names of the masks of a folder's images; none if somebody has removed them."""
+    masks = os.path.dirname(mask_path(os.path.join(folder, "any.jpg")))
+    return set(os.listdir(masks)) if os.path.isdir(masks) else set()
 
 
 @DATASET_REGISTRY.register()
