@@ -1,13 +1,12 @@
 """``mdpr compare``: train and evaluate methods under the same conditions, and show them side by side."""
 
 import argparse
-import importlib
 import re
 import shlex
 import sys
 from pathlib import Path
 
-from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.config.own_code import add_import_argument, import_modules
 
 HELP = "train methods under the same conditions, and show them side by side"
 
@@ -46,14 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="config whose data, input, sampler, schedule and backbone all runs share (default: Base-MDPR.yml)",
     )
-    parser.add_argument(
-        "--import",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        dest="imports",
-        help="Python module that registers what your configs name (may be repeated)",
-    )
+    add_import_argument(parser)
     parser.add_argument(
         "--output", type=Path, default=Path("logs/compare"), metavar="DIR", help="where everything goes"
     )
@@ -76,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from mdpr_fastreid.compare.ablations import GROUPS
     from mdpr_fastreid.compare.provenance import without_home
 
-    _import(args.imports)
+    import_modules(args.imports)
     if args.ablation and args.methods is None:
         args.methods = ("mdpr",)
     groups = tuple(GROUPS) if args.ablation == ("all",) else args.ablation or ()
@@ -111,16 +103,6 @@ def run(args: argparse.Namespace) -> int:
             print(f"interrupted; the same command goes on from the last checkpoints: {made.command}", file=sys.stderr)
             return 130
         return _print_outcome(report.write_all(made))
-
-
-def _import(modules: list[str]) -> None:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # where the runs, started with `python -m`, look too
-    for name in modules:
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            raise UsageError(f"--import {name}: {error}; it is looked for in {Path.cwd()} and PYTHONPATH") from error
 
 
 def _print_outcome(outcome) -> int:

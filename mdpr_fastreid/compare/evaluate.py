@@ -9,7 +9,9 @@ import torch
 from fastreid.config import CfgNode
 from torch import nn
 
+from mdpr_fastreid.compare.captions import captions_of
 from mdpr_fastreid.evaluation import Collected, Measured, collect_outputs, evaluator_for
+from mdpr_fastreid.modeling.brought import brought_by
 
 LISTED = 10
 """Gallery images that are kept of each query's ranking."""
@@ -48,6 +50,10 @@ class Measurements(NamedTuple):
     reranked: Accuracy
     lists: RankLists
     """The rankings as they are, not re-ranked."""
+    captions: np.ndarray | None
+    """``[V, LISTED]`` what the model compared of each listed pair; None for a model that does not say."""
+    own_metrics: dict[str, float]
+    """What the model's own ``metrics`` found."""
     collected: Collected
     """Outputs and labels of the test images."""
 
@@ -61,7 +67,7 @@ def measure_accuracy(
 
     Args:
         cfg: of the run; whether or not ``TEST.RERANK`` is on makes no difference.
-        model: what was trained; may bring its own distance and pairings.
+        model: what was trained, with what it brings along (:mod:`mdpr_fastreid.modeling.brought`).
         network: what computes the model's outputs.
         loader: FastReID's test loader, the queries first.
         queries: how many they are.
@@ -74,7 +80,11 @@ def measure_accuracy(
     measured = evaluator.measure(collected, reranked=False)
     plain, lists = _accuracy(measured), rank_lists(measured, collected)
     del measured  # or two matrices of distances are kept
-    return Measurements(plain, _accuracy(evaluator.measure(collected, reranked=True)), lists, collected)
+    own_metrics = evaluator.own_metrics(collected, taken=plain.metrics)
+    compared = brought_by(model).get("compared")
+    captions = compared and captions_of(compared, *evaluator.paired(collected), lists.query, lists.gallery)
+    reranked = _accuracy(evaluator.measure(collected, reranked=True))
+    return Measurements(plain, reranked, lists, captions, own_metrics, collected)
 
 
 def _accuracy(measured: Measured) -> Accuracy:

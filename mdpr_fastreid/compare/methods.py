@@ -11,8 +11,9 @@ from fastreid.config import CfgNode
 from fastreid.modeling.backbones import build_backbone
 from torch import nn
 
-from mdpr_fastreid.compare.shared import HOW_TO_IMPORT, read_config
+from mdpr_fastreid.compare.shared import read_config
 from mdpr_fastreid.config import UnknownNameError, check_config
+from mdpr_fastreid.config.own_code import HOW_TO_IMPORT
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.modeling import build_model
 

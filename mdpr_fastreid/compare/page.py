@@ -66,6 +66,7 @@ def write_page(plan: Plan, summaries: Sequence[Summary], plots: Mapping[str, Pat
         plots={name: data_uri(path.read_bytes(), "image/svg+xml") for name, path in plots.items()},
         album=Album(),
         rank_lists=cases,
+        captioned=any(hit.caption for case in cases for one in case.lists for hit in one.hits),
         seed=seed,
         most_methods=MOST_METHODS if len(summaries) > MOST_METHODS else None,
         attention=attention,
@@ -94,8 +95,9 @@ def title_of(plan: Plan) -> str:
 
 def _results(plan: Plan, summaries: Sequence[Summary]) -> dict[str, object]:
     return {
-        "accuracy_headings": table.ACCURACY_HEADINGS,
+        "accuracy_headings": table.accuracy_headings(summaries),
         "accuracy": table.accuracy_rows(summaries),
+        "reranked_headings": table.accuracy_headings(summaries, reranked=True),
         "reranked": table.accuracy_rows(summaries, reranked=True),
         "caption": table.caption(plan, summaries),
         "cost_headings": table.COST_HEADINGS,

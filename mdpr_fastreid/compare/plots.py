@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mdpr_fastreid.compare.curves import read_curves
-from mdpr_fastreid.compare.summary import Summary
+from mdpr_fastreid.compare.summary import Summary, own_metrics
 from mdpr_fastreid.io import write_whole
 
 # Okabe and Ito's palette, which the colour-blind can tell apart
@@ -35,6 +35,7 @@ _STYLE = {
     "svg.hashsalt": "mdpr compare",  # the same numbers give the same file
     "figure.constrained_layout.use": True,
 }
+_PANELS_IN_A_ROW = 3
 _INCHES_OF_A_HANDLE, _INCHES_OF_A_LETTER, _INCHES_OF_A_ROW = 0.65, 0.07, 0.2
 SHOWN_RANKS = 20
 """Length of the CMC curves drawn."""
@@ -141,11 +142,16 @@ def _speed(summaries: Sequence[Summary]) -> Figure:
 
 
 def _training(summaries: Sequence[Summary]) -> Figure:
-    figure, panels = plt.subplots(1, 3, figsize=(11, 3.6))
     titles = {"total_loss": "sum of the losses (each method has its own)", "mAP": "mAP, %", "lr": "learning rate"}
-    for axes, (name, title) in zip(panels, titles.items(), strict=True):
+    titles |= {name: name for name in own_metrics(summaries)}
+    rows = math.ceil(len(titles) / _PANELS_IN_A_ROW)
+    figure, grid = plt.subplots(rows, _PANELS_IN_A_ROW, figsize=(11, 3.6 * rows))
+    panels = grid.flatten()
+    for axes in panels[len(titles) :]:
+        axes.remove()
+    for axes, (name, title) in zip(panels, titles.items(), strict=False):
         for index, summary in enumerate(summaries):
-            curves = [read_curves(summary.folders[seed])[name] for seed in summary.results]
+            curves = [read_curves(summary.folders[seed], (name,))[name] for seed in summary.results]
             _draw_mean(
                 axes, [curve for curve in curves if curve], index, summary.method.title if name == "lr" else None
             )

@@ -35,9 +35,10 @@ class Ranking:
     def listed(self, row: int) -> list["Listed"]:
         """The gallery images nearest to the query in row ``row`` of :attr:`queries`, nearest first."""
         gallery, distances, correct = (self._arrays[name][row] for name in ("gallery", "distance", "correct"))
+        captions = self._arrays["caption"][row] if "caption" in self._arrays else [""] * len(gallery)
         return [
-            Listed(self.image(index), float(distance), bool(same))
-            for index, distance, same in zip(gallery, distances, correct, strict=True)
+            Listed(self.image(index), float(distance), bool(same), str(caption))
+            for index, distance, same, caption in zip(gallery, distances, correct, captions, strict=True)
             if index >= 0
         ]
 
@@ -65,6 +66,8 @@ class Listed:
     image: Image
     distance: float
     correct: bool
+    caption: str = ""
+    """What the model compared; empty for a model that does not say."""
 
 
 def load_rankings(summaries: Sequence[Summary]) -> tuple[int | None, dict[str, Ranking]]:

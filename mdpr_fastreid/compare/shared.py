@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from fastreid.config import CfgNode
 
-from mdpr_fastreid.config import PARTS, UnknownNameError, check_config
+from mdpr_fastreid.config import PARTS, check_config
 from mdpr_fastreid.config import read_config as read_any_config
+from mdpr_fastreid.config.own_code import hinting_at_import
 from mdpr_fastreid.data.custom.dataset import queries_without_match
 from mdpr_fastreid.engine import Trainer
 from mdpr_fastreid.errors import UsageError
@@ -58,15 +59,10 @@ def read_config(path: str, overrides: Sequence[str] = (), parts: Collection[str]
     return cfg
 
 
-HOW_TO_IMPORT = "code of your own that registers it is imported with --import MODULE"
-
-
 def check_settings(cfg: CfgNode, parts: Collection[str]) -> None:
     """As :func:`mdpr_fastreid.config.check_config`, with what to do about a name that nobody has registered."""
-    try:
+    with hinting_at_import():
         check_config(cfg, parts)
-    except UnknownNameError as error:
-        raise UsageError(f"{error}; {HOW_TO_IMPORT}") from error
 
 
 def shared_config(

@@ -50,14 +50,25 @@ class Summary:
     cost: Cost
 
     def spread(self, name: str, reranked: bool = False) -> Spread | None:
-        """Of a number of :data:`ACCURACY` or :data:`SPEED`; None if no run has it."""
+        """Of a number of :data:`ACCURACY`, :data:`SPEED` or the model's own; None if no run has it."""
         values = [self.value(seed, name, reranked) for seed in self.results]
         return spread([value for value in values if value is not None])
 
     def value(self, seed: int, name: str, reranked: bool = False) -> float | None:
-        """Of a number of :data:`ACCURACY` or :data:`SPEED`, for one finished run."""
+        """Of a number of :data:`ACCURACY`, :data:`SPEED` or the model's own, for one finished run."""
         result = self.results[seed]
-        return result["reranked" if reranked else "metrics"][name] if name in ACCURACY else result[name]
+        if name in ACCURACY:
+            return result["reranked" if reranked else "metrics"][name]
+        return result[name] if name in SPEED else _own(result).get(name)
+
+
+def own_metrics(summaries: Sequence[Summary]) -> list[str]:
+    """Names of the numbers that models report of themselves, in the order in which the methods have them."""
+    return list(dict.fromkeys(name for one in summaries for result in one.results.values() for name in _own(result)))
+
+
+def _own(result: Mapping) -> Mapping[str, float]:
+    return result.get("own_metrics", {})
 
 
 def spread(values: Sequence[float]) -> Spread | None:
@@ -134,16 +145,16 @@ def write_results(plan: Plan, summaries: Sequence[Summary], environment: Mapping
     records.write_json(plan.output / "results.json", json.loads(json.dumps(content, default=str)))
     rows = io.StringIO(newline="")
     writer = csv.writer(rows)
-    reranked = [f"reranked {name}" for name in ACCURACY]
-    writer.writerow(["method", "seed", *ACCURACY, *reranked, *SPEED, "config_hash", "error"])
+    reranked, own = [f"reranked {name}" for name in ACCURACY], own_metrics(summaries)
+    writer.writerow(["method", "seed", *ACCURACY, *reranked, *SPEED, *own, "config_hash", "error"])
     for summary in summaries:
         for seed in summary.folders:
-            writer.writerow(_row(summary, seed))
+            writer.writerow(_row(summary, seed, own))
     write_whole(plan.output / "results.csv", rows.getvalue().encode())
 
 
 def _as_json(summary: Summary, plan: Plan) -> dict:
-    spreads = {name: summary.spread(name) for name in (*ACCURACY, *SPEED)}
+    spreads = {name: summary.spread(name) for name in (*ACCURACY, *SPEED, *own_metrics([summary]))}
     spreads |= {f"reranked {name}": summary.spread(name, reranked=True) for name in ACCURACY}
     return {
         "name": summary.method.name,
@@ -160,14 +171,14 @@ def _as_json(summary: Summary, plan: Plan) -> dict:
     }
 
 
-def _row(summary: Summary, seed: int) -> list:
+def _row(summary: Summary, seed: int, own: Sequence[str]) -> list:
     if seed not in summary.results:
-        nothing = [""] * (2 * len(ACCURACY) + len(SPEED) + 1)
+        nothing = [""] * (2 * len(ACCURACY) + len(SPEED) + len(own) + 1)
         outdated = {seed: f"run under other conditions ({why})" for seed, why in summary.outdated.items()}
         return [summary.method.name, seed, *nothing, {**outdated, **summary.failures}.get(seed, "not finished yet")]
     accuracy = [summary.value(seed, name, reranked) for reranked in (False, True) for name in ACCURACY]
-    speed = [summary.value(seed, name) for name in SPEED]
-    return [summary.method.name, seed, *map(_rounded, [*accuracy, *speed]), summary.results[seed]["config_hash"], ""]
+    others = [summary.value(seed, name) for name in (*SPEED, *own)]
+    return [summary.method.name, seed, *map(_rounded, [*accuracy, *others]), summary.results[seed]["config_hash"], ""]
 
 
 def _rounded(value: float | None) -> float | None:

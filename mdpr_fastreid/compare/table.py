@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from mdpr_fastreid.compare.plan import Plan
 from mdpr_fastreid.compare.provenance import machine_of, without_home
-from mdpr_fastreid.compare.summary import ACCURACY, Spread, Summary, clear_best
+from mdpr_fastreid.compare.summary import ACCURACY, Spread, Summary, clear_best, own_metrics
 from mdpr_fastreid.io import write_whole
 
 _MOST_LISTED = 6
@@ -26,8 +26,17 @@ class Cell(NamedTuple):
     style: Literal["", "strong", "code"] = ""
 
 
+def accuracy_headings(summaries: Sequence[Summary], reranked: bool = False) -> list[str]:
+    """Of :func:`accuracy_rows`."""
+    return ["method", *ACCURACY, *([] if reranked else own_metrics(summaries))]
+
+
 def accuracy_rows(summaries: Sequence[Summary], reranked: bool = False) -> list[list[Cell]]:
-    """A row a method: title, then mean and deviation of each of ``ACCURACY``, clear bests ``strong``."""
+    """A row a method: title, then mean and deviation of each of ``ACCURACY``, clear bests ``strong``.
+
+    Numbers that models report of themselves follow, unless ``reranked``. Whether more of them is better is not known,
+    so that none is ``strong``.
+    """
     best = {name: clear_best({one.method.name: one.spread(name, reranked) for one in summaries}) for name in ACCURACY}
     rows = []
     for summary in summaries:
@@ -36,6 +45,11 @@ def accuracy_rows(summaries: Sequence[Summary], reranked: bool = False) -> list[
             value = with_deviation(summary.spread(name, reranked))
             cells.append(Cell(value, "strong" if best[name] == summary.method.name else ""))
         rows.append([Cell(summary.method.title), *cells])
+    for name in [] if reranked else own_metrics(summaries):
+        spreads = [summary.spread(name) for summary in summaries]
+        digits = _SHARE_DIGITS if all(abs(value.mean) <= 1 for value in spreads if value) else 1
+        for row, value in zip(rows, spreads, strict=True):
+            row.append(Cell(with_deviation(value, digits)))
     return rows
 
 
@@ -57,7 +71,7 @@ def command_rows(summaries: Sequence[Summary]) -> list[list[Cell]]:
     return [[Cell(one.method.title), Cell(command_of(one), "code")] for one in summaries]
 
 
-ACCURACY_HEADINGS = ("method", *ACCURACY)
+_SHARE_DIGITS = 3  # of numbers that are at most 1
 COST_HEADINGS = (
     "method",
     "parameters, M",
@@ -98,7 +112,9 @@ def caption(plan: Plan, summaries: Sequence[Summary]) -> str:
         )
     else:
         spread = "one seed has no deviation that would distinguish a difference from noise, so nothing is bold"
-    return f"In percent; {setting(plan)}, {seeds}: {spread}."
+    own = own_metrics(summaries)
+    reported = f" {', '.join(own)}: as the models report {'it' if len(own) == 1 else 'them'}." if own else ""
+    return f"In percent; {setting(plan)}, {seeds}: {spread}.{reported}"
 
 
 def _range(counts: Iterable[int]) -> str:
@@ -179,10 +195,10 @@ def markdown(plan: Plan, summaries: Sequence[Summary]) -> str:
     results = [result for summary in summaries for result in summary.results.values()]
     parts = [
         "## Accuracy",
-        table(ACCURACY_HEADINGS, accuracy_rows(summaries)),
+        table([escaped(name) for name in accuracy_headings(summaries)], accuracy_rows(summaries)),
         escaped(caption(plan, summaries)),
         "## Re-ranked (k-reciprocal)",
-        table(ACCURACY_HEADINGS, accuracy_rows(summaries, reranked=True)),
+        table(accuracy_headings(summaries, reranked=True), accuracy_rows(summaries, reranked=True)),
         "## Cost",
         table(COST_HEADINGS, cost_rows(summaries)),
         COST_CAPTION,

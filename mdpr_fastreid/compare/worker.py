@@ -6,7 +6,6 @@ evaluates ``MODEL.WEIGHTS``.
 """
 
 import contextlib
-import importlib
 import json
 import sys
 import time
@@ -40,6 +39,7 @@ from mdpr_fastreid.compare.records import (
     write_progress,
 )
 from mdpr_fastreid.compare.shared import read_config
+from mdpr_fastreid.config.own_code import import_modules
 from mdpr_fastreid.engine import Trainer, load_for_evaluation
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
 from mdpr_fastreid.errors import UsageError
@@ -74,12 +74,17 @@ class _RunHook(HookBase):
     def _add_evaluation(self) -> None:
         """FastReID's writer drops what an evaluation gave, as it has written the epoch's last iteration before."""
         storage = self.trainer.storage
-        metrics = {name: value for name, (value, iteration) in storage.latest().items() if iteration == storage.iter}
+        results = getattr(self.trainer, "_last_eval_results", {})
+        metrics = {
+            name: float(value)
+            for name, (value, iteration) in storage.latest().items()
+            if iteration == storage.iter and name in results
+        }
         # With several pairings the first one's, as in the tables
         values = [value for name, value in metrics.items() if name == "mAP" or name.endswith("/mAP")]
         if values:
             with (self._folder / "metrics.json").open("a") as file:
-                print(json.dumps({"iteration": storage.iter, "mAP": float(values[0])}), file=file)
+                print(json.dumps({"iteration": storage.iter, **metrics, "mAP": values[0]}), file=file)
 
 
 class _Trainer(Trainer):
@@ -129,7 +134,8 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
     write_progress(folder, "evaluating")
     loader, queries = Trainer.build_test_loader(cfg, cfg.DATASETS.TESTS[0])
     network = evaluation_network(cfg, model)
-    plain, reranked, lists, collected = evaluate.measure_accuracy(cfg, model, network, loader, queries)
+    measured = evaluate.measure_accuracy(cfg, model, network, loader, queries)
+    lists, collected = measured.lists, measured.collected
     paths = [item[0] for item in loader.dataset.img_items]
     used = np.unique(np.concatenate([lists.query, lists.gallery[lists.gallery >= 0]]))
     attention = evaluate.query_attention(model, loader, queries)
@@ -141,6 +147,7 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
         identities=collected.identities[used],
         cameras=collected.cameras[used],
         **({} if attention is None else {"attention": attention}),
+        **({} if measured.captions is None else {"caption": measured.captions}),
     )
     device = next(model.parameters()).device
     batch = cfg.TEST.IMS_PER_BATCH if device.type == "cuda" else min(cfg.TEST.IMS_PER_BATCH, _CPU_BATCH)
@@ -148,10 +155,11 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
     seconds = training_times(folder / "metrics.json")
     return {
         "config_hash": config_digest(read_json(folder / CONDITIONS) or {}),
-        "metrics": plain.metrics,
-        "reranked": reranked.metrics,
-        "cmc": plain.cmc,
-        "cmc_reranked": reranked.cmc,
+        "metrics": measured.plain.metrics,
+        "reranked": measured.reranked.metrics,
+        "own_metrics": measured.own_metrics,
+        "cmc": measured.plain.cmc,
+        "cmc_reranked": measured.reranked.cmc,
         "feature_length": evaluate.feature_length(collected),
         "training_images_per_second": cfg.SOLVER.IMS_PER_BATCH / seconds if seconds else None,
         "inference_images_per_second": evaluate.images_per_second(network, images),
@@ -205,7 +213,6 @@ def _drop_checkpoints(folder: Path) -> None:
 if __name__ == "__main__":
     end_with_parent()
     with contextlib.suppress(KeyboardInterrupt):
-        for module in sys.argv[2:]:
-            importlib.import_module(module)
+        import_modules(sys.argv[2:])
         sys.exit(main(Path(sys.argv[1])))
     sys.exit(130)

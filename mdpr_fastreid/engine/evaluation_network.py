@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mdpr_fastreid.errors import SettingsError, UsageError
 from mdpr_fastreid.evaluation.outputs import in_float32
 from mdpr_fastreid.inference import PRECISIONS, fold
+from mdpr_fastreid.modeling.brought import hand_on
 from mdpr_fastreid.processor import computes
 
 
@@ -51,12 +52,12 @@ def evaluation_network(cfg: CfgNode, model: nn.Module) -> nn.Module:
 
 
 class _Autocast(nn.Module):
-    """Computes in another precision; what evaluation asks a model for, it has if the model has it."""
+    """Computes in another precision; what a model brings along for evaluation, it has if the model has it."""
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.model, self.dtype = model, dtype
-        self.distance, self.pairings = getattr(model, "distance", None), getattr(model, "pairings", None)
+        hand_on(model, self)
         self.training = model.training  # FastReID puts what it has evaluated back into the mode it found
 
     def forward(self, batched_inputs: dict | torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:

@@ -10,6 +10,7 @@ from mdpr_fastreid.evaluation.reranking import (
     blended_distances,
     k_reciprocal_jaccard,
     rerank,
+    rerank_by,
     rerank_distances,
 )
 from mdpr_fastreid.evaluation.roc import pair_scores, roc_curve
@@ -32,6 +33,7 @@ __all__ = [
     "pair_scores",
     "rank_metrics",
     "rerank",
+    "rerank_by",
     "rerank_distances",
     "roc_curve",
     "single_shot_metrics",

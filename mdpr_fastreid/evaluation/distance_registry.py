@@ -1,24 +1,18 @@
 """Distances by name: what ``TEST.METRIC`` may be."""
 
-from collections.abc import Callable
-
 from fastreid.utils.registry import Registry
 
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.evaluation.distance import cosine_distances, squared_euclidean_distances
 from mdpr_fastreid.evaluation.features import Features
+from mdpr_fastreid.evaluation.outputs import Distance
 from mdpr_fastreid.evaluation.reranking import k_reciprocal_jaccard
-
-Outputs = Features | dict[str, Features]
-"""What a model gives of ``N`` images: ``[N, D]`` features, or a dict of arrays with ``N`` rows each."""
-
-Distance = Callable[[Outputs, Outputs], Features]
-"""Distances ``[Q, G]`` of the outputs of ``Q`` query and ``G`` gallery images, smaller for more alike."""
 
 DISTANCE_REGISTRY = Registry("DISTANCE")
 DISTANCE_REGISTRY.__doc__ = """
 Distances by the name that ``TEST.METRIC`` gives them: functions ``(query, gallery) -> [Q, G]`` of two tensors on the
-CPU, ``[Q, D]`` and ``[G, D]``, or of two dicts of such tensors where the model gives dicts.
+CPU, ``[Q, D]`` and ``[G, D]``, or of two dicts of such tensors where the model gives dicts. What is re-ranked must
+compute each pair on its own, see :func:`mdpr_fastreid.evaluation.rerank_by`.
 """
 
 

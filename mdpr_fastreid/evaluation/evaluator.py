@@ -7,7 +7,7 @@ training and ``mdpr compare`` all use it.
 import itertools
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,16 +16,25 @@ from fastreid.config import CfgNode
 from fastreid.evaluation import DatasetEvaluator
 from fastreid.utils import comm
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from mdpr_fastreid.errors import SettingsError
-from mdpr_fastreid.evaluation.distance_registry import Distance, Outputs, find_distance
-from mdpr_fastreid.evaluation.outputs import count, joined_batches, kept_on_cpu, rows
+from mdpr_fastreid.evaluation.distance_registry import find_distance
+from mdpr_fastreid.evaluation.outputs import Distance, GrowingOutputs, Outputs, joined_outputs, kept_on_cpu, rows
+from mdpr_fastreid.evaluation.pairwise import distances_of
 from mdpr_fastreid.evaluation.query_expansion import average_query_expansion
 from mdpr_fastreid.evaluation.ranking import Ranking, rank_metrics
-from mdpr_fastreid.evaluation.reranking import METRICS, blended_distances, rerank_distances
+from mdpr_fastreid.evaluation.reranking import METRICS, blended_distances, rerank_by
 from mdpr_fastreid.evaluation.roc import pair_scores, roc_curve
-from mdpr_fastreid.evaluation.settings import check_distance, check_outputs, check_pairings, check_test_settings
+from mdpr_fastreid.evaluation.settings import (
+    Metrics,
+    check_distance,
+    check_metrics,
+    check_outputs,
+    check_pairings,
+    check_test_settings,
+    checked_metrics,
+)
+from mdpr_fastreid.modeling.brought import brought_by
 
 MAX_RANK = 50
 """Length of the CMC."""
@@ -75,14 +84,15 @@ class Evaluator(DatasetEvaluator):
         output_dir: not used; stock's evaluator has it.
         distance: takes the place of ``TEST.METRIC``: gets the outputs of the queries and of the gallery, on the CPU,
             and returns their distances ``[Q, G]``. ``TEST.RERANK`` then re-ranks by
-            :func:`mdpr_fastreid.evaluation.rerank_distances` on the distances among queries, among gallery images and
-            between them, which takes three matrices.
+            :func:`mdpr_fastreid.evaluation.rerank_by`, for which it must compute each pair on its own.
         pairings: names of the outputs that queries and gallery are compared by, by the pairing's name:
             ``{"I2V": ("image", "clip"), "V2V": ("clip", "clip")}``. Metrics are then called ``I2V/mAP`` and so on, and
             ``metric``, by which the best checkpoint is chosen, is that of the first pairing.
+        metrics: gets the outputs of all test images, queries first, on the CPU, and returns further numbers by name,
+            which are reported beside these and are no part of ``metric``.
 
     Raises:
-        SettingsError: a setting under ``TEST`` that cannot be, or pairings or a distance that are none.
+        SettingsError: a setting under ``TEST`` that cannot be, or pairings, a distance or metrics that are none.
     """
 
     def __init__(
@@ -93,38 +103,48 @@ class Evaluator(DatasetEvaluator):
         *,
         distance: Distance | None = None,
         pairings: Mapping[str, tuple[str, str]] | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         check_test_settings(cfg)
-        check_distance(distance)
-        check_pairings(pairings)
         self.cfg = cfg
-        self.pairings = dict(pairings or {})
-        self._num_query, self._distance = num_query, distance
+        self._num_query = num_query
+        self._set(distance, pairings, metrics)
         self.reset()
 
+    def _set(
+        self,
+        distance: Distance | None,
+        pairings: Mapping[str, tuple[str, str]] | None,
+        metrics: Metrics | None,
+    ) -> None:
+        check_distance(distance)
+        check_pairings(pairings)
+        check_metrics(metrics)
+        self._distance, self.pairings, self._metrics = distance, dict(pairings or {}), metrics
+
     def adopt(self, model: nn.Module) -> None:
-        """Take over the distance and the pairings that a model brings along, if it does.
+        """Take over what a model brings along for its evaluation, see :mod:`mdpr_fastreid.modeling.brought`.
 
         Args:
-            model: may have ``distance`` and ``pairings``, as the constructor takes them; what
+            model: may have ``distance``, ``pairings`` and ``metrics``, as the constructor takes them; what
                 ``DistributedDataParallel`` wraps is asked itself.
 
         Raises:
-            SettingsError: they are no distance or no pairings.
+            SettingsError: they are no distance, no pairings or no metrics.
         """
-        model = model.module if isinstance(model, DistributedDataParallel) else model
-        distance, pairings = getattr(model, "distance", None), getattr(model, "pairings", None)
-        if distance is not None:
-            check_distance(distance)
+        brought = brought_by(model)
+        self._set(
+            brought.get("distance", self._distance),
+            brought.get("pairings", self.pairings or None),
+            brought.get("metrics", self._metrics),
+        )
+        if "distance" in brought:
             _log(f"{type(model).__name__} brings its own distance, so TEST.METRIC {self.cfg.TEST.METRIC} is not used")
-            self._distance = distance
-        if pairings is not None:
-            check_pairings(pairings)
-            self.pairings = dict(pairings)
 
     def reset(self) -> None:
         """Forget what was collected."""
-        self._batches: list[tuple[Outputs, torch.Tensor, torch.Tensor]] = []
+        self._outputs = GrowingOutputs()
+        self._labels: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def process(self, inputs: dict, outputs: Outputs) -> None:
         """Keep what the model gave of a batch.
@@ -136,10 +156,10 @@ class Evaluator(DatasetEvaluator):
         Raises:
             SettingsError: outputs of another kind, or that ``pairings`` or ``TEST`` cannot be used with.
         """
-        if not self._batches:
+        if not self._outputs:
             check_outputs(outputs, self.cfg, self.pairings, self._distance)
-        outputs = kept_on_cpu(outputs, len(inputs["targets"]))
-        self._batches.append((outputs, inputs["targets"].cpu(), inputs["camids"].cpu()))
+        self._outputs.add(kept_on_cpu(outputs, len(inputs["targets"])))
+        self._labels.append((inputs["targets"].cpu(), inputs["camids"].cpu()))
 
     @torch.no_grad()
     def evaluate(self) -> OrderedDict[str, float]:
@@ -151,6 +171,12 @@ class Evaluator(DatasetEvaluator):
         collected = self.collect()
         if collected is None:
             return OrderedDict()
+        results = self._measured(collected)
+        results.update(self.own_metrics(collected, taken=results))
+        return results
+
+    def _measured(self, collected: Collected) -> OrderedDict[str, float]:
+        """The metrics of all pairings."""
         if not self.pairings:
             return self.measure(collected).metrics
         results, overall = OrderedDict(), []
@@ -161,20 +187,36 @@ class Evaluator(DatasetEvaluator):
         results["metric"] = overall[0]
         return results
 
+    def own_metrics(self, collected: Collected, taken: Collection[str] = ()) -> dict[str, float]:
+        """What the model's own ``metrics`` find in the outputs; nothing if there are none.
+
+        Args:
+            collected: as :meth:`collect` returned it.
+            taken: names that they must not have.
+
+        Raises:
+            SettingsError: what they return is no mapping of names to numbers, or has a name that is taken.
+        """
+        return {} if self._metrics is None else checked_metrics(self._metrics(collected.outputs), taken)
+
     def collect(self) -> Collected | None:
         """Everything that was processed, by all processes, in the order of their ranks; None but on the main one."""
-        batches = self._batches
+        parts = [(self._outputs.outputs(), *self._joined_labels())] if self._outputs else []
         if comm.get_world_size() > 1:
             comm.synchronize()
-            gathered = comm.gather(self._batches, dst=0)
+            gathered = comm.gather(parts, dst=0)
             if not comm.is_main_process():
                 return None
-            batches = list(itertools.chain(*gathered))
-        if not batches:
+            parts = list(itertools.chain(*gathered))
+        if not parts:
             raise SettingsError("the test set cannot be evaluated: it has no images")
-        outputs, identities, cameras = zip(*batches, strict=True)
+        outputs, identities, cameras = zip(*parts, strict=True)
         labels = torch.cat(identities).numpy(), torch.cat(cameras).numpy()
-        return Collected(joined_batches(outputs), *labels, self._num_query)
+        return Collected(joined_outputs(outputs), *labels, self._num_query)
+
+    def _joined_labels(self) -> tuple[torch.Tensor, torch.Tensor]:
+        identities, cameras = zip(*self._labels, strict=True)
+        return torch.cat(identities), torch.cat(cameras)
 
     def measure(self, collected: Collected, pairing: str | None = None, reranked: bool | None = None) -> Measured:
         """Rank one pairing.
@@ -189,14 +231,15 @@ class Evaluator(DatasetEvaluator):
         """
         reranked = self.cfg.TEST.RERANK.ENABLED if reranked is None else reranked
         try:
-            query, gallery = self._expanded(*self._paired(collected, pairing))
+            query, gallery = self._expanded(*self.paired(collected, pairing))
             return self._ranked(self._distances(query, gallery, reranked), collected)
         except SettingsError:
             raise
         except ValueError as error:  # of our functions, each with one line that names what cannot be
             raise SettingsError(f"the test set cannot be evaluated: {error}") from error
 
-    def _paired(self, collected: Collected, pairing: str | None) -> tuple[Outputs, Outputs]:
+    def paired(self, collected: Collected, pairing: str | None = None) -> tuple[Outputs, Outputs]:
+        """The outputs of the queries and of the gallery that a pairing, by default the first one, compares."""
         outputs, q = collected.outputs, collected.num_query
         if not self.pairings:
             return rows(outputs, slice(q)), rows(outputs, slice(q, None))
@@ -222,12 +265,11 @@ class Evaluator(DatasetEvaluator):
         if own is None and (metric == "jaccard" or (reranked and metric in METRICS)):
             return blended_distances(_on_gpu(query), _on_gpu(gallery), metric, **settings).cpu().numpy()
         between = own or find_distance(metric)
-        distances = _matrix(between, query, gallery)
-        if not reranked:
-            return distances
-        return rerank_distances(
-            distances, _matrix(between, query, query), _matrix(between, gallery, gallery), **settings
-        )
+        if reranked:
+            distances = rerank_by(between, query, gallery, **settings)
+        else:
+            distances = distances_of(between, query, gallery)
+        return distances.cpu().numpy() if isinstance(distances, torch.Tensor) else distances
 
     def _ranked(self, distances: np.ndarray, collected: Collected) -> Measured:
         ranking = rank_metrics(distances, *collected.labels, MAX_RANK, self.cfg.TEST.AP)
@@ -244,24 +286,6 @@ class Evaluator(DatasetEvaluator):
             for rate in _FALSE_POSITIVE_RATES:
                 metrics[f"TPR@FPR={rate:.0e}"] = true_rates[np.argmin(np.abs(false_rates - rate))]
         return Measured(distances, ranking, metrics)
-
-
-def _matrix(distance: Distance, query: Outputs, gallery: Outputs) -> np.ndarray:
-    """What a distance gives, as an array ``[Q, G]``."""
-    distances = distance(query, gallery)
-    if isinstance(distances, torch.Tensor):
-        distances = distances.cpu().numpy()
-    expected = count(query), count(gallery)
-    if np.shape(distances) != expected:
-        raise SettingsError(
-            f"a distance must be [Q, G], here {list(expected)}, but {_name(distance)} returned "
-            f"{list(np.shape(distances))}"
-        )
-    return distances
-
-
-def _name(distance: Distance) -> str:
-    return getattr(distance, "__name__", type(distance).__name__)
 
 
 def _on_gpu(features: torch.Tensor) -> torch.Tensor:

@@ -8,19 +8,17 @@ from fastreid.config import CfgNode
 from fastreid.evaluation import DatasetEvaluator, inference_on_dataset
 from torch import nn
 
-from mdpr_fastreid.evaluation.distance_registry import Outputs
 from mdpr_fastreid.evaluation.evaluator import Collected, Evaluator
-from mdpr_fastreid.evaluation.outputs import mean_of
+from mdpr_fastreid.evaluation.outputs import Outputs, mean_of
 
 
 def evaluator_for(cfg: CfgNode, num_query: int, model: nn.Module, output_dir: str | None = None) -> Evaluator:
-    """The evaluator of a model, with the distance and the pairings that the model brings along.
+    """The evaluator of a model, with what the model brings along for its evaluation.
 
     Args:
         cfg: the run's config.
         num_query: how many of the test images, the first ones, are queries.
-        model: may have ``distance`` and ``pairings``, as :class:`Evaluator` takes them; those of a model inside
-            ``DistributedDataParallel`` count.
+        model: see :meth:`Evaluator.adopt`.
         output_dir: handed to the evaluator.
 
     Raises:

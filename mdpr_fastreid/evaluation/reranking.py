@@ -8,6 +8,7 @@ of their neighbourhoods therefore corrects the distance of their features.
 :func:`blended_distances`     the same mixed with the distances of the features, as its evaluator does
 :func:`rerank`                the paper's final distance, from features
 :func:`rerank_distances`      the same, from distance matrices
+:func:`rerank_by`             the same, by any distance, without its matrices
 ============================  ==========================================================================
 """
 
@@ -18,6 +19,8 @@ from mdpr_fastreid.evaluation.distance import cosine_distance_blocks, squared_di
 from mdpr_fastreid.evaluation.features import Features, as_features, joined, like_input, row_slices, squared_norms
 from mdpr_fastreid.evaluation.k_reciprocal import encode, jaccard_distances
 from mdpr_fastreid.evaluation.neighbors import nearest_neighbors, search_blocks
+from mdpr_fastreid.evaluation.outputs import Distance, Outputs
+from mdpr_fastreid.evaluation.pairwise import FoundPairs, PairwiseDistances
 
 METRICS = {"cosine": cosine_distance_blocks, "euclidean": squared_distance_blocks, "jaccard": None}
 """What :func:`blended_distances` mixes the jaccard distance with."""
@@ -190,6 +193,55 @@ def rerank_distances(
     return like_input(final.mul_(1 - lambda_value).add_(original, alpha=lambda_value), given)
 
 
+def rerank_by(
+    distance: Distance,
+    query: Outputs,
+    gallery: Outputs,
+    k1: int = 20,
+    k2: int = 6,
+    lambda_value: float = 0.3,
+) -> torch.Tensor:
+    """:func:`rerank` by any distance, in memory that does not grow with the square of the gallery.
+
+    The numbers are those of :func:`rerank_distances` on the three matrices of the distance. Of these there are only
+    blocks of rows at a time; what is kept are the nearest neighbours, the farthest distance of each image, and
+    ``[Q, G]`` twice. With ``N = Q + G`` images, ``N^2`` distances are computed once, and some again: those of images
+    that are in each other's expanded neighbourhoods without being among the nearest.
+
+    Args:
+        distance: ``(query, gallery) -> [Q, G]`` (not squared), which computes **each pair on its own**: what it gives
+            of two images must not depend on which others it is called with.
+        query: outputs of ``Q`` images: a tensor, or a dict of tensors, with a row for each. The distance gets them, and
+            parts of them, as they are.
+        gallery: outputs of ``G`` images.
+        k1: size of the neighbourhoods, the image itself not counted.
+        k2: how many nearest images a neighbourhood is averaged over; 1 for none.
+        lambda_value: weight of the original distance, 0 to 1.
+
+    Returns:
+        ``[Q, G]`` float32 on the device of the outputs.
+
+    Raises:
+        ValueError: the distance gives another shape, values that are not finite, or other values of a pair alone; no
+            query or gallery image; ``k1`` or ``k2`` below 1, ``lambda_value`` outside 0 to 1.
+    """
+    _check_neighborhood(k1, k2, lambda_value)
+    pairs = PairwiseDistances(distance, query, gallery)
+    neighbors, nearest, farthest, original = pairs.search(max(k1 + 1, k2))
+    scale = farthest.square_().clamp_(min=torch.finfo(torch.float32).tiny)
+    found = FoundPairs(neighbors, nearest)
+
+    def squared_distances(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        distances, missing = found.look_up(rows, columns)
+        distances[missing] = pairs.of(rows[missing], columns[missing])
+        return distances.square_().div_(scale[rows])
+
+    num_query = len(original)
+    final = jaccard_distances(encode(neighbors, k1, k2, squared_distances), num_query, num_query)
+    original.square_().div_(scale[:num_query, None])
+    return final.mul_(1 - lambda_value).add_(original, alpha=lambda_value)
+
+
 def _check_neighborhood(k1: int, k2: int, lambda_value: float = 0.0) -> None:
     for name, value in (("k1", k1), ("k2", k2)):
         if value < 1:
@@ -209,15 +261,10 @@ class _FeatureDistances:
         scale: torch.Tensor | None = None,
     ) -> None:
         self._features, self._norms, self._scale = features, squared_norms(features), scale
-        images = torch.arange(len(features), device=features.device)[:, None] * len(features)
-        known, order = (images + neighbors).sort(dim=1)
-        self._known, self._nearest = known.flatten(), nearest.gather(1, order).flatten()
+        self._found = FoundPairs(neighbors, nearest)
 
     def __call__(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-        key = rows * len(self._features) + columns
-        at = torch.searchsorted(self._known, key).clamp_(max=len(self._known) - 1)
-        distances = self._nearest[at]
-        missing = (self._known[at] != key).nonzero().flatten()
+        distances, missing = self._found.look_up(rows, columns)
         for part in row_slices(len(missing), self._features.shape[1]):
             row, column = rows[missing[part]], columns[missing[part]]
             products = (self._features[row] * self._features[column]).sum(dim=1)

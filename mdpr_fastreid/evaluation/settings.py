@@ -1,13 +1,21 @@
 """What the evaluator refuses before long work: settings under ``TEST``, and what a model brings along."""
 
-from collections.abc import Mapping
+import numbers
+from collections.abc import Callable, Collection, Mapping
 
 from fastreid.config import CfgNode
 
 from mdpr_fastreid.errors import SettingsError
-from mdpr_fastreid.evaluation.distance_registry import Distance, Outputs, find_distance
+from mdpr_fastreid.evaluation.distance_registry import find_distance
+from mdpr_fastreid.evaluation.outputs import Distance, Outputs
 from mdpr_fastreid.evaluation.ranking import AVERAGE_PRECISIONS
 from mdpr_fastreid.evaluation.reranking import METRICS
+
+Metrics = Callable[[Outputs], Mapping[str, float]]
+"""Further numbers by name, of the outputs of all test images."""
+
+# What stands beside results in tables and in metrics.json
+_LOGGED = ("dataset", "iteration", "lr", "time", "data_time", "total_loss")
 
 
 def check_test_settings(cfg: CfgNode) -> None:
@@ -59,6 +67,37 @@ def check_pairings(pairings: Mapping[str, tuple[str, str]] | None) -> None:
             'pairings must be names of outputs by name, such as {"I2V": ("image", "clip")} for image queries and a '
             f"gallery of clips, got {pairings!r}"
         )
+
+
+def check_metrics(metrics: Metrics | None) -> None:
+    """Refuse metrics that cannot be called.
+
+    Raises:
+        SettingsError: they are neither None nor callable.
+    """
+    if metrics is not None and not callable(metrics):
+        raise SettingsError(f"metrics must be a function (outputs) -> numbers by name, got {metrics!r}")
+
+
+def checked_metrics(found: Mapping[str, float], taken: Collection[str]) -> dict[str, float]:
+    """What a model's own ``metrics`` returned, as floats.
+
+    Args:
+        found: numbers by name; tensors of one number are numbers.
+        taken: names of other results.
+
+    Raises:
+        SettingsError: it is no mapping of names to numbers, or has a name that is taken.
+    """
+    if not isinstance(found, Mapping):
+        raise SettingsError(f"a model's metrics must return numbers by name, got {type(found).__name__}")
+    for name, value in found.items():
+        is_number = isinstance(value, numbers.Real) or getattr(value, "shape", None) == ()
+        if not isinstance(name, str) or not name or not is_number:
+            raise SettingsError(f"a model's metrics must return numbers by name, got {name!r}: {value!r}")
+        if name in taken or name in _LOGGED or name.startswith("loss"):
+            raise SettingsError(f"a model's metrics return {name!r}, which is the name of another number: rename it")
+    return {name: float(value) for name, value in found.items()}
 
 
 def check_outputs(

@@ -5,9 +5,11 @@ A model says itself what folding cannot know, by attributes that are all optiona
 * ``simplify_for_inference()`` takes away, in place, what does not reach the features. Any module of the model may
   have it; it is called on a copy in evaluation mode, on the model before the modules inside.
 * ``feature_lengths()`` gives the length of each part of the feature vector by name, in order. By default it is one
-  part, as long as the outputs of FastReID's heads in the model are together.
+  part, as long as the outputs of FastReID's heads in the model are together. A model that gives a dict of tensors needs
+  none: each tensor speaks for itself.
 * ``folds_from`` names the module that gets the normalised images, and with it the precision; ``backbone`` by default.
-* ``distance`` and ``pairings``, which evaluation asks a model for, are those of the folded network too.
+  A model with neither ``feature_lengths()`` nor FastReID's heads has to name it.
+* What a model brings along for evaluation (:mod:`mdpr_fastreid.modeling.brought`) the folded network brings, too.
 """
 
 import copy
@@ -39,7 +41,8 @@ def fold(model: nn.Module, dtype: torch.dtype = torch.float32, winograd: bool | 
             default where that is faster, in float32 on a CPU.
 
     Returns:
-        ``[B, 3, H, W]`` images (RGB, 0 to 255), or a batch dict with ``images``, -> ``[B, D]`` features in float32.
+        ``[B, 3, H, W]`` images (RGB, 0 to 255), or a batch dict with ``images``, -> ``[B, D]`` features in float32; or
+        the dict of tensors that the model gives.
 
     Raises:
         UsageError: another kind of model.
@@ -58,7 +61,8 @@ def fold(model: nn.Module, dtype: torch.dtype = torch.float32, winograd: bool | 
 
 
 def _check_foldable(model: nn.Module) -> None:
-    heads = hasattr(model, "feature_lengths") or any(isinstance(module, EmbeddingHead) for module in model.modules())
+    says_how = hasattr(model, "feature_lengths") or hasattr(model, "folds_from")
+    heads = says_how or any(isinstance(module, EmbeddingHead) for module in model.modules())
     needed = ("pixel_mean", "pixel_std", "device", _folds_from(model).partition(".")[0])
     if not heads or not all(hasattr(model, name) for name in needed):
         raise UsageError(
@@ -81,6 +85,8 @@ def _simplify(module: nn.Module) -> None:
 
 def _lengths_of_heads(network: nn.Module) -> dict[str, int]:
     heads = [module for module in network.modules() if isinstance(module, EmbeddingHead)]
+    if not heads:
+        return {}
     return {"features": sum(head.weight.size(0 if isinstance(head, ClasHead) else 1) for head in heads)}
 
 

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from mdpr_fastreid.modeling.brought import hand_on
+
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """The types a folded network can compute in, by name."""
 
@@ -28,20 +30,19 @@ class Precision(nn.Module):
 class FoldedNetwork(nn.Module):
     """Computes the features of the model it was folded from; it cannot be trained.
 
-    What evaluation asks a model for, ``distance`` and ``pairings``, it has if the model has it.
+    What a model brings along for evaluation (:mod:`mdpr_fastreid.modeling.brought`), it has if the model has it.
 
     Args:
         network: the folded model, in evaluation mode.
-        features: length of each part of the feature vector, by name, in order.
+        features: length of each part of the feature vector, by name, in order; empty where the model gives several
+            tensors and says nothing about lengths.
     """
 
     def __init__(self, network: nn.Module, features: dict[str, int]):
         super().__init__()
         self.network = network
         self.features = features
-        for name in ("distance", "pairings"):
-            if hasattr(network, name):
-                setattr(self, name, getattr(network, name))
+        hand_on(network, self)
         self.eval()
 
     @property
@@ -54,12 +55,14 @@ class FoldedNetwork(nn.Module):
         return super().train(False)
 
     def forward(self, batched_inputs: dict | torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Features ``[B, D]`` in float32; or several tensors by name, if that is what the model gives, in float32 each.
+        """Features ``[B, D]`` in float32; or several tensors by name, if that is what the model gives.
+
+        Of these, floating-point ones are in float32, and others are as the model gives them.
 
         Args:
             batched_inputs: ``[B, 3, H, W]`` images (RGB, 0 to 255), or FastReID's batch, a dict with ``images``.
         """
-        features = self.network(batched_inputs)
-        if isinstance(features, dict):
-            return {name: value.float() for name, value in features.items()}
-        return features.float()
+        outputs = self.network(batched_inputs)
+        if isinstance(outputs, dict):
+            return {name: value.float() if value.is_floating_point() else value for name, value in outputs.items()}
+        return outputs.float()

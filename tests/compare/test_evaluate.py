@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from support.ranked_features import config
 from torch import nn
 
-from mdpr_fastreid.compare import evaluate
+from mdpr_fastreid.compare import captions, evaluate
 from mdpr_fastreid.engine import Trainer
+from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.evaluation import Evaluator, evaluate_model, evaluator_for, rank_metrics
 
 
@@ -113,6 +114,40 @@ def test_a_model_with_pairings_is_measured_by_its_first():
     results = evaluate_model(cfg, model, Batches(0), evaluator_for(cfg, 12, model))
     assert measured.plain.metrics["mAP"] == results["V2V/mAP"] != results["I2I/mAP"]
     assert evaluate.feature_length(measured.collected) == 16 + 7
+
+
+def test_a_models_own_metrics_and_captions_are_those_of_the_pairs_that_are_listed():
+    class Speaking(Flat):
+        def metrics(self, outputs):
+            return {"largest": outputs.max()}
+
+        def compared(self, query, gallery):
+            assert 0 < len(query) == len(gallery) <= 100
+            return [f"{q.sum():.3f} {g.sum():.3f}" for q, g in zip(query, gallery, strict=True)]
+
+    cfg, model = _config({}), Speaking()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(captions, "_PAIRS_AT_A_TIME", 100)
+        patch.setattr(evaluate, "LISTED", 50)  # more than there are: some places of the lists stay empty
+        measured = evaluate.measure_accuracy(cfg, model, model, Batches(0), 12)
+    assert measured.own_metrics == {"largest": float(measured.collected.outputs.max())}
+    assert measured.plain == _measured(cfg, 0).plain, "they are no part of the ranking"
+    sums, lists = measured.collected.outputs.sum(dim=1), measured.lists
+    assert measured.captions.shape == lists.gallery.shape
+    for row, query in enumerate(lists.query):
+        expected = [f"{sums[query]:.3f} {sums[image]:.3f}" if image >= 0 else "" for image in lists.gallery[row]]
+        assert measured.captions[row].tolist() == expected
+    assert _measured(cfg, 0).captions is None and _measured(cfg, 0).own_metrics == {}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [("all", "list of 2 texts for 2 pairs, got str"), (["one"], "got list of 1"), ([1, 2], "got list of 2")],
+)
+def test_captions_that_are_none_are_named(lines, message):
+    features = torch.ones(3, 2)
+    with pytest.raises(SettingsError, match=message):
+        captions.captions_of(lambda q, g: lines, features, features, np.array([0]), np.array([[3, 4]]))
 
 
 def test_the_length_of_a_feature_is_counted():

@@ -21,7 +21,7 @@ from mdpr_fastreid.compare.summary import summarize
 from mdpr_fastreid.compare.table import problems
 
 
-def made_up_ranking(folder, images, attention=False):
+def made_up_ranking(folder, images, attention=False, captions=False):
     """Four queries (images 0 to 3) and what is nearest to them."""
     rng = np.random.default_rng(len(folder.parts))
     gallery = np.array([rng.permutation(np.arange(4, 4 + evaluate.LISTED)) for _ in range(4)])
@@ -37,6 +37,7 @@ def made_up_ranking(folder, images, attention=False):
         paths=np.array([str(path) for path in images]),
         identities=np.arange(len(images)),
         cameras=np.zeros(len(images), dtype=int),
+        **({"caption": np.where(gallery < 0, "", "head & <feet>")} if captions else {}),
         **({"attention": rng.integers(0, 255, (4, 4, 4, 2)).astype(np.uint8)} if attention else {}),
     )
 
@@ -87,6 +88,29 @@ def test_the_page_has_all_sections_and_escapes_what_others_wrote(reported):
     assert "ValueError: &lt;nothing&gt; &amp; more" in html and "<nothing>" not in html
     assert plan.data.digest in html and plan.command in html and "abc1234" in html
     assert 'class="hit right"' in html and 'class="hit wrong"' in html and "stage 3, map 2" in html
+
+
+def test_captions_stand_below_the_images_of_the_method_that_has_them(plan_in, images):
+    for run in plan_in.runs:
+        own = {"mIoU": 0.5, "F1": 60.0} if run.method.name == "mdpr" else None
+        made_up_ranking(made_up_result(plan_in, run, own), images, captions=own is not None)
+    outcome = write_all(plan_in)
+    html = (plan_in.output / "report.html").read_text()
+    cases = html.count('<div class="case">')
+    captions = html.count('<span class="compared">head &amp; &lt;feet&gt;</span>')
+    assert cases * (evaluate.LISTED - 1) <= captions <= cases * evaluate.LISTED, "one method of two has them"
+    assert "was\ncompared." in html
+    assert "<th>mIoU</th><th>F1</th>" in html and html.count("<th>mIoU</th>") == 1
+    assert "mIoU, F1: as the models report them." in html and "| mIoU" in outcome.text
+    svg = (plan_in.output / "plots" / "training.svg").read_text()
+    assert svg.count('id="axes_') == 5
+
+
+def test_without_captions_and_metrics_of_models_the_page_is_as_it_was(reported):
+    plan, _ = reported
+    html = (plan.output / "report.html").read_text()
+    assert 'class="compared"' not in html and "compared.</p>" not in html and "models report" not in html
+    assert (plan.output / "plots" / "training.svg").read_text().count('id="axes_') == 3
 
 
 def test_names_and_notes_are_text_in_the_page_and_in_the_tables_whatever_they_hold(plan_in, images):

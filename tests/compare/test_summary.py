@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.comparisons import made_up_result
 
-from mdpr_fastreid.compare.summary import ACCURACY, Spread, clear_best, spread, summarize, write_results
+from mdpr_fastreid.compare.summary import ACCURACY, Spread, clear_best, own_metrics, spread, summarize, write_results
 
 SEEDS = st.lists(st.floats(0, 100), min_size=1, max_size=5)
 
@@ -77,6 +77,22 @@ def test_a_summary_has_what_is_there(partial):
     assert (bot.spread("mAP").deviation, list(bot.results)) == (None, [0])
     assert mdpr.cost.parameters > bot.cost.parameters > 11e6
     assert mdpr.cost.multiply_adds > bot.cost.multiply_adds > 1e7
+
+
+def test_what_a_model_reports_of_itself_is_in_the_files_and_empty_for_others(plan_in):
+    for run, value in zip(plan_in.runs, (0.5, None, 0.75, None), strict=True):
+        made_up_result(plan_in, run, None if value is None else {"mIoU": value, "F1": 80.0})
+    summaries = summarize(plan_in)
+    assert own_metrics(summaries) == ["mIoU", "F1"]
+    assert summaries[0].spread("mIoU").mean == 0.625 and summaries[1].spread("mIoU") is None
+    write_results(plan_in, summaries, {})
+    mdpr, bot = json.loads((plan_in.output / "results.json").read_text())["methods"]
+    assert (mdpr["mean"]["mIoU"], mdpr["standard_deviation"]["F1"]) == (0.625, 0.0)
+    assert mdpr["runs"][0]["own_metrics"] == {"mIoU": 0.5, "F1": 80.0} and "mIoU" not in bot["mean"]
+    rows = list(csv.DictReader((plan_in.output / "results.csv").open()))
+    assert [(row["method"], row["mIoU"], row["F1"], row["error"]) for row in rows] == [
+        ("mdpr", "0.5", "80.0", ""), ("mdpr", "0.75", "80.0", ""), ("bot", "", "", ""), ("bot", "", "", ""),
+    ]  # fmt: skip
 
 
 def test_the_files_hold_every_run_and_their_means(partial):

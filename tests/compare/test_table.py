@@ -13,6 +13,7 @@ from mdpr_fastreid.compare.provenance import commit, machine_of, without_home
 from mdpr_fastreid.compare.summary import ACCURACY, Summary, summarize
 from mdpr_fastreid.compare.table import (
     Cell,
+    accuracy_headings,
     accuracy_rows,
     caption,
     command_of,
@@ -53,6 +54,20 @@ def test_what_leads_by_more_than_a_deviation_is_bold():
     assert cells(rows[1]) == ["B", *["40.5 ± 0.7"] * 5]
     reranked = accuracy_rows([summary("a", 50.0, 52.0), summary("b", 40.0, 41.0)], reranked=True)
     assert cells(reranked[0])[1] == "**61.0 ± 1.4**"
+
+
+def test_what_models_report_of_themselves_are_further_columns_and_never_bold():
+    with_own, without = summary("a", 50.0, 52.0), summary("b", 40.0, 41.0)
+    for seed, result in with_own.results.items():
+        result["own_metrics"] = {"mIoU": 0.25 + seed / 100, "F1": 80.0 + seed}
+    both = [with_own, without]
+    assert accuracy_headings(both) == ["method", *ACCURACY, "mIoU", "F1"]
+    first, second = accuracy_rows(both)
+    assert cells(first)[-3:] == ["**51.0 ± 1.4**", "0.255 ± 0.007", "80.5 ± 0.7"]
+    assert cells(second)[-3:] == ["40.5 ± 0.7", "", ""]
+    assert accuracy_headings(both, reranked=True) == ["method", *ACCURACY]
+    assert len(accuracy_rows(both, reranked=True)[0]) == 1 + len(ACCURACY)
+    assert accuracy_headings([without]) == ["method", *ACCURACY]
 
 
 @pytest.mark.parametrize("other", [(49.7, 50.3), (40.0, 61.9)])

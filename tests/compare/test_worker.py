@@ -79,6 +79,9 @@ def test_its_curves_end_with_what_was_evaluated(whole_run):
     ((iteration, value),) = curves["mAP"]
     result = json.loads((folder / records.RESULT).read_text())
     assert (iteration, value) == (7, pytest.approx(result["metrics"]["mAP"]))
+    # Whatever else the evaluation reports is there, too
+    ((iteration, value),) = read_curves(folder, ("mINP",))["mINP"]
+    assert (iteration, value) == (7, pytest.approx(result["metrics"]["mINP"]))
 
 
 def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(request_, whole_run, tmp_path):

@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from support.ranked_features import (
 from mdpr_fastreid.compat import stock
 from mdpr_fastreid.errors import SettingsError, UsageError
 from mdpr_fastreid.evaluation import DISTANCE_REGISTRY, Evaluator, evaluator, rank_metrics, rerank_distances
+from mdpr_fastreid.evaluation.outputs import rows as rows_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:This overload of addmm_ is deprecated")
 
@@ -207,7 +209,7 @@ def test_a_distance_of_ones_own_takes_the_metrics_place(features, as_array):
     assert results["mAP"] != _evaluate(config(), features)["mAP"]
 
 
-def test_a_distance_of_ones_own_is_re_ranked_by_its_three_matrices(features):
+def test_a_distance_of_ones_own_is_re_ranked_as_by_its_three_matrices(features):
     query, gallery = features["feats"][:QUERIES], features["feats"][QUERIES:]
     matrices = _manhattan(query, gallery), _manhattan(query, query), _manhattan(gallery, gallery)
     expected = rank_metrics(rerank_distances(*matrices, 9, 3, 0.4).numpy(), *labels_of(features))
@@ -281,9 +283,12 @@ def test_the_outputs_of_many_processes_are_joined_in_the_order_of_their_ranks(fe
         evaluator.process(inputs, features["feats"][rows])
         ranks.append(evaluator)
 
-    def gather(batches, dst):
+    def gather(parts, dst):
         assert dst == 0
-        return [pickle.loads(pickle.dumps(one._batches)) for one in ranks] if comm.is_main_process() else []
+        (own,) = parts
+        others = [(one._outputs.outputs(), *one._joined_labels()) for one in ranks[1:]]
+        gathered = [[own], *([one] for one in others), []]  # the last process had no images
+        return pickle.loads(pickle.dumps(gathered)) if comm.is_main_process() else []
 
     monkeypatch.setattr(comm, "get_world_size", lambda: 3)
     monkeypatch.setattr(comm, "gather", gather)
@@ -320,3 +325,119 @@ def test_a_distance_of_another_shape_is_named(features):
 
 def _one_number(query, gallery):
     return torch.tensor(1.0)
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_what_was_collected_is_evaluated_twice_and_added_to(features, as_dict):
+    outputs = {"whole": features["feats"], "half": features["feats"][:, :8]} if as_dict else features["feats"]
+    brought = {"distance": lambda q, g: _manhattan(q["whole"], g["whole"])} if as_dict else {"distance": _manhattan}
+    evaluator = Evaluator(config(), QUERIES, **brought)
+    of_all = features | {"feats": outputs}
+    first = evaluated(evaluator, {name: rows_of(value, slice(60)) for name, value in of_all.items()})
+    collected = evaluator.collect()
+    kept = collected.outputs["half"].clone() if as_dict else collected.outputs.clone()
+    assert evaluator.evaluate() == first
+    evaluated(evaluator, {name: rows_of(value, slice(60, None)) for name, value in of_all.items()})
+    again = evaluator.collect()
+    for name in outputs if as_dict else ():
+        assert torch.equal(again.outputs[name], outputs[name])
+    assert again.outputs.keys() == outputs.keys() if as_dict else torch.equal(again.outputs, outputs)
+    # What was handed out before is as it was
+    assert torch.equal(collected.outputs["half"] if as_dict else collected.outputs, kept)
+
+
+def test_features_are_kept_once_while_they_come_in_and_while_they_are_ranked():
+    batch = {"image": torch.rand(50, 4000), "seen": torch.ones(50, 4, dtype=torch.bool)}
+    labels = {"targets": torch.arange(50) % 5, "camids": torch.arange(50) // 25}
+    evaluator = Evaluator(config(), 100, distance=lambda q, g: torch.zeros(len(q["image"]), len(g["image"])))
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            evaluator.process(labels, batch)
+        evaluator.evaluate()
+        evaluator.evaluate()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    size = 20 * (batch["image"].nbytes + batch["seen"].nbytes)
+    assert size < peak < 1.25 * size + 2**22
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_an_output_that_changes_its_shape_is_named(as_dict):
+    def process(evaluator, width):
+        features = torch.ones(2, width)
+        outputs = {"image": features} if as_dict else features
+        evaluator.process({"targets": torch.arange(2), "camids": torch.zeros(2)}, outputs)
+
+    evaluator = Evaluator(config(), 2, distance=_manhattan)
+    process(evaluator, 4)
+    with pytest.raises(SettingsError, match=r"(image|features) must be .* got float32 \[4\], then float32 \[3\]"):
+        process(evaluator, 3)
+
+
+class _Measuring(torch.nn.Module):
+    """Brings metrics of its own."""
+
+    def __init__(self, found):
+        super().__init__()
+        self.found, self.seen = found, []
+
+    def metrics(self, outputs):
+        self.seen.append(outputs)
+        return self.found
+
+
+def test_a_models_own_metrics_are_reported_beside_the_others_and_change_none(features):
+    model = _Measuring({"mIoU": torch.tensor(0.25), "F1": np.float64(3), "count": 7})
+    evaluator = Evaluator(config(), QUERIES)
+    evaluator.adopt(model)
+    results = evaluated(evaluator, features)
+    assert results == _evaluate(config(), features) | {"mIoU": 0.25, "F1": 3.0, "count": 7.0}
+    assert list(results) == [*_KEYS, "mIoU", "F1", "count"] and type(results["mIoU"]) is float
+    (outputs,) = model.seen
+    assert torch.equal(outputs, features["feats"])
+
+
+def test_own_metrics_are_computed_once_for_several_pairings(features):
+    model = _Measuring({"mIoU": 50.0})
+    model.pairings = {"I2V": ("image", "clip"), "V2V": ("clip", "clip")}
+    evaluator = Evaluator(config(), QUERIES)
+    evaluator.adopt(model)
+    results = evaluated(evaluator, features | {"feats": {"image": features["feats"], "clip": features["feats"] + 1}})
+    assert results["mIoU"] == 50 and len(model.seen) == 1
+    assert model.seen[0].keys() == {"image", "clip"} and len(model.seen[0]["clip"]) == 100
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ([0.5], "metrics must return numbers by name, got list"),
+        ({"mIoU": "high"}, "numbers by name, got 'mIoU': 'high'"),
+        ({"mIoU": torch.ones(2)}, "numbers by name, got 'mIoU': tensor"),
+        ({3: 0.5}, "numbers by name, got 3: 0.5"),
+        ({"mAP": 0.5}, "metrics return 'mAP', which is the name of another number: rename it"),
+        ({"loss_parsing": 0.5}, "metrics return 'loss_parsing', which is the name of another number"),
+        ({"dataset": 0.5}, "metrics return 'dataset'"),
+    ],
+)
+def test_metrics_that_are_none_are_named(features, found, message):
+    with pytest.raises(SettingsError, match=message):
+        _evaluate(config(), features, metrics=lambda outputs: found)
+
+
+def test_metrics_that_cannot_be_called_are_refused_at_once():
+    model = torch.nn.Identity()
+    model.metrics = {"mIoU": 1.0}
+    with pytest.raises(SettingsError, match="metrics must be a function"):
+        Evaluator(config(), QUERIES).adopt(model)
+
+
+def test_a_distance_that_looks_at_other_images_is_not_re_ranked(features):
+    def of_the_largest(query, gallery):
+        distances = _manhattan(query, gallery)
+        return distances / distances.max()
+
+    assert _evaluate(config(), features, distance=of_the_largest)["mAP"] > 0
+    with pytest.raises(SettingsError, match="of_the_largest gave 1 of two images alone, and 0.* each pair on its own"):
+        _evaluate(config("TEST.RERANK.ENABLED", True), features, distance=of_the_largest)

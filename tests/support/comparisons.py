@@ -21,7 +21,7 @@ REQUEST = Request(
 )
 
 
-def made_up_result(plan, run, **numbers):
+def made_up_result(plan, run, own_metrics=None, **numbers):
     """What a run could have reached, with its files, as a worker leaves them."""
     folder = plan.folder(run)
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,6 +32,7 @@ def made_up_result(plan, run, **numbers):
         "config_hash": records.config_digest(conditions),
         "metrics": accuracy | numbers,
         "reranked": {name: value + 5 for name, value in (accuracy | numbers).items()},
+        **({} if own_metrics is None else {"own_metrics": own_metrics}),
         "cmc": list(np.linspace(30, 95, 50)),
         "cmc_reranked": list(np.linspace(35, 95, 50)),
         "feature_length": 1152,
@@ -46,9 +47,7 @@ def made_up_result(plan, run, **numbers):
         },
     }
     records.write_json(folder / records.RESULT, result)
-    (folder / "metrics.json").write_text(
-        "".join(
-            json.dumps({"iteration": k, "total_loss": 9.0 - k, "lr": 0.1, "mAP": 10.0 + k}) + "\n" for k in range(4)
-        )
-    )
+    curve = [{"iteration": k, "total_loss": 9.0 - k, "lr": 0.1, "mAP": 10.0 + k} for k in range(4)]
+    curve[-1] |= own_metrics or {}
+    (folder / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in curve))
     return folder

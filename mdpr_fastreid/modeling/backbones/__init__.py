@@ -1,7 +1,16 @@
-"""FastReID's backbones, started from weights of any kind, and cut into the stages that MDPR shares and copies."""
+"""FastReID's backbones, started from weights of any kind, cut into stages, or with the maps behind each stage."""
 
 from mdpr_fastreid.modeling.backbones.branched import BranchedBackbone, StageMaps, Stages
 from mdpr_fastreid.modeling.backbones.build import build_backbone
-from mdpr_fastreid.modeling.backbones.stages import BackboneStages, split_stages
+from mdpr_fastreid.modeling.backbones.stages import BackboneStages, map_shapes, split_stages, stage_outputs
 
-__all__ = ["BackboneStages", "BranchedBackbone", "StageMaps", "Stages", "build_backbone", "split_stages"]
+__all__ = [
+    "BackboneStages",
+    "BranchedBackbone",
+    "StageMaps",
+    "Stages",
+    "build_backbone",
+    "map_shapes",
+    "split_stages",
+    "stage_outputs",
+]

@@ -1,8 +1,10 @@
-"""Where the stages of each of FastReID's backbones begin and end."""
+"""Where the stages of each of FastReID's backbones begin and end: to cut one, or to see the maps behind each stage."""
 
+import copy
 from collections import OrderedDict
 from typing import NamedTuple
 
+import torch
 from fastreid.modeling.backbones.osnet import OSNet
 from fastreid.modeling.backbones.regnet.regnet import AnyNet
 from fastreid.modeling.backbones.repvgg import RepVGG
@@ -13,14 +15,26 @@ from torch import nn
 
 from mdpr_fastreid.errors import SettingsError
 
-# The children that make up: stem with stages 1 and 2, stage 3, stage 4.
-_CHILDREN: dict[type[nn.Module], tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
-    ResNet: (("conv1", "bn1", "relu", "maxpool", "layer1", "layer2"), ("layer3",), ("layer4",)),
-    ResNeSt: (("conv1", "bn1", "relu", "maxpool", "layer1", "layer2"), ("layer3",), ("layer4",)),
-    ResNeXt: (("conv1", "bn1", "relu", "maxpool1", "layer1", "layer2"), ("layer3",), ("layer4",)),
-    OSNet: (("conv1", "maxpool", "conv2", "conv3"), ("conv4",), ("conv5",)),
-    AnyNet: (("stem", "s1", "s2"), ("s3",), ("s4",)),
-    RepVGG: (("stage0", "stage1", "stage2"), ("stage3",), ("stage4",)),
+
+class _Family(NamedTuple):
+    """Backbones of one class."""
+
+    title: str
+    """With the builder, as an error names it."""
+    stem: tuple[str, ...]
+    """The children before stage 1, in order."""
+    stages: tuple[str, str, str, str]
+    """The child that is each stage."""
+
+
+_LAYERS = ("layer1", "layer2", "layer3", "layer4")
+_FAMILIES: dict[type[nn.Module], _Family] = {
+    ResNet: _Family("ResNet (build_resnet_backbone)", ("conv1", "bn1", "relu", "maxpool"), _LAYERS),
+    ResNeSt: _Family("ResNeSt (build_resnest_backbone)", ("conv1", "bn1", "relu", "maxpool"), _LAYERS),
+    ResNeXt: _Family("ResNeXt (build_resnext_backbone)", ("conv1", "bn1", "relu", "maxpool1"), _LAYERS),
+    OSNet: _Family("OSNet (build_osnet_backbone)", ("conv1", "maxpool"), ("conv2", "conv3", "conv4", "conv5")),
+    AnyNet: _Family("RegNet (build_regnet_backbone)", ("stem",), ("s1", "s2", "s3", "s4")),
+    RepVGG: _Family("RepVGG (build_repvgg_backbone)", ("stage0",), ("stage1", "stage2", "stage3", "stage4")),
 }
 
 
@@ -41,38 +55,103 @@ def split_stages(backbone: nn.Module) -> BackboneStages:
     Raises:
         SettingsError: the backbone has no stem and four stages; the message lists those that have.
     """
-    for kind, pieces in _CHILDREN.items():
+    family = _family_of(backbone)
+    trunk = [(name, _with_non_local(backbone, name)) for name in (*family.stem, *family.stages[:2])]
+    stage3, stage4 = (_with_non_local(backbone, name) for name in family.stages[2:])
+    return BackboneStages(nn.Sequential(OrderedDict(trunk)), stage3, stage4)
+
+
+def stage_outputs(backbone: nn.Module) -> nn.Module:
+    """What gives the maps behind all four stages of a backbone, instead of the last one alone.
+
+    It has the backbone's own modules under their own names: state dicts, pretrained weights and
+    ``MODEL.FREEZE_LAYERS`` fit as they fit the backbone, whose place it takes.
+
+    Args:
+        backbone: one of FastReID's with a stem and four stages, or one with a method ``stage_outputs()`` that returns
+            such a module.
+
+    Returns:
+        A module: images ``[B, 3, H, W]`` -> ``[S1, S2, S3, S4]``, each ``[B, C_i, h_i, w_i]``; non-local blocks are in
+        their stages, and ``S4`` is what the backbone gives.
+
+    Raises:
+        SettingsError: the backbone has no stem and four stages; the message lists those that have.
+    """
+    own = getattr(backbone, "stage_outputs", None)
+    return own() if own is not None else StageOutputs(backbone, _family_of(backbone))
+
+
+def map_shapes(stages: nn.Module, image_size: tuple[int, int]) -> list[torch.Size]:
+    """``[C, h, w]`` of each map that :func:`stage_outputs` gives of an image, found without computing anything.
+
+    Args:
+        stages: as :func:`stage_outputs` returned it; stays as it is.
+        image_size: height and width of the image.
+    """
+    shapes_only = copy.deepcopy(stages).to("meta").eval()
+    with torch.no_grad():
+        return [features.shape[1:] for features in shapes_only(torch.empty(1, 3, *image_size, device="meta"))]
+
+
+class StageOutputs(nn.Module):
+    """The maps behind the stages of a backbone; see :func:`stage_outputs`.
+
+    Args:
+        backbone: whose children it takes over, with their names.
+        family: which of them are the stem and the stages.
+    """
+
+    def __init__(self, backbone: nn.Module, family: _Family):
+        super().__init__()
+        for name, child in backbone.named_children():
+            self.add_module(name, child)
+        stages = [_blocks(backbone, name) for name in family.stages]
+        # By their paths: folding replaces modules
+        self._paths = [[*family.stem, *stages[0].values()], *(list(stage.values()) for stage in stages[1:])]
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """``[B, 3, H, W]`` -> ``[S1, S2, S3, S4]``."""
+        features, maps = images, []
+        for paths in self._paths:
+            for path in paths:
+                features = self.get_submodule(path)(features)
+            maps.append(features)
+        return maps
+
+
+def _family_of(backbone: nn.Module) -> _Family:
+    for kind, family in _FAMILIES.items():
         if isinstance(backbone, kind):
-            trunk, stage3, stage4 = ([(name, _with_non_local(backbone, name)) for name in names] for names in pieces)
-            return BackboneStages(nn.Sequential(OrderedDict(trunk)), stage3[0][1], stage4[0][1])
+            return family
     raise SettingsError(
-        f"MDPR needs a backbone with a stem and four stages, and {type(backbone).__name__} has none. "
-        "Set MODEL.BACKBONE.NAME to the builder of one of: " + ", ".join(_NAMES[kind] for kind in _CHILDREN) + "."
+        f"the method needs a backbone with a stem and four stages, and {type(backbone).__name__} has none. "
+        "Set MODEL.BACKBONE.NAME to the builder of one of: " + ", ".join(one.title for one in _FAMILIES.values()) + "."
     )
 
 
-_NAMES = {
-    ResNet: "ResNet (build_resnet_backbone)",
-    ResNeSt: "ResNeSt (build_resnest_backbone)",
-    ResNeXt: "ResNeXt (build_resnext_backbone)",
-    OSNet: "OSNet (build_osnet_backbone)",
-    AnyNet: "RegNet (build_regnet_backbone)",
-    RepVGG: "RepVGG (build_repvgg_backbone)",
-}
+def _blocks(backbone: nn.Module, child: str) -> dict[str, str]:
+    """Paths of what a child runs, in order, by names for it: itself, or its blocks with the non-local ones between.
 
-
-def _with_non_local(backbone: nn.Module, name: str) -> nn.Module:
-    """The child, the non-local blocks that ResNet and ResNeXt keep beside ``layerN`` put back between its blocks."""
-    child = getattr(backbone, name)
-    after = getattr(backbone, f"NL_{name[-1]}_idx", []) if name.startswith("layer") else []
+    ResNet and ResNeXt keep the non-local blocks of ``layerN`` beside it, in ``NL_N``, and their places in ``NL_N_idx``.
+    """
+    number = child[-1]
+    places = getattr(backbone, f"NL_{number}_idx", []) if child.startswith("layer") else []
     # A backbone that has run once marks "no non-local block" with the index -1.
-    after = [index for index in after if index >= 0]
-    if not after:
-        return child
-    blocks: list[tuple[str, nn.Module]] = []
-    non_local = iter(getattr(backbone, f"NL_{name[-1]}"))
-    for index, block in enumerate(child):
-        blocks.append((str(index), block))
-        if index in after:
-            blocks.append((f"non_local{index}", next(non_local)))
-    return nn.Sequential(OrderedDict(blocks))
+    places = [place for place in places if place >= 0]
+    if not places:
+        return {child: child}
+    blocks = {}
+    for index in range(len(getattr(backbone, child))):
+        blocks[str(index)] = f"{child}.{index}"
+        if index in places:
+            blocks[f"non_local{index}"] = f"NL_{number}.{places.index(index)}"
+    return blocks
+
+
+def _with_non_local(backbone: nn.Module, child: str) -> nn.Module:
+    """The child, with its non-local blocks between its blocks."""
+    blocks = _blocks(backbone, child)
+    if list(blocks) == [child]:
+        return getattr(backbone, child)
+    return nn.Sequential(OrderedDict((name, backbone.get_submodule(path)) for name, path in blocks.items()))
