@@ -4,6 +4,6 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-sys.path.insert(0, str(PROJECT))
+sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
 
 import drop  # noqa: E402, F401  (registers the method)

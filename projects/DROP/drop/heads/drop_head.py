@@ -21,13 +21,13 @@ TARGET, PREDICTED, NONE = "target", "predicted", "none"
 
 
 class Embeddings(NamedTuple):
-    """What is pooled of a batch, reduced, before any neck."""
+    """What is pooled of a batch, reduced, before any neck; None of what a folded network does not compare."""
 
-    whole: torch.Tensor
+    whole: torch.Tensor | None
     """``[B, E]``."""
-    foreground: torch.Tensor
+    foreground: torch.Tensor | None
     """``[B, E]``."""
-    parts: torch.Tensor
+    parts: torch.Tensor | None
     """``[B, K, E]``."""
 
 
@@ -163,8 +163,12 @@ class DROPHead(nn.Module):
     def embeddings(self, features: torch.Tensor, probabilities: torch.Tensor) -> Embeddings:
         """What is pooled where the parts are, reduced to ``E`` numbers each."""
         pooled = part_pooling(features, probabilities, self.pooling)
-        parts = self.reductions[PARTS](pooled.parts.flatten(0, 1)).unflatten(0, pooled.parts.shape[:2])
-        return Embeddings(self.reductions[GLOBAL](pooled.whole), self.reductions[FOREGROUND](pooled.foreground), parts)
+        reduce = self.reductions
+        return Embeddings(
+            reduce[GLOBAL](pooled.whole) if GLOBAL in reduce else None,
+            reduce[FOREGROUND](pooled.foreground) if FOREGROUND in reduce else None,
+            reduce[PARTS](pooled.parts.flatten(0, 1)).unflatten(0, pooled.parts.shape[:2]) if PARTS in reduce else None,
+        )
 
     def losses(
         self, features: torch.Tensor, probabilities: torch.Tensor, targets: torch.Tensor, classes: torch.Tensor
@@ -213,9 +217,11 @@ class DROPHead(nn.Module):
         """Take away, in place, what no output depends on; see :mod:`mdpr_fastreid.inference.folding`."""
         for name in ("classifiers", "identity_loss", "triplet", "memory", "foreground_triplet"):
             setattr(self, name, None)
-        for name in (GLOBAL, FOREGROUND, PARTS):
+        for name in _CLASSIFIED:
+            if name not in self.test_embeddings:
+                del self.reductions[name]
             if name not in self.test_embeddings or name == PARTS:
-                self.necks.pop(name, None)
+                del self.necks[name]
 
 
 def _reduction(channels: int, dim: int) -> nn.Sequential:

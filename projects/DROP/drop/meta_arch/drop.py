@@ -167,7 +167,6 @@ class DROP(nn.Module):
     def simplify_for_inference(self) -> None:
         """Take away, in place, what no output depends on; see :mod:`mdpr_fastreid.inference.folding`."""
         self.parsing_loss = None
-        self.heads.simplify_for_inference()
 
 
 def check_settings(cfg: CfgNode) -> None:
