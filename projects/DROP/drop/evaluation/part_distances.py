@@ -25,8 +25,8 @@ def part_distances(
 
     ``D(q, x) = sum_j w_j |e_q^j - e_x^j| / sum_j w_j`` with ``w_j = sqrt(v_q^j v_x^j)`` and each embedding scaled to
     length 1; an embedding of zeros stays zero. The distance is 3 where no part is common. It is computed for ``block``
-    queries and ``block`` gallery images at a time, by one matrix product a part: beside the result it takes a copy of
-    the queries and some blocks.
+    queries and ``block`` gallery images at a time, by one matrix product a part, so that beside the result it takes the
+    memory of some blocks.
 
     Args:
         query: ``[Q, J, E]`` NumPy array or tensor of the ``J`` embeddings of each image, of any length.
@@ -50,13 +50,12 @@ def part_distances(
     if queries.embeddings.shape[1:] != others.embeddings.shape[1:]:
         shapes = (list(images.embeddings.shape[1:]) for images in (queries, others))
         raise ValueError("query images have embeddings {}, gallery images {}".format(*shapes))
-    queries = queries.units(slice(None), queries.embeddings)
-    distances = queries.embeddings.new_empty(len(queries.embeddings), len(others.embeddings))
+    distances = queries.scales.new_empty(len(queries.scales), len(others.scales))
     with full_precision():
         for columns in blocks_with_progress(row_slices(distances.shape[1], 1, block), "distances"):
-            some = others.units(columns, queries.embeddings)
+            scaled = others.scaled(columns, distances.device)
             for rows in row_slices(distances.shape[0], 1, block):
-                distances[rows, columns] = _block(queries.rows(rows), some)
+                distances[rows, columns] = _block(queries.rows(rows), scaled)
     return like_input(distances, query)
 
 
@@ -89,14 +88,14 @@ class _Images(NamedTuple):
     roots: torch.Tensor
     """``[N, J]``, ``sqrt(v)``."""
 
-    def units(self, rows: slice, like: torch.Tensor) -> "_Images":
-        """Some of the images, on the device of ``like``, their embeddings scaled."""
-        scales, roots = self.scales[rows].to(like.device), self.roots[rows].to(like.device)
-        embeddings = self.embeddings[rows].to(like.device, scales.dtype) * scales[:, :, None]
-        return _Images(embeddings, scales, roots)
-
     def rows(self, rows: slice) -> "_Images":
+        """Some of the images."""
         return _Images(*(field[rows] for field in self))
+
+    def scaled(self, rows: slice, device: torch.device) -> "_Images":
+        """Some of the images, their embeddings scaled."""
+        embeddings, scales, roots = (field.to(device) for field in self.rows(rows))
+        return _Images(embeddings * scales[:, :, None], scales, roots)
 
 
 def _images(embeddings: Features, visibility: Features | None, name: str, dtype: torch.dtype) -> _Images:
@@ -126,14 +125,15 @@ def _roots(visibility: Features, lengths: torch.Tensor, name: str) -> torch.Tens
 
 
 def _block(query: _Images, gallery: _Images) -> torch.Tensor:
-    """Distances of images with scaled embeddings."""
+    """Distances of images, those of the gallery with scaled embeddings."""
     products = query.roots @ gallery.roots.T
     nothing = products == 0
     total = torch.zeros_like(products)
     # The squared length of a scaled embedding: 1, or 0 for one of zeros
     query_squares, gallery_squares = ((images.scales > 0).to(total) for images in (query, gallery))
     for part in range(query.embeddings.shape[1]):
-        squared = (query.embeddings[:, part] * -2) @ gallery.embeddings[:, part].T
+        squared = query.embeddings[:, part].to(total) @ gallery.embeddings[:, part].to(total).T
+        squared.mul_(query.scales[:, part, None] * -2)
         squared.add_(query_squares[:, part, None]).add_(gallery_squares[:, part])
         weighted = squared.clamp_min_(0).sqrt_().mul_(query.roots[:, part, None])
         total.addcmul_(weighted, gallery.roots[:, part])

@@ -68,9 +68,9 @@ def pooling_weights(probabilities: torch.Tensor, size: tuple[int, int]) -> torch
 
 
 def masked_maximum(features: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """``max_x M_m(x) F_c(x)``, one mask at a time: all products at once would be as large as ``masks`` maps.
+    """``max_x M_m(x) F_c(x)`` without holding all products, which are as large as ``masks`` maps.
 
-    The gradient goes to the largest cell alone, so none of the products is kept for it.
+    For the gradient, which is that of the largest cell alone, no product is kept at all.
 
     Args:
         features: ``F``, ``[B, C, cells]``.
@@ -79,11 +79,27 @@ def masked_maximum(features: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     Returns:
         ``[B, masks, C]``.
     """
-    if not torch.is_grad_enabled():
-        return torch.stack([(features * mask[:, None]).amax(dim=2) for mask in masks.unbind(dim=1)], dim=1)
-    with torch.no_grad():
-        cells = torch.stack([(features * mask[:, None]).argmax(dim=2) for mask in masks.unbind(dim=1)], dim=2)
-    return features.gather(2, cells).transpose(1, 2) * masks.gather(2, cells.transpose(1, 2))
+    if torch.is_grad_enabled():
+        cells = _largest_cells(features.detach(), masks.detach())
+        return features.gather(2, cells.transpose(1, 2)).transpose(1, 2) * masks.gather(2, cells)
+    # On a CPU, fresh memory for each product costs more than the product
+    product = torch.empty_like(features)
+    largest = [torch.mul(features, mask[:, None], out=product).amax(dim=2) for mask in masks.unbind(dim=1)]
+    return torch.stack(largest, dim=1)
+
+
+def _largest_cells(features: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Which cell has the largest product, ``[B, masks, C]``: cell by cell, several times as fast as ``argmax``."""
+    by_cell = zip(features.permute(2, 0, 1).contiguous(), masks.permute(2, 0, 1).contiguous(), strict=True)
+    largest = cells = None
+    for number, (values, shares) in enumerate(by_cell):
+        product = shares[:, :, None] * values[:, None]
+        if largest is None:
+            largest, cells = product, torch.zeros_like(product, dtype=torch.int16)
+        else:
+            cells.masked_fill_(product > largest, number)
+            torch.maximum(largest, product, out=largest)
+    return cells.long()
 
 
 def _averages(features: torch.Tensor, masks: torch.Tensor, divided_from: int) -> torch.Tensor:

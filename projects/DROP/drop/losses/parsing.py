@@ -56,9 +56,13 @@ def part_targets(masks: torch.Tensor, size: tuple[int, int], classes: int) -> to
     Returns:
         ``[B, h, w]`` uint8.
     """
-    pixels = torch.stack([_areas(masks == label, size) for label in (*range(classes), UNKNOWN)], dim=1)
-    commonest = pixels.argmax(dim=1).to(torch.uint8)
-    return commonest.masked_fill_(commonest == classes, UNKNOWN)
+    most = _areas(masks == 0, size)
+    targets = masks.new_zeros(most.shape)
+    for label in (*range(1, classes), UNKNOWN):
+        area = _areas(masks == label, size)
+        targets.masked_fill_(area > most, label)
+        most = torch.maximum(most, area)
+    return targets
 
 
 def _areas(chosen: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -68,7 +72,7 @@ def _areas(chosen: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     if (rows * h, columns * w) != (height, width) or rows > 255:
         return F.adaptive_avg_pool2d(chosen.float(), size)
     # Sums of slices in eight bits: several times as fast as any pooling
-    lines = chosen.view(torch.uint8).view(-1, h, rows, width)
+    lines = chosen.view(torch.uint8).reshape(-1, h, rows, width)
     lines = functools.reduce(torch.add, lines.unbind(dim=2))
     cells = lines.view(-1, h, w, columns).to(torch.int32 if rows * columns > 255 else torch.uint8)
     return functools.reduce(torch.add, cells.unbind(dim=3))

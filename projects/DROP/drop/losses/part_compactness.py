@@ -31,6 +31,13 @@ class Triplets(NamedTuple):
     """Whether the anchor has both; where not, the indices mean nothing."""
 
 
+class _Weighted(NamedTuple):
+    parts: torch.Tensor
+    targets: torch.Tensor
+    roots: torch.Tensor
+    """``sqrt(v)``, of which the weight of a pair is the product."""
+
+
 class PartCompactnessTriplet(nn.Module):
     """Triplet loss on part embeddings, over the hardest pairs in the batch and in a bank (PCT, arXiv 2401.18032).
 
@@ -81,9 +88,10 @@ class PartCompactnessTriplet(nn.Module):
         batch = _weighted(LabelledParts(parts.to(torch.promote_types(parts.dtype, torch.float32)), targets, visibility))
         candidates = batch if bank is None else _joined(batch, bank)
         triplets = self._mined(batch, candidates)
-        gap = self._distances(batch, candidates, triplets.positive) - self._distances(
-            batch, candidates, triplets.negative
+        positive, negative = (
+            self._distances(batch, candidates, chosen) for chosen in (triplets.positive, triplets.negative)
         )
+        gap = positive - negative
         losses = (gap + self.margin).clamp_min(0) if self.margin > 0 else F.softplus(gap)
         return losses.masked_fill(~triplets.valid, 0).sum() / triplets.valid.sum().clamp_min(1) * self.scale
 
@@ -99,7 +107,7 @@ class PartCompactnessTriplet(nn.Module):
         return self._mined(batch, batch if bank is None else _joined(batch, bank))
 
     @torch.no_grad()
-    def _mined(self, batch: "_Weighted", candidates: "_Weighted") -> Triplets:
+    def _mined(self, batch: _Weighted, candidates: _Weighted) -> Triplets:
         distances, comparable = self._all_distances(batch, candidates)
         images = len(batch.parts)
         same = batch.targets[:, None] == candidates.targets
@@ -113,7 +121,7 @@ class PartCompactnessTriplet(nn.Module):
         valid = positive.any(dim=-1) & negative.any(dim=-1)
         return Triplets(farthest.T, nearest.T, valid.T) if self.mine == "part" else Triplets(farthest, nearest, valid)
 
-    def _all_distances(self, batch: "_Weighted", candidates: "_Weighted") -> tuple[torch.Tensor, torch.Tensor]:
+    def _all_distances(self, batch: _Weighted, candidates: _Weighted) -> tuple[torch.Tensor, torch.Tensor]:
         """Distances and whether they compare anything: ``[B, M]``, or for each part ``[K, B, M]``."""
         anchors, others = (images.parts.double().transpose(0, 1) for images in (batch, candidates))
         distances = torch.cdist(anchors, others)
@@ -124,7 +132,7 @@ class PartCompactnessTriplet(nn.Module):
         shared = weights.sum(dim=0)
         return distances.mul_(weights).sum(dim=0) / shared.clamp_min(torch.finfo(shared.dtype).tiny), shared > 0
 
-    def _distances(self, batch: "_Weighted", candidates: "_Weighted", chosen: torch.Tensor) -> torch.Tensor:
+    def _distances(self, batch: _Weighted, candidates: _Weighted, chosen: torch.Tensor) -> torch.Tensor:
         """Distances of the anchors to the candidates that were chosen for them: ``[B]``, or ``[B, K]``."""
         if self.mine == "part":
             others = candidates.parts[chosen, torch.arange(chosen.size(1), device=chosen.device)]
@@ -137,13 +145,6 @@ class PartCompactnessTriplet(nn.Module):
 
     def extra_repr(self) -> str:
         return f"margin={self.margin}, mine={self.mine}, bank_for={self.bank_for}, scale={self.scale}"
-
-
-class _Weighted(NamedTuple):
-    parts: torch.Tensor
-    targets: torch.Tensor
-    roots: torch.Tensor
-    """``sqrt(v)``, of which the weight of a pair is the product."""
 
 
 def _weighted(images: LabelledParts) -> _Weighted:
