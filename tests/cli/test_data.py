@@ -128,7 +128,7 @@ def test_without_a_grouping_parts_are_labels(masked, tmp_path):
 def test_masks_in_another_folder_are_none(masked, tmp_path, capsys):
     code, report = report_of(masked, tmp_path)
     assert (code, report["masks"], report["findings"]) == (0, {}, [])
-    assert "mask" not in capsys.readouterr().out
+    assert "images with a mask" not in capsys.readouterr().out
 
 
 def test_labels_that_the_grouping_does_not_have_are_errors(masked, tmp_path, capsys):

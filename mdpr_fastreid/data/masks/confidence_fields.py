@@ -45,7 +45,7 @@ class ConfidenceFieldGroups(PartGroups):
         UsageError: as of :class:`PartGroups`, or there is no such channel.
     """
 
-    layout = CONFIDENCE_FIELDS
+    layout, of_image_size = CONFIDENCE_FIELDS, False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -177,6 +177,28 @@ def test_an_unknown_label_stops_training_also_where_damage_is_skipped(tmp_path, 
             next(iter(build_train_loader(cfg)))
 
 
+@pytest.mark.parametrize("groups", ["", "atr"])
+def test_a_label_image_of_another_size_is_named_in_training_and_in_evaluation(tmp_path, folder, groups):
+    label_images(folder)
+    for image in images_of(folder):
+        write_labels(mask_of(image, ".png"), np.zeros((16, 16)))
+    cfg = shop_config(tmp_path, folder, "INPUT.MASK.GROUPS", groups)
+    message = r"\.png: masks of \[16, 16\] pixels beside an image of \[32, 16\]: .*/masks/.*\.png is to be as large"
+    for loader in (build_train_loader(cfg), build_test_loader(cfg, "shop")[0]):
+        with pytest.raises(UsageError, match=message) as caught:
+            next(iter(loader))
+        assert "\n" not in str(caught.value)
+
+
+def test_masks_come_beside_images_that_were_resized_before(tmp_path, folder):
+    label_images(folder)
+    cfg = shop_config(tmp_path, folder, "DATALOADER.CACHE", str(tmp_path / "kept"), "INPUT.SIZE_TRAIN", [64, 32])
+    dataset = build_train_loader(cfg).dataset
+    first, second = dataset[5], dataset[5]
+    assert torch.equal(first["masks"], second["masks"]) and torch.equal(first["images"], second["images"])
+    assert first["masks"].shape == (64, 32) and first["masks"].any()
+
+
 @pytest.mark.parametrize("kind", ["label image", "confidence fields"])
 def test_the_mask_follows_the_image_that_was_really_read(tmp_path, folder, kind):
     images = images_of(folder, "bounding_box_train")
