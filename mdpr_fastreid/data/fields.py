@@ -168,7 +168,7 @@ class MaskField(Field):
             UsageError: the image has no mask and needs one, or a label image of another size.
         """
         size = [image.height, image.width]
-        if self.may_be_missing and not fields_of(item).get(self.name):
+        if not fields_of(item).get(self.name) and self.may_be_missing:
             return UnlabelledMap(torch.full((1, *size), UNLABELLED, dtype=torch.uint8))
         labels = super().read_for(item, image)
         if self.has_image_size and list(labels.shape[1:]) != size:

@@ -51,10 +51,10 @@ def training_items_with_masks(cfg: CfgNode, name: str, data: ImageDataset) -> li
 
 
 def _way_out(none: bool) -> str:
-    ignoring = "INPUT.MASK.MISSING ignore trains on them as unlabelled"
+    ignoring = "INPUT.MASK.MISSING ignore trains on such images as unlabelled"
     if not none:
         return ignoring
-    return f"Put them there, name their folder in INPUT.MASK.FOLDER or their kind in INPUT.MASK.GROUPS; {ignoring}"
+    return f"Put masks there, name their folder in INPUT.MASK.FOLDER or their kind in INPUT.MASK.GROUPS; {ignoring}"
 
 
 def _wanted(cfg: CfgNode) -> bool:

@@ -69,9 +69,9 @@ class MaskPlaces:
         folder, name = os.path.split(image)
         candidates = self._folders_for(folder)
         if not candidates:
-            return f"it lies outside of its set's folder {self.folder or '(unknown)'}"
+            return f"nothing was looked for, as it lies outside of its set's folder {self.folder or '(unknown)'}"
         names = dict.fromkeys(own for _, layout in candidates for own in _names(layout, name))
-        return f"no {' or '.join(names)} in {' or '.join(candidate for candidate, _ in candidates)}"
+        return f"there is no {' or '.join(names)} in {' or '.join(candidate for candidate, _ in candidates)}"
 
     def of_items(self, items: list[tuple]) -> list[tuple]:
         """The items, each with the file of its mask among its fields where there is one.

@@ -86,10 +86,10 @@ def test_label_images_of_a_users_folder_are_grouped(tmp_path, folder, workers):
 @pytest.mark.parametrize(
     ("groups", "looked_for"),
     [
-        ("", r"no 0001_c1s1_000000_00\.png in {}/masks/bounding_box_train"),
+        ("", r"there is no 0001_c1s1_000000_00\.png in {}/masks/bounding_box_train"),
         (
             "pifpaf_eight",
-            r"no 0001_c1s1_000000_00\.jpg\.confidence_fields\.npy or 0001_c1s1_000000_00\.npy or .* in "
+            r"there is no 0001_c1s1_000000_00\.jpg\.confidence_fields\.npy or 0001_c1s1_000000_00\.npy or .* in "
             r"{}/masks/pifpaf_maskrcnn_filtering/bounding_box_train or {}/masks/bounding_box_train",
         ),
     ],
@@ -107,7 +107,9 @@ def test_training_images_without_a_mask_are_counted_before_training(tmp_path, fo
     images = images_of(folder, "bounding_box_train")
     for image in images[2:5]:
         mask_of(image, ".png").unlink()
-    with pytest.raises(UsageError, match=rf"shop: 3 of 16 images have no mask: for {images[2]} no .*MISSING ignore"):
+    with pytest.raises(
+        UsageError, match=rf"shop: 3 of 16 images have no mask: for {images[2]} there is no .*MISSING ignore"
+    ):
         build_train_loader(shop_config(tmp_path, folder))
 
 
