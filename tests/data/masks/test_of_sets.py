@@ -3,6 +3,7 @@
 import logging
 import re
 import shutil
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -107,9 +108,8 @@ def test_training_images_without_a_mask_are_counted_before_training(tmp_path, fo
     images = images_of(folder, "bounding_box_train")
     for image in images[2:5]:
         mask_of(image, ".png").unlink()
-    with pytest.raises(
-        UsageError, match=rf"shop: 3 of 16 images have no mask: for {images[2]} there is no .*MISSING ignore"
-    ):
+    message = rf"shop: 3 of 16 images have no mask: for {images[2]} there is no .*MISSING ignore"
+    with pytest.raises(UsageError, match=message):
         build_train_loader(shop_config(tmp_path, folder))
 
 
@@ -177,6 +177,13 @@ def test_an_unknown_label_stops_training_also_where_damage_is_skipped(tmp_path, 
         cfg = shop_config(tmp_path, folder, "INPUT.MASK.GROUPS", "atr", "DATALOADER.SKIP_DAMAGED", skip)
         with pytest.raises(UsageError, match=rf"{bad}: label 77 is not in the table of part grouping atr"):
             next(iter(build_train_loader(cfg)))
+
+
+def test_a_data_set_with_masks_is_pickled_whole_for_spawned_workers(tmp_path, folder):
+    label_images(folder)
+    dataset = build_train_loader(shop_config(tmp_path, folder, "INPUT.MASK.GROUPS", "atr")).dataset
+    expected = dataset[5]["masks"]
+    assert torch.equal(ForkingPickler.loads(ForkingPickler.dumps(dataset))[5]["masks"], expected)
 
 
 @pytest.mark.parametrize("groups", ["", "atr"])
