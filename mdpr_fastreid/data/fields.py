@@ -32,7 +32,7 @@ from torch import Tensor
 from mdpr_fastreid.config.names import registered
 from mdpr_fastreid.data.items import Files, fields_of
 from mdpr_fastreid.data.label_maps import LabelMap, UnlabelledMap, label_map_class
-from mdpr_fastreid.data.masks.groups import UNLABELLED, groups_name, part_groups
+from mdpr_fastreid.data.masks.groups import UNLABELLED, groups_of
 from mdpr_fastreid.data.masks.label_images import refuse_arrays
 from mdpr_fastreid.data.reading import read_image, read_labels
 from mdpr_fastreid.errors import UsageError
@@ -155,15 +155,28 @@ class MaskField(Field):
 
     def __init__(self, cfg: CfgNode, is_train: bool) -> None:
         super().__init__(cfg, is_train)
-        self.groups = part_groups(cfg) if groups_name(cfg) else None
+        self.groups = groups_of(cfg)
         self.size = cfg.INPUT.SIZE_TRAIN if is_train else cfg.INPUT.SIZE_TEST
-        self.may_be_missing = not is_train or cfg.INPUT.get("MASK", {}).get("MISSING") == "ignore"
+        self.may_be_missing = not is_train or cfg.INPUT.MASK.MISSING == "ignore"
+        resized_before = is_train and bool(cfg.DATALOADER.CACHE)
+        self.has_image_size = (self.groups is None or self.groups.of_image_size) and not resized_before
 
     def read_for(self, item: tuple, image: Image.Image) -> LabelMap:
-        if self.may_be_missing and not fields_of(item).get(self.name):
-            width, height = image.size
-            return UnlabelledMap(torch.full((1, height, width), UNLABELLED, dtype=torch.uint8))
-        return super().read_for(item, image)
+        """As of :class:`Field`.
+
+        Raises:
+            UsageError: the image has no mask and needs one, or a label image of another size.
+        """
+        size = [image.height, image.width]
+        if not fields_of(item).get(self.name) and self.may_be_missing:
+            return UnlabelledMap(torch.full((1, *size), UNLABELLED, dtype=torch.uint8))
+        labels = super().read_for(item, image)
+        if self.has_image_size and list(labels.shape[1:]) != size:
+            raise UsageError(
+                f"{item[0]}: masks of {list(labels.shape[1:])} pixels beside an image of {size}: "
+                f"{self.files(item)} is to be as large as its image"
+            )
+        return labels
 
     def read(self, files: Files) -> LabelMap:
         if self.groups is None:

@@ -77,7 +77,7 @@ def _read(path: str, read: Callable[[BinaryIO], Any]) -> Any:
 def _labels(file: BinaryIO) -> np.ndarray:
     with Image.open(file) as image:
         # Pillow spreads grey levels of few bits over 0 to 255
-        step = _SPREAD.get(image.tile[0].args, 1) if image.format == "PNG" and image.tile else 1
+        step = _SPREAD.get(image.tile[0][3], 1) if image.format == "PNG" and image.tile else 1
         labels = np.array(image)
     if labels.ndim != 2 or labels.dtype.kind not in "bui" or labels.min() < 0 or labels.max() > 255:
         raise ValueError("a label map has one channel, with labels from 0 to 255")
@@ -85,7 +85,7 @@ def _labels(file: BinaryIO) -> np.ndarray:
 
 
 def reason_of(error: Exception) -> str:
-    """Why a file cannot be read, from one of :data:`DAMAGE`, in a line."""
+    """Why a file cannot be read, in a line."""
     if isinstance(error, UnidentifiedImageError):
         return "not of a format that Pillow knows"
     if isinstance(error, OSError) and error.strerror:

@@ -128,7 +128,7 @@ def test_without_a_grouping_parts_are_labels(masked, tmp_path):
 def test_masks_in_another_folder_are_none(masked, tmp_path, capsys):
     code, report = report_of(masked, tmp_path)
     assert (code, report["masks"], report["findings"]) == (0, {}, [])
-    assert "mask" not in capsys.readouterr().out
+    assert "images with a mask" not in capsys.readouterr().out
 
 
 def test_labels_that_the_grouping_does_not_have_are_errors(masked, tmp_path, capsys):
@@ -156,7 +156,7 @@ def test_confidence_fields_are_counted_and_checked(folder, tmp_path, capsys):
     assert list(visible) == list(PART_GROUPS.get("pifpaf_eight").parts) and visible["head"] == 1
     code, report = report_of(folder, tmp_path, "--groups", "atr")
     assert (code, report["masks"], [found["kind"] for found in report["findings"]]) == (0, {}, ["no masks"])
-    assert re.search(r"for .*\.png no .*\.png in .*/masks/", report["findings"][0]["message"])
+    assert re.search(r"for .*\.png there is no .*\.png in .*/masks/", report["findings"][0]["message"])
 
 
 def test_the_sheet_shows_masks_in_colours_beside_the_images(masked, tmp_path):

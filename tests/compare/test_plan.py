@@ -103,6 +103,18 @@ def test_a_config_file_of_the_toolbox_is_a_method_with_its_own_backbone(shared, 
     assert method_config(method, shared, 16, "r18").MODEL.BACKBONE.DEPTH == "18x"
 
 
+def test_a_method_keeps_what_it_asks_for_beside_the_images(shared, tmp_path):
+    path = tmp_path / "with_masks.yml"
+    path.write_text(
+        "INPUT: {FIELDS: \"('mask',)\", MASK: {GROUPS: synthreid_five, MISSING: ignore}, CLIP: {FRAMES: 3}}\n"
+        "MODEL: {BACKBONE: {NAME: build_osnet_backbone, DEPTH: x0_25}}\n"
+    )
+    (method,) = find_methods([str(path)])
+    inputs = method_config(method, shared, 16).INPUT
+    assert (inputs.FIELDS, inputs.MASK.GROUPS, inputs.MASK.MISSING) == (("mask",), "synthreid_five", "ignore")
+    assert inputs.CLIP.FRAMES == 3 and not shared.INPUT.FIELDS
+
+
 def test_what_a_backbone_cannot_carry_is_left_out_with_the_reason():
     plan = make_plan(dataclasses.replace(REQUEST, methods=("bot", "mgn")))
     assert [method.name for method in plan.methods] == ["bot"]

@@ -18,8 +18,16 @@ PALETTE = (
     (0, 128, 128),
     (170, 255, 195),
     (128, 128, 0),
+    (250, 190, 212),
+    (0, 0, 117),
+    (128, 0, 0),
+    (220, 190, 255),
+    (180, 255, 0),
+    (255, 215, 180),
+    (90, 90, 255),
+    (200, 120, 120),
 )
-"""Of the classes from 1 on, again from the first one after the last."""
+"""Of the classes from 1 on, again from the first one after the last; as many as known parsing networks have labels."""
 
 _COVER = 0.6
 _SQUARE, _ROW = 10, 18

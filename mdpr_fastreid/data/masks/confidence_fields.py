@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mdpr_fastreid.data.masks.groups import PART_GROUPS, PartGroups
 from mdpr_fastreid.data.masks.places import CONFIDENCE_FIELDS
-from mdpr_fastreid.data.reading import DAMAGE, DamagedImageError, reason_of
+from mdpr_fastreid.data.reading import DamagedImageError, reason_of
 from mdpr_fastreid.errors import UsageError
 
 CHANNELS = 36
@@ -45,7 +45,7 @@ class ConfidenceFieldGroups(PartGroups):
         UsageError: as of :class:`PartGroups`, or there is no such channel.
     """
 
-    layout = CONFIDENCE_FIELDS
+    layout, of_image_size = CONFIDENCE_FIELDS, False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,7 +110,7 @@ def read_fields(path: str) -> np.ndarray:
     try:
         with PathManager.open(path, "rb") as file:
             fields = np.load(file, allow_pickle=False)
-    except (*DAMAGE, EOFError) as error:
+    except Exception as error:  # a damaged header makes NumPy raise anything, up to TokenError and MemoryError
         raise DamagedImageError(f"{path}: cannot be read as confidence fields ({reason_of(error)})") from None
     shape, dtype = getattr(fields, "shape", ()), getattr(fields, "dtype", np.dtype(object))
     if len(shape) != 3 or shape[0] != CHANNELS or 0 in shape or dtype.kind != "f":

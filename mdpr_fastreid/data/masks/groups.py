@@ -42,6 +42,8 @@ class PartGroups:
 
     layout: ClassVar[Layout]
     """Where the files lie."""
+    of_image_size: ClassVar[bool] = False
+    """Whether a file has a label for each pixel of its image."""
 
     def __post_init__(self) -> None:
         count = len(self.groups)
@@ -94,13 +96,13 @@ def part_groups(cfg: CfgNode) -> PartGroups:
     Raises:
         UsageError: ``INPUT.MASK.GROUPS`` is empty, or no grouping has this name.
     """
-    name = groups_name(cfg)
+    name = cfg.INPUT.MASK.GROUPS
     if not name:
         known = ", ".join(sorted(PART_GROUPS._obj_map))
         raise UsageError(f"INPUT.MASK.GROUPS names no part grouping; there are {known}")
     return registered(PART_GROUPS, name)
 
 
-def groups_name(cfg: CfgNode) -> str:
-    """``INPUT.MASK.GROUPS``; "" also in a config from before the key."""
-    return cfg.INPUT.get("MASK", {}).get("GROUPS", "")
+def groups_of(cfg: CfgNode) -> PartGroups | None:
+    """As :func:`part_groups`, but None where ``INPUT.MASK.GROUPS`` is empty."""
+    return part_groups(cfg) if cfg.INPUT.MASK.GROUPS else None

@@ -30,7 +30,7 @@ class LabelImageGroups(PartGroups):
 
     background: Sequence[int] = (0,)
 
-    layout = LABEL_IMAGES
+    layout, of_image_size = LABEL_IMAGES, True
 
     def __post_init__(self) -> None:
         super().__post_init__()

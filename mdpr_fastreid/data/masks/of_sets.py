@@ -1,13 +1,12 @@
 """The masks of the data sets of a config: found before anything is read, and counted where they have to be there."""
 
 import logging
-from collections.abc import Sequence
 
 from fastreid.config import CfgNode
 from fastreid.data.datasets.bases import ImageDataset
 
 from mdpr_fastreid.data.items import fields_of
-from mdpr_fastreid.data.masks.groups import groups_name, part_groups
+from mdpr_fastreid.data.masks.groups import groups_of
 from mdpr_fastreid.data.masks.places import LABEL_IMAGES, MaskPlaces, set_folder
 from mdpr_fastreid.errors import UsageError
 
@@ -52,16 +51,17 @@ def training_items_with_masks(cfg: CfgNode, name: str, data: ImageDataset) -> li
 
 
 def _way_out(none: bool) -> str:
-    ignoring = "INPUT.MASK.MISSING ignore trains on them as unlabelled"
+    ignoring = "INPUT.MASK.MISSING ignore trains on such images as unlabelled"
     if not none:
         return ignoring
-    return f"Put them there, name their folder in INPUT.MASK.FOLDER or their kind in INPUT.MASK.GROUPS; {ignoring}"
+    return f"Put masks there, name their folder in INPUT.MASK.FOLDER or their kind in INPUT.MASK.GROUPS; {ignoring}"
 
 
 def _wanted(cfg: CfgNode) -> bool:
     return MASK in cfg.INPUT.get("FIELDS", ())
 
 
-def _places(cfg: CfgNode, data: ImageDataset, items: Sequence[tuple]) -> MaskPlaces:
-    layout = part_groups(cfg).layout if groups_name(cfg) else LABEL_IMAGES
-    return MaskPlaces(set_folder(data, list(items)), [layout], cfg.INPUT.get("MASK", {}).get("FOLDER", ""))
+def _places(cfg: CfgNode, data: ImageDataset, items: list[tuple]) -> MaskPlaces:
+    groups = groups_of(cfg)
+    layout = LABEL_IMAGES if groups is None else groups.layout
+    return MaskPlaces(set_folder(data, items), [layout], cfg.INPUT.MASK.FOLDER)

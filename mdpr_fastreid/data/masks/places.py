@@ -69,9 +69,9 @@ class MaskPlaces:
         folder, name = os.path.split(image)
         candidates = self._folders_for(folder)
         if not candidates:
-            return f"it lies outside of its set's folder {self.folder or '(unknown)'}"
+            return f"nothing was looked for, as it lies outside of its set's folder {self.folder or '(unknown)'}"
         names = dict.fromkeys(own for _, layout in candidates for own in _names(layout, name))
-        return f"no {' or '.join(names)} in {' or '.join(candidate for candidate, _ in candidates)}"
+        return f"there is no {' or '.join(names)} in {' or '.join(candidate for candidate, _ in candidates)}"
 
     def of_items(self, items: list[tuple]) -> list[tuple]:
         """The items, each with the file of its mask among its fields where there is one.
@@ -113,9 +113,9 @@ def set_folder(data: ImageDataset, items: list[tuple]) -> str:
 
     FastReID's Market1501 has the data root in ``dataset_dir``, and its own folder in ``data_dir``.
     """
-    image_folder = os.path.dirname(items[0][0]) if items else ""
     folders = [str(getattr(data, name, "")) for name in ("data_dir", "dataset_dir")]
-    return next((folder for folder in folders if _inside(folder, image_folder) is not None), "")
+    first = [os.path.dirname(item[0]) for item in items[:1]]
+    return next((folder for folder in folders for path in first if _inside(folder, path) is not None), "")
 
 
 def _names(layout: Layout, image: str) -> list[str]:
@@ -127,7 +127,10 @@ def _inside(folder: str, path: str) -> str | None:
     """A path relative to the folder that it lies in, "" for this itself; None if it lies elsewhere."""
     if not folder:
         return None
-    relative = os.path.relpath(path, folder)
+    try:
+        relative = os.path.relpath(path or os.curdir, folder)
+    except ValueError:  # on another drive of Windows
+        return None
     if relative == os.curdir:
         return ""
     return None if relative.split(os.sep)[0] == os.pardir else relative

@@ -1,5 +1,6 @@
 """PifPaf confidence fields against published targets, the rule in loops, and files of every wrong kind."""
 
+import io
 import json
 import math
 from pathlib import Path
@@ -117,13 +118,19 @@ def test_the_majority_of_4_by_4_pixels_is_the_label_map(tmp_path, groups):
     assert np.array_equal(majority(mask), expected)
 
 
+def archive():
+    np.savez(buffer := io.BytesIO(), a=np.zeros(3))
+    return buffer.getvalue()
+
+
 WRONG = {
     "empty": (lambda path: path.write_bytes(b""), "cannot be read as confidence fields"),
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:500]), "cannot be read as confidence fields"),
     "text": (lambda path: path.write_text("a letter"), "cannot be read as confidence fields"),
     "missing": (lambda path: path.unlink(), "No such file"),
     "pickled": (lambda path: np.save(path, np.array([{}], object), allow_pickle=True), "cannot be read"),
-    "archive": (lambda path: np.savez(path.open("wb"), a=np.zeros(3)), r"it holds object \[\]"),
+    "archive": (lambda path: path.write_bytes(archive()), r"it holds object \[\]"),
+    "half an archive": (lambda path: path.write_bytes(b"PK\3\4" + bytes(60)), "cannot be read"),
     "other channels": (
         lambda path: np.save(path, np.zeros((17, 5, 5))),
         r"it holds float64 \[17, 5, 5\]",
@@ -144,6 +151,21 @@ def test_a_file_that_cannot_be_used_is_one_line_that_names_it(tmp_path, kind):
     with pytest.raises(DamagedImageError, match=rf"1\.npy: .*{message}") as caught:
         read_fields(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_whatever_is_damaged_in_a_header_is_one_line(tmp_path):
+    """NumPy raises ``TokenError``, ``MemoryError`` and others for some of these."""
+    whole = write_fields(tmp_path / "1.npy").read_bytes()
+    random, messages = np.random.default_rng(0), []
+    for _ in range(300):
+        content = bytearray(whole)
+        content[int(random.integers(0, 128))] = int(random.integers(0, 256))
+        (tmp_path / "1.npy").write_bytes(content)
+        try:
+            read_fields(str(tmp_path / "1.npy"))
+        except DamagedImageError as error:
+            messages.append(str(error))
+    assert len(messages) > 30 and all("1.npy: " in message and "\n" not in message for message in messages)
 
 
 def test_a_label_image_is_another_kind(tmp_path):

@@ -3,6 +3,7 @@
 import logging
 import re
 import shutil
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -86,10 +87,10 @@ def test_label_images_of_a_users_folder_are_grouped(tmp_path, folder, workers):
 @pytest.mark.parametrize(
     ("groups", "looked_for"),
     [
-        ("", r"no 0001_c1s1_000000_00\.png in {}/masks/bounding_box_train"),
+        ("", r"there is no 0001_c1s1_000000_00\.png in {}/masks/bounding_box_train"),
         (
             "pifpaf_eight",
-            r"no 0001_c1s1_000000_00\.jpg\.confidence_fields\.npy or 0001_c1s1_000000_00\.npy or .* in "
+            r"there is no 0001_c1s1_000000_00\.jpg\.confidence_fields\.npy or 0001_c1s1_000000_00\.npy or .* in "
             r"{}/masks/pifpaf_maskrcnn_filtering/bounding_box_train or {}/masks/bounding_box_train",
         ),
     ],
@@ -107,7 +108,8 @@ def test_training_images_without_a_mask_are_counted_before_training(tmp_path, fo
     images = images_of(folder, "bounding_box_train")
     for image in images[2:5]:
         mask_of(image, ".png").unlink()
-    with pytest.raises(UsageError, match=rf"shop: 3 of 16 images have no mask: for {images[2]} no .*MISSING ignore"):
+    message = rf"shop: 3 of 16 images have no mask: for {images[2]} there is no .*MISSING ignore"
+    with pytest.raises(UsageError, match=message):
         build_train_loader(shop_config(tmp_path, folder))
 
 
@@ -175,6 +177,35 @@ def test_an_unknown_label_stops_training_also_where_damage_is_skipped(tmp_path, 
         cfg = shop_config(tmp_path, folder, "INPUT.MASK.GROUPS", "atr", "DATALOADER.SKIP_DAMAGED", skip)
         with pytest.raises(UsageError, match=rf"{bad}: label 77 is not in the table of part grouping atr"):
             next(iter(build_train_loader(cfg)))
+
+
+def test_a_data_set_with_masks_is_pickled_whole_for_spawned_workers(tmp_path, folder):
+    label_images(folder)
+    dataset = build_train_loader(shop_config(tmp_path, folder, "INPUT.MASK.GROUPS", "atr")).dataset
+    expected = dataset[5]["masks"]
+    assert torch.equal(ForkingPickler.loads(ForkingPickler.dumps(dataset))[5]["masks"], expected)
+
+
+@pytest.mark.parametrize("groups", ["", "atr"])
+def test_a_label_image_of_another_size_is_named_in_training_and_in_evaluation(tmp_path, folder, groups):
+    label_images(folder)
+    for image in images_of(folder):
+        write_labels(mask_of(image, ".png"), np.zeros((16, 16)))
+    cfg = shop_config(tmp_path, folder, "INPUT.MASK.GROUPS", groups)
+    message = r"\.png: masks of \[16, 16\] pixels beside an image of \[32, 16\]: .*/masks/.*\.png is to be as large"
+    for loader in (build_train_loader(cfg), build_test_loader(cfg, "shop")[0]):
+        with pytest.raises(UsageError, match=message) as caught:
+            next(iter(loader))
+        assert "\n" not in str(caught.value)
+
+
+def test_masks_come_beside_images_that_were_resized_before(tmp_path, folder):
+    label_images(folder)
+    cfg = shop_config(tmp_path, folder, "DATALOADER.CACHE", str(tmp_path / "kept"), "INPUT.SIZE_TRAIN", [64, 32])
+    dataset = build_train_loader(cfg).dataset
+    first, second = dataset[5], dataset[5]
+    assert torch.equal(first["masks"], second["masks"]) and torch.equal(first["images"], second["images"])
+    assert first["masks"].shape == (64, 32) and first["masks"].any()
 
 
 @pytest.mark.parametrize("kind", ["label image", "confidence fields"])
