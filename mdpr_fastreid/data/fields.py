@@ -103,6 +103,18 @@ class Field:
         """
         return torch.as_tensor(value)
 
+    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """A made-up sample, as it is in a batch, for benchmarks.
+
+        Args:
+            size: height and width of the image.
+            generator: what draws it.
+
+        Raises:
+            UsageError: the field makes none up.
+        """
+        raise UsageError(f"the field {self.name} has no noise(): a benchmark needs a made-up sample of it")
+
     def erase(self, tensor: Tensor, region: Region) -> None:
         """Change the tensor in place where the image is erased; by default nothing."""
 
@@ -129,6 +141,9 @@ class ImageField(Field):
         coded[:COLOURS] = pixels.transpose(2, 0, 1)
         return torch.from_numpy(coded)
 
+    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        return torch.rand(COLOURS, *size, generator=generator) * 255
+
     def erase(self, tensor: Tensor, region: Region) -> None:
         tensor[..., COLOURS, :, :][region] = 1
 
@@ -141,12 +156,17 @@ class MaskField(Field):
     """A label map: ``masks``, ``[B, H, W]`` in uint8; 0 where the image is padded, erased or covered by a patch."""
 
     name, key = "mask", "masks"
+    classes = 2
+    """How many labels noise has: background and one more are in every label map."""
 
     def read(self, files: Files) -> LabelMap:
         return LabelMap(read_labels(files)[None])
 
     def to_tensor(self, value: LabelMap, planes: int) -> Tensor:
         return value.as_subclass(Tensor)[0]
+
+    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        return torch.randint(self.classes, size, dtype=torch.uint8, generator=generator)
 
     def erase(self, tensor: Tensor, region: Region) -> None:
         tensor[region] = 0
@@ -178,6 +198,9 @@ class ClipField(ImageField):
 
     def to_tensor(self, value: Sequence[Image.Image], planes: int) -> Tensor:
         return torch.stack([super(ClipField, self).to_tensor(frame, planes) for frame in value])
+
+    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        return torch.rand(self.frames, COLOURS, *size, generator=generator) * 255
 
 
 def build_fields(cfg: CfgNode, is_train: bool) -> tuple[Field, ...]:
