@@ -20,13 +20,16 @@ from mdpr_fastreid.bench.cost import multiply_adds, parameters
 from mdpr_fastreid.bench.networks import (
     add_network_arguments,
     check_network_arguments,
+    chosen_settings,
     described,
-    exists,
+    is_config_file,
     network_config,
     synthetic_batch,
+    title_of,
 )
 from mdpr_fastreid.bench.reference import PublishedOrder
 from mdpr_fastreid.bench.rounds import REFERENCE, interleaved, peak_memory, speed, spread_cell, wait
+from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.inference import PRECISIONS, fold
 from mdpr_fastreid.modeling import build_model
 
@@ -42,6 +45,9 @@ SETTINGS = {
     "mgn": "FastReID's MGN, as the toolbox runs it",
 }
 
+_FOLDED = "folded "
+"""Before the path of a config: its model folded."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Network, images, rounds, device and where the results go."""
@@ -51,19 +57,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Time all settings in interleaved rounds, print the table and write it."""
     check_network_arguments(args)
-    names = [name for name in SETTINGS if name in (REFERENCE, *args.methods) and exists(name, args)]
+    names = chosen_settings(args, SETTINGS)
     about = described(args)
     if args.components:
-        rows = _component_rows([name for name in names if name not in ("sbs", "mgn")], args)
+        rows = _component_rows([name for name in names if _method_of(name) == "mdpr"], args)
         print(report.add_run("infer_components", rows, COMPONENT_COLUMNS, args.output, about))
         return 0
-    print(report.add_run("infer", _rows(names, args), _COLUMNS, args.output, about))
+    print(report.add_run("infer", _rows(_with_folded(names, args), args), _COLUMNS, args.output, about))
     return 0
+
+
+def _with_folded(names: list[str], args: argparse.Namespace) -> list[str]:
+    """Each config's model also folded, if it folds."""
+    with_folded = []
+    for name in names:
+        with_folded.append(name)
+        if is_config_file(name):
+            try:
+                fold(_model(args, name))
+                with_folded.append(f"{_FOLDED}{name}")
+            except UsageError as error:
+                print(f"{title_of(name)}: {error}")
+    return with_folded
+
+
+def _method_of(setting: str) -> str:
+    """What :func:`network_config` takes."""
+    if is_config_file(setting):
+        return setting.removeprefix(_FOLDED)
+    return setting if setting in ("sbs", "mgn") else "mdpr"
 
 
 def prepare(args: argparse.Namespace, setting: str) -> Callable[[], torch.Tensor]:
     """What computes the features of a batch of noise, with fresh weights, once for each call."""
-    return _caller(network(args, setting), args)
+    return _caller(network(args, setting), args, setting)
 
 
 def network(args: argparse.Namespace, setting: str, model: nn.Module | None = None) -> nn.Module:
@@ -77,6 +104,8 @@ def network(args: argparse.Namespace, setting: str, model: nn.Module | None = No
     model = _model(args, setting) if model is None else model
     if setting == REFERENCE:
         return PublishedOrder(copy.deepcopy(model)).eval()
+    if setting.startswith(_FOLDED):
+        return fold(model)
     if setting.startswith("folded"):
         return fold(model, PRECISIONS[setting.partition("-")[2]])
     return model.eval()
@@ -104,11 +133,11 @@ def settle_batch_norms(model: nn.Module, images: torch.Tensor) -> None:
 
 def _model(args: argparse.Namespace, setting: str) -> nn.Module:
     torch.manual_seed(args.seed)
-    return build_model(network_config(setting if setting in ("sbs", "mgn") else "mdpr", args)).eval()
+    return build_model(network_config(_method_of(setting), args)).eval()
 
 
-def _caller(network: nn.Module, args: argparse.Namespace) -> Callable[[], torch.Tensor]:
-    batch = synthetic_batch(args)
+def _caller(network: nn.Module, args: argparse.Namespace, setting: str) -> Callable[[], torch.Tensor]:
+    batch = synthetic_batch(args, network_config(_method_of(setting), args), is_train=False)
 
     def call() -> torch.Tensor:
         with torch.no_grad():
@@ -124,28 +153,38 @@ def _networks(names: list[str], args: argparse.Namespace) -> dict[str, nn.Module
         settle_batch_norms(model, synthetic_batch(args)["images"])
         return model
 
-    return {name: network(args, name, settled(name if name in ("sbs", "mgn") else "mdpr")) for name in names}
+    return {name: network(args, name, settled(_method_of(name))) for name in names}
 
 
 def _rows(names: list[str], args: argparse.Namespace) -> list[dict]:
     memory = {name: peak_memory(prepare, name, args) for name in names}
     networks = _networks(names, args)
-    calls = {name: _caller(one, args) for name, one in networks.items()}
+    calls = {name: _caller(one, args, name) for name, one in networks.items()}
     features = {name: call() for name, call in calls.items()}
     seconds = interleaved(calls, args.repeats, args.device)
     rows = []
     for name in names:
-        row = {"setting": name, "what": SETTINGS[name], "seconds": seconds[name]}
-        row |= speed(seconds[name], seconds[REFERENCE], args.batch)
+        row = {"setting": _row_title(name), "what": SETTINGS.get(name, "a config's model"), "seconds": seconds[name]}
+        row |= speed(seconds[name], seconds[args.against], args.batch)
         row |= {
             "peak_gib": memory[name],
             "multiply_adds": multiply_adds(networks[name], args.size),
             "parameters": parameters(networks[name]),
         }
-        if features[name].shape == features[REFERENCE].shape:
-            row["smallest_cosine"] = float(F.cosine_similarity(features[name], features[REFERENCE]).min())
+        if _comparable(features[name], features[args.against]):
+            row["smallest_cosine"] = float(F.cosine_similarity(features[name], features[args.against]).min())
         rows.append(row)
     return rows
+
+
+def _row_title(setting: str) -> str:
+    folded = _FOLDED if setting.startswith(_FOLDED) else ""
+    return f"{folded}{title_of(setting.removeprefix(_FOLDED))}"
+
+
+def _comparable(first: object, second: object) -> bool:
+    """Whether both are features of one length: a model may give a dict of tensors."""
+    return isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor) and first.shape == second.shape
 
 
 def _component_rows(names: list[str], args: argparse.Namespace) -> list[dict]:
@@ -158,12 +197,12 @@ def _component_rows(names: list[str], args: argparse.Namespace) -> list[dict]:
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     for round_number in range(args.repeats + 1):
         for name, one in networks.items():
-            for component, seconds in measure_components(one, _caller(one, args), now).items():
+            for component, seconds in measure_components(one, _caller(one, args, name), now).items():
                 if round_number:
                     times[name, component].append(seconds)
     rows = []
     for name, one in networks.items():
-        costs = component_multiply_adds(one, _caller(one, args))
+        costs = component_multiply_adds(one, _caller(one, args, name))
         total = sum(statistics.median(values) for key, values in times.items() if key[0] == name)
         for component in costs:
             seconds = statistics.median(times[name, component])

@@ -8,7 +8,11 @@ from pathlib import Path
 import torch
 from fastreid.config import CfgNode, get_cfg
 
-from mdpr_fastreid.config import config_file
+from mdpr_fastreid.bench.processes import set_threads
+from mdpr_fastreid.bench.rounds import REFERENCE
+from mdpr_fastreid.config import check_config, config_file, read_config
+from mdpr_fastreid.config.own_code import add_import_argument, hinting_at_import, import_modules
+from mdpr_fastreid.data.fields import build_fields
 from mdpr_fastreid.errors import UsageError
 
 _CONFIGS = {"mdpr": "MDPR/duke_r50.yml", "sbs": "Baselines/sbs_duke_r50.yml", "mgn": "Baselines/mgn_duke_r50.yml"}
@@ -29,8 +33,20 @@ def add_network_arguments(parser: argparse.ArgumentParser, settings: Iterable[st
     parser.add_argument("--threads", type=int, help="threads on a CPU; PyTorch's own choice by default")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument(
-        "--methods", nargs="+", choices=settings, default=list(settings), help="all by default; reference is always run"
+        "--methods",
+        nargs="+",
+        metavar="NAME",
+        default=list(settings),
+        help=f"of {', '.join(settings)}, and config files, which get this backbone and size (default: all that have a "
+        "name)",
     )
+    parser.add_argument(
+        "--against",
+        metavar="NAME",
+        default=REFERENCE,
+        help="the one that the others are compared with, which is run, too",
+    )
+    add_import_argument(parser)
     parser.add_argument("--components", action="store_true", help="instead: where the time of MDPR's settings goes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -42,7 +58,7 @@ def add_network_arguments(parser: argparse.ArgumentParser, settings: Iterable[st
 
 
 def check_network_arguments(args: argparse.Namespace) -> None:
-    """Refuse what cannot be run, and set the threads.
+    """Refuse what cannot be run, set the threads, and import code of the user's own.
 
     Raises:
         UsageError: the message says what to change.
@@ -58,6 +74,7 @@ def check_network_arguments(args: argparse.Namespace) -> None:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"--device {args.device}: this machine has {torch.cuda.device_count()} GPUs that PyTorch sees")
     set_threads(args)
+    import_modules(args.imports)
 
 
 def described(args: argparse.Namespace) -> dict[str, str | int | None]:
@@ -65,25 +82,72 @@ def described(args: argparse.Namespace) -> dict[str, str | int | None]:
     return {
         "network": f"ResNet-{args.backbone[1:]}, {args.size[0]}x{args.size[1]}, batch {args.batch}",
         "threads": torch.get_num_threads() if args.device == "cpu" else None,
+        "reference": title_of(args.against) if args.against != REFERENCE else None,
     }
 
 
-def set_threads(args: argparse.Namespace) -> None:
-    """Let PyTorch compute with ``--threads``, where given; a new process needs it again."""
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
+def is_config_file(setting: str) -> bool:
+    """Whether a setting is the path of a config, and not the name of one of ours."""
+    return Path(setting).suffix in (".yml", ".yaml")
+
+
+def chosen_settings(args: argparse.Namespace, settings: Iterable[str]) -> list[str]:
+    """What is run: those of our settings that are asked for and exist, in their order, then config files.
+
+    Args:
+        args: of :func:`add_network_arguments`.
+        settings: ours.
+
+    Raises:
+        UsageError: a name is neither, the one to compare with does not exist, or a config cannot be run.
+    """
+    settings, asked = tuple(settings), [args.against, *args.methods]
+    for name in asked:
+        if name not in settings and not is_config_file(name):
+            raise UsageError(f"{name} is no setting: there are {', '.join(settings)}, and config files")
+    if args.against in settings and not exists(args.against, args):
+        raise UsageError(f"--against {args.against}: it cannot be run with --backbone {args.backbone} on {args.device}")
+    ours = [name for name in settings if name in asked and exists(name, args)]
+    files = list(dict.fromkeys(name for name in asked if is_config_file(name)))
+    for name in files:  # in a process of its own, a mistake would be a traceback
+        synthetic_batch(args, network_config(name, args))
+    return [*ours, *files]
+
+
+def title_of(setting: str) -> str:
+    """What a row of a table is called."""
+    return Path(setting).name if is_config_file(setting) else setting
 
 
 def network_config(method: str, args: argparse.Namespace, *overrides) -> CfgNode:
-    """The packaged configuration of a method for DukeMTMC-reID, at the backbone and size asked for.
+    """The configuration of a method, at the backbone and size asked for, with DukeMTMC-reID's identities.
 
     Args:
-        method: ``mdpr``, ``sbs`` or ``mgn``.
+        method: ``mdpr``, ``sbs`` or ``mgn``, which are packaged; or the path of a config.
         args: of :func:`add_network_arguments`.
         *overrides: ``KEY, VALUE, ...`` on top.
+
+    Raises:
+        UsageError: a config file cannot be read, or its model cannot be built so.
     """
+    if is_config_file(method):
+        return _config_of_file(method, args, *overrides)
     cfg = get_cfg()
     cfg.merge_from_file(config_file(_CONFIGS[method]))
+    _set_conditions(cfg, args, *(args.opts if method == "mdpr" else ()), *overrides)
+    return cfg
+
+
+def _config_of_file(path: str, args: argparse.Namespace, *overrides) -> CfgNode:
+    import_modules(args.imports)
+    cfg = read_config(path, parts=())
+    _set_conditions(cfg, args, "MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.WEIGHTS", "", *overrides)
+    with hinting_at_import():
+        check_config(cfg, ("model",))
+    return cfg
+
+
+def _set_conditions(cfg: CfgNode, args: argparse.Namespace, *overrides) -> None:
     cfg.merge_from_list(
         [
             *("MODEL.DEVICE", args.device, "MODEL.BACKBONE.PRETRAIN", False),
@@ -92,11 +156,9 @@ def network_config(method: str, args: argparse.Namespace, *overrides) -> CfgNode
             *("INPUT.SIZE_TRAIN", list(args.size), "INPUT.SIZE_TEST", list(args.size)),
             # Every layer is trained from the first step on, as in most of a run
             *("SOLVER.FREEZE_ITERS", 0, "SOLVER.IMS_PER_BATCH", args.batch),
-            *(args.opts if method == "mdpr" else ()),
             *overrides,
         ]
     )
-    return cfg
 
 
 def exists(setting: str, args: argparse.Namespace) -> bool:
@@ -106,12 +168,25 @@ def exists(setting: str, args: argparse.Namespace) -> bool:
     return "float16" not in setting.split("-") or args.device != "cpu"
 
 
-def synthetic_batch(args: argparse.Namespace) -> dict[str, torch.Tensor]:
-    """Noise for images ``[B, 3, H, W]`` in 0 to 255, and labels with four images an identity, as PK sampling gives."""
+def synthetic_batch(
+    args: argparse.Namespace, cfg: CfgNode | None = None, is_train: bool = True
+) -> dict[str, torch.Tensor]:
+    """Noise for images ``[B, 3, H, W]`` in 0 to 255, and labels with four images an identity, as PK sampling gives.
+
+    Args:
+        args: of :func:`add_network_arguments`.
+        cfg: a config whose ``INPUT.FIELDS`` are in the batch, too.
+        is_train: whether the batch is one of training.
+
+    Raises:
+        UsageError: a field makes up no sample.
+    """
     generator = torch.Generator().manual_seed(args.seed)
-    images = torch.rand(args.batch, 3, *args.size, generator=generator) * 255
-    targets = torch.arange(args.batch) // _INSTANCES
-    return {"images": images.to(args.device), "targets": targets.to(args.device)}
+    batch = {"images": torch.rand(args.batch, 3, *args.size, generator=generator) * 255}
+    batch["targets"] = torch.arange(args.batch) // _INSTANCES
+    for field in build_fields(cfg, is_train)[1:] if cfg is not None else ():
+        batch[field.key] = torch.stack([field.noise(args.size, generator) for _ in range(args.batch)])
+    return {key: value.to(args.device) for key, value in batch.items()}
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -1,10 +1,13 @@
 """A measurement in a process of its own, so that the memory it finds is its own."""
 
+import argparse
 import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
+
+import torch
 
 from mdpr_fastreid.errors import UsageError
 
@@ -36,6 +39,12 @@ def in_new_process(measure: Callable[..., Measured], *arguments: object) -> Meas
         raise RuntimeError(f"measuring {what} ended with exit code {process.exitcode}") from error
     finally:
         process.join()
+
+
+def set_threads(args: argparse.Namespace) -> None:
+    """Let PyTorch compute with ``--threads``, where given; a new process needs it again."""
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
 
 
 def resident_memory(name: str) -> float:

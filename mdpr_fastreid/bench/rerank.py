@@ -12,7 +12,8 @@ import torch
 from fastreid.config import get_cfg
 from fastreid.utils import compute_dist
 
-from mdpr_fastreid.bench import report
+from mdpr_fastreid.bench import own_distance, report
+from mdpr_fastreid.bench.clusters import clustered_features, outputs_described, random_identities
 from mdpr_fastreid.bench.processes import in_new_process, resident_memory
 from mdpr_fastreid.compat import stock
 from mdpr_fastreid.errors import UsageError
@@ -40,6 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="instead: the evaluator with TEST.RERANK and TEST.ROC, from features to metrics",
     )
+    parser.add_argument(
+        "--distance",
+        metavar="MODULE:FUNCTION",
+        help="of your own, (query, gallery) -> [Q, G]: with --evaluation, the evaluation by it, plain and re-ranked",
+    )
+    parser.add_argument(
+        "--outputs",
+        type=outputs_described,
+        metavar="LIST",
+        help="what --distance compares, such as embeddings=9x512,visibility=9:binary; features=512 alone is one tensor",
+    )
     parser.add_argument("--device", default="cpu", help="device of our features; stock FastReID runs on the CPU")
     parser.add_argument("--k1", type=int, default=20)
     parser.add_argument("--k2", type=int, default=6)
@@ -56,11 +68,30 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--n needs 2 images or more; --dim, --repeats, --k1 and --k2 1 or more; --seed 0 or more")
     if args.device != "cpu" and not torch.cuda.is_available():
         raise UsageError(f"--device {args.device}: there is no GPU here")
+    if (args.distance is None) != (args.outputs is None) or (args.distance and not args.evaluation):
+        raise UsageError("--distance MODULE:FUNCTION needs --outputs and --evaluation, and --outputs needs --distance")
+    if args.distance:
+        own_distance.distance_named(args.distance)  # in a process of its own, a mistake would be a traceback
     for count in args.n:
+        if args.distance:
+            print(report.add_run("rerank", _by_own_distance(count, args), _COLUMNS, args.output))
+            continue
         for width in args.dim:
             rows = _compare(count, width, args)
             print(report.add_run("rerank", rows, _COLUMNS, args.output))
     return 0
+
+
+def _by_own_distance(count: int, args: argparse.Namespace) -> list[dict]:
+    rows = []
+    for implementation in (own_distance.PLAIN, own_distance.RERANKED):
+        print(f"{count} images: {implementation} ...", flush=True)
+        rows.append(in_new_process(own_distance.measure, implementation, count, _queries_of(count), args))
+    return rows
+
+
+def _queries_of(count: int) -> int:
+    return _QUERIES.get(count, max(1, round(count * 3_368 / 23_100)))
 
 
 def _compare(count: int, width: int, args: argparse.Namespace) -> list[dict]:
@@ -88,7 +119,7 @@ def _set_beside_stock(row: dict, stock: dict, distances: Path, stock_distances: 
 
 
 def _measure(implementation: str, count: int, width: int, args: argparse.Namespace, path: Path) -> dict:
-    queries = _QUERIES.get(count, max(1, round(count * 3_368 / 23_100)))
+    queries = _queries_of(count)
     features = torch.from_numpy(clustered_features(count, width, args.seed))
     if implementation != STOCK:
         features = features.to(args.device)
@@ -142,7 +173,7 @@ def _evaluate(features: torch.Tensor, queries: int, args: argparse.Namespace) ->
     cfg.TEST.ROC.ENABLED = cfg.TEST.RERANK.ENABLED = True
     cfg.TEST.RERANK.K1, cfg.TEST.RERANK.K2 = args.k1, args.k2
     evaluator = Evaluator(cfg, queries)
-    identities = torch.from_numpy(_identities(np.random.default_rng(args.seed), len(features)))
+    identities = torch.from_numpy(random_identities(np.random.default_rng(args.seed), len(features)))
     cameras = torch.arange(len(features)) % 15
     for rows in torch.arange(len(features)).split(64):
         evaluator.process({"targets": identities[rows], "camids": cameras[rows]}, features[rows[0] : rows[-1] + 1])
@@ -193,27 +224,8 @@ def _timed_search(stopwatch: Stopwatch) -> Iterator[None]:
         compute_dist.index_init_cpu, reranking.nearest_neighbors = make_index, search_ours
 
 
-def clustered_features(count: int, width: int, seed: int = 0, per_identity: int = 20, noise: float = 1.0) -> np.ndarray:
-    """Normalised features ``[count, width]`` float32 around random centres, ``per_identity`` images each on average.
-
-    ``noise`` is the size of what sets an image apart from its centre, beside that of the centre.
-    """
-    rng = np.random.default_rng(seed)
-    identities = _identities(rng, count, per_identity)
-    centres = rng.standard_normal((identities.max() + 1, width), dtype=np.float32)
-    features = rng.standard_normal((count, width), dtype=np.float32)
-    for rows in np.array_split(np.arange(count), max(1, count // 1_000)):
-        features[rows] = centres[identities[rows]] + noise * features[rows]
-        features[rows] /= np.linalg.norm(features[rows], axis=1, keepdims=True)
-    return features
-
-
-def _identities(rng: np.random.Generator, count: int, per_identity: int = 20) -> np.ndarray:
-    return rng.integers(0, max(1, count // per_identity), count)
-
-
-def _ratio(key: str) -> Callable[[dict], str]:
-    return lambda row: f"{row[key]:.1f}" if key in row else ""
+def _number(key: str, digits: int) -> Callable[[dict], str]:
+    return lambda row: f"{row[key]:.{digits}f}" if key in row else ""
 
 
 _COLUMNS = {
@@ -222,13 +234,13 @@ _COLUMNS = {
     "width": lambda row: row["width"],
     "what": lambda row: row["implementation"],
     "device": lambda row: row["device"],
-    "search, s": lambda row: f"{row['search_s']:.2f}",
-    "rest, s": lambda row: f"{row['rest_s']:.2f}",
-    "whole, s": lambda row: f"{row['total_s']:.2f}",
-    "rest, times faster": _ratio("rest_s_ratio"),
-    "whole, times faster": _ratio("total_s_ratio"),
-    "peak, GiB": lambda row: f"{row['peak_gib']:.2f}",
-    "of it by the call": lambda row: f"{row['grown_gib']:.2f}" if "grown_gib" in row else "",
-    "that of stock's": lambda row: f"{row['memory_ratio']:.2f}" if "memory_ratio" in row else "",
+    "search, s": _number("search_s", 2),
+    "rest, s": _number("rest_s", 2),
+    "whole, s": _number("total_s", 2),
+    "rest, times faster": _number("rest_s_ratio", 1),
+    "whole, times faster": _number("total_s_ratio", 1),
+    "peak, GiB": _number("peak_gib", 2),
+    "of it by the call": _number("grown_gib", 2),
+    "that of stock's": _number("memory_ratio", 2),
     "largest difference": lambda row: f"{row['largest_difference']:.1e}" if "largest_difference" in row else "",
 }

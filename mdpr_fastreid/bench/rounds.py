@@ -9,12 +9,11 @@ from pathlib import Path
 
 import torch
 
-from mdpr_fastreid.bench.networks import set_threads
-from mdpr_fastreid.bench.processes import in_new_process, resident_memory
+from mdpr_fastreid.bench.processes import in_new_process, resident_memory, set_threads
 from mdpr_fastreid.progress import Progress
 
 REFERENCE = "reference"
-"""The setting that the others' ratios are to."""
+"""The setting that the others' ratios are to, unless ``--against`` names another."""
 
 Prepare = Callable[[argparse.Namespace, str], Callable[[], object]]
 """From the arguments and the name of a setting to what runs it once."""

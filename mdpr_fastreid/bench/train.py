@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer
 from torch import nn
 
@@ -19,10 +20,11 @@ from mdpr_fastreid.bench.infer import COMPONENT_COLUMNS, component_multiply_adds
 from mdpr_fastreid.bench.networks import (
     add_network_arguments,
     check_network_arguments,
+    chosen_settings,
     described,
-    exists,
     network_config,
     synthetic_batch,
+    title_of,
 )
 from mdpr_fastreid.bench.reference import PublishedOrder, PublishedTrainer
 from mdpr_fastreid.bench.rounds import REFERENCE, interleaved, peak_memory, speed, spread_cell, wait
@@ -71,15 +73,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Time all settings in interleaved rounds, print the table and write it."""
     check_network_arguments(args)
-    names = [name for name in SETTINGS if name in (REFERENCE, *args.methods) and exists(name, args)]
+    names = chosen_settings(args, SETTINGS)
     precision = "float16 by AMP" if args.device != "cpu" else "float32"
     about = {**described(args), "precision": precision}
     if args.components:
-        rows = _component_rows([name for name in names if SETTINGS[name].method == "mdpr"], args)
+        rows = _component_rows([name for name in names if _setting(name).method == "mdpr"], args)
         print(report.add_run("train_components", rows, COMPONENT_COLUMNS, args.output, about))
         return 0
     print(report.add_run("train", _rows(names, args), _COLUMNS, args.output, about))
     return 0
+
+
+def _setting(name: str) -> Setting:
+    """One of ours, or that of a config's path."""
+    return SETTINGS.get(name) or Setting("a config's model, as the plugin trains it", name)
+
+
+def _config(args: argparse.Namespace, name: str) -> CfgNode:
+    return network_config(_setting(name).method, args, *_setting(name).overrides)
 
 
 def trainer(args: argparse.Namespace, setting: str) -> TrainingStep:
@@ -89,7 +100,7 @@ def trainer(args: argparse.Namespace, setting: str) -> TrainingStep:
         UsageError: a setting's key has a value it cannot have.
     """
     torch.manual_seed(args.seed)
-    cfg = network_config(SETTINGS[setting].method, args, *SETTINGS[setting].overrides)
+    cfg = _config(args, setting)
     # The toolbox's own trainer builds what is not ours
     builder = DefaultTrainer if setting in (REFERENCE, "sbs", "mgn") else Trainer
     model = builder.build_model(cfg)
@@ -98,7 +109,7 @@ def trainer(args: argparse.Namespace, setting: str) -> TrainingStep:
     model.train()
     optimizer, wrapper = builder.build_optimizer(cfg, model)
     trainer_class = PublishedTrainer if setting == REFERENCE else TrainingStep
-    return trainer_class(model, itertools.repeat(synthetic_batch(args)), optimizer, wrapper)
+    return trainer_class(model, itertools.repeat(synthetic_batch(args, cfg)), optimizer, wrapper)
 
 
 def prepare(args: argparse.Namespace, setting: str) -> Callable[[], None]:
@@ -120,15 +131,15 @@ def _rows(names: list[str], args: argparse.Namespace) -> list[dict]:
     seconds = interleaved({name: _step(one) for name, one in trainers.items()}, args.repeats, args.device)
     rows = []
     for name, one in trainers.items():
-        row = {"setting": name, "what": SETTINGS[name].what, "seconds": seconds[name]}
-        row |= speed(seconds[name], seconds[REFERENCE], args.batch)
+        row = {"setting": title_of(name), "what": _setting(name).what, "seconds": seconds[name]}
+        row |= speed(seconds[name], seconds[args.against], args.batch)
         row |= {"peak_gib": memory[name], "parameters": parameters(one.model)}
         with DeferredStorage(0):
-            row["multiply_adds"] = training_multiply_adds(one.model, synthetic_batch(args))
+            row["multiply_adds"] = training_multiply_adds(one.model, synthetic_batch(args, _config(args, name)))
         rows.append(row)
     for row in rows:
         if row["peak_gib"] is not None:
-            row["memory_ratio"] = row["peak_gib"] / memory[REFERENCE]
+            row["memory_ratio"] = row["peak_gib"] / memory[args.against]
     return rows
 
 

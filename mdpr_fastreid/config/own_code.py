@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 from mdpr_fastreid.config.names import UnknownNameError
 from mdpr_fastreid.errors import UsageError
@@ -25,19 +26,25 @@ def add_import_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def import_modules(names: Iterable[str]) -> None:
+def import_modules(names: Iterable[str], option: str = "--import") -> list[ModuleType]:
     """Import modules, from the present folder too.
+
+    Args:
+        names: of the modules.
+        option: what they were given by, for an error.
 
     Raises:
         UsageError: one is not found, or imports what is not found.
     """
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # where `python -m` looks too
+    modules = []
     for name in names:
         try:
-            importlib.import_module(name)
+            modules.append(importlib.import_module(name))
         except ModuleNotFoundError as error:
-            raise UsageError(f"--import {name}: {error}; it is looked for in {Path.cwd()} and PYTHONPATH") from error
+            raise UsageError(f"{option} {name}: {error}; it is looked for in {Path.cwd()} and PYTHONPATH") from error
+    return modules
 
 
 @contextlib.contextmanager

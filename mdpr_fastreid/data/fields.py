@@ -109,6 +109,18 @@ class Field:
         """
         return torch.as_tensor(value)
 
+    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """A made-up sample, as it is in a batch, for benchmarks.
+
+        Args:
+            size: height and width of the image.
+            generator: what draws it.
+
+        Raises:
+            UsageError: the field makes none up.
+        """
+        raise UsageError(f"the field {self.name} has no noise(): a benchmark needs a made-up sample of it")
+
     def erase(self, tensor: Tensor, region: Region) -> None:
         """Change the tensor in place where the image is erased; by default nothing."""
 
@@ -135,6 +147,9 @@ class ImageField(Field):
         coded[:COLOURS] = pixels.transpose(2, 0, 1)
         return torch.from_numpy(coded)
 
+    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        return torch.rand(COLOURS, *size, generator=generator) * 255
+
     def erase(self, tensor: Tensor, region: Region) -> None:
         tensor[..., COLOURS, :, :][region] = 1
 
@@ -152,6 +167,8 @@ class MaskField(Field):
     """
 
     name, key = "mask", "masks"
+    classes = 2
+    """How many labels noise has: background and one more are in every label map."""
 
     def __init__(self, cfg: CfgNode, is_train: bool) -> None:
         super().__init__(cfg, is_train)
@@ -189,6 +206,9 @@ class MaskField(Field):
         labels = value.as_subclass(Tensor)[0]
         return torch.full_like(labels, UNLABELLED) if isinstance(value, UnlabelledMap) else labels
 
+    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        return torch.randint(self.classes, size, dtype=torch.uint8, generator=generator)
+
     def erase(self, tensor: Tensor, region: Region) -> None:
         if (tensor != UNLABELLED).any():
             tensor[region] = 0
@@ -220,6 +240,9 @@ class ClipField(ImageField):
 
     def to_tensor(self, value: Sequence[Image.Image], planes: int) -> Tensor:
         return torch.stack([super(ClipField, self).to_tensor(frame, planes) for frame in value])
+
+    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        return torch.rand(self.frames, COLOURS, *size, generator=generator) * 255
 
 
 def build_fields(cfg: CfgNode, is_train: bool) -> tuple[Field, ...]:

@@ -1,10 +1,11 @@
 """FastReID's hooks, where a run needs more of them."""
 
+import json
 import logging
 
 from fastreid.engine import hooks
 from fastreid.engine.hooks import HookBase
-from fastreid.utils.events import CommonMetricPrinter, get_event_storage
+from fastreid.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter, get_event_storage
 
 
 class EvalHook(hooks.EvalHook):
@@ -47,6 +48,65 @@ class MetricPrinter(CommonMetricPrinter):
         """Print, if there is something new."""
         if self._last_write is None or self._last_write[0] != get_event_storage().iter:
             super().write()
+
+
+class MetricsFile(JSONWriter):
+    """Writes ``metrics.json``, with the results of an evaluation after an iteration that was written already.
+
+    FastReID's writer leaves these out: those of the last epoch, and of each that ends where the losses are written.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._new = NewScalars()
+
+    def write(self) -> None:
+        """Add a line for each iteration that has new values."""
+        for iteration, scalars in sorted(self._new(self._window_size).items()):
+            self._file_handle.write(json.dumps({**scalars, "iteration": iteration}, sort_keys=True) + "\n")
+        self._file_handle.flush()
+
+
+class TensorboardFile(TensorboardXWriter):
+    """Writes for TensorBoard what :class:`MetricsFile` writes."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self._new = NewScalars()
+
+    def write(self) -> None:
+        """Add what is new."""
+        for iteration, scalars in self._new(self._window_size).items():
+            for name, value in scalars.items():
+                self._writer.add_scalar(name, value, iteration)
+            self._last_write = max(self._last_write, iteration)
+        super().write()  # images and histograms
+
+
+class NewScalars:
+    """What the event storage has got since the last call."""
+
+    def __init__(self) -> None:
+        self._written: dict[str, int] = {}
+
+    def __call__(self, window_size: int) -> dict[int, dict[str, float]]:
+        """Values by name, by the iteration they belong to; medians of ``window_size`` where that is asked for."""
+        found: dict[int, dict[str, float]] = {}
+        for name, (value, iteration) in get_event_storage().latest_with_smoothing_hint(window_size).items():
+            if iteration > self._written.get(name, -1):
+                self._written[name] = iteration
+                found.setdefault(iteration, {})[name] = value
+        return found
+
+
+class PeriodicWriter(hooks.PeriodicWriter):
+    """Writes once more after an evaluation that comes behind the last epoch."""
+
+    def after_train(self) -> None:
+        """Write what is new, and close the files."""
+        for writer in self._writers:
+            writer.write()
+        super().after_train()
 
 
 class DamageReport(HookBase):

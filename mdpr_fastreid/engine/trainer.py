@@ -15,7 +15,7 @@ from fastreid.engine.train_loop import TrainerBase
 from fastreid.evaluation import print_csv_format
 from fastreid.evaluation.evaluator import DatasetEvaluator
 from fastreid.utils import comm
-from fastreid.utils.events import EventWriter, JSONWriter, TensorboardXWriter
+from fastreid.utils.events import EventWriter
 from fastreid.utils.logger import setup_logger
 from fastreid.utils.precision_bn import get_bn_modules
 from torch import nn
@@ -26,7 +26,16 @@ from mdpr_fastreid.data import build_test_loader, build_train_loader
 from mdpr_fastreid.engine.checkpoints import Checkpointer, PeriodicCheckpointer, set_aside_checkpoints, teacher_of
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
 from mdpr_fastreid.engine.fused_steps import set_fused
-from mdpr_fastreid.engine.hooks import DamageReport, EvalHook, LayerFreeze, LRScheduler, MetricPrinter
+from mdpr_fastreid.engine.hooks import (
+    DamageReport,
+    EvalHook,
+    LayerFreeze,
+    LRScheduler,
+    MetricPrinter,
+    MetricsFile,
+    PeriodicWriter,
+    TensorboardFile,
+)
 from mdpr_fastreid.engine.launch import distributed
 from mdpr_fastreid.engine.optimizers import build_optimizer
 from mdpr_fastreid.engine.progress import LoaderWithProgress, TrainingProgress
@@ -202,7 +211,7 @@ class Trainer(DefaultTrainer):
         found.append(EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate))
         if comm.is_main_process():
             found.append(PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD))
-            found.append(hooks.PeriodicWriter(self.build_writers(), _ITERATIONS_BETWEEN_WRITES))
+            found.append(PeriodicWriter(self.build_writers(), _ITERATIONS_BETWEEN_WRITES))
             found.append(TrainingProgress())
         return [*found, DamageReport()]
 
@@ -218,8 +227,8 @@ class Trainer(DefaultTrainer):
         output = self.cfg.OUTPUT_DIR
         return [
             MetricPrinter(self.max_iter),
-            JSONWriter(os.path.join(output, "metrics.json")),
-            TensorboardXWriter(output),
+            MetricsFile(os.path.join(output, "metrics.json")),
+            TensorboardFile(output),
         ]
 
     @classmethod

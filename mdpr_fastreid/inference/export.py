@@ -20,19 +20,53 @@ from mdpr_fastreid.inference.network import FoldedNetwork
 from mdpr_fastreid.io import write_whole
 from mdpr_fastreid.weights import sha256_of
 
+_TOLERANCE = 1e-3
 METADATA_FILE = "metadata.json"
 """What TorchScript's and torch.export's files call the metadata inside; ONNX has a place of its own for it."""
 
 
+FEATURES = "features"
+"""The output of a model that gives one tensor."""
+
+Run = Callable[[torch.Tensor], torch.Tensor | dict[str, torch.Tensor]]
+"""From images to outputs: what reading a file gives."""
+
+
 class _Embedder(nn.Module):
-    """Images to features, and nothing else in the signature: what a file's reader sees."""
+    """Images to outputs, and nothing else in the signature: what a file's reader sees."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         return self.network(images)
+
+
+def outputs_of(network: FoldedNetwork, size: tuple[int, int]) -> dict[str, dict[str, object]]:
+    """Shape and type of each output by name, in order, found by running the network on an image.
+
+    Args:
+        network: what is exported.
+        size: height and width of the image.
+
+    Returns:
+        ``{"shape": ["batch", ...], "dtype": "float32"}`` by the names that the model gives; a single tensor is called
+        ``features``.
+    """
+    return {
+        name: {"shape": ["batch", *output.shape[1:]], "dtype": str(output.dtype).removeprefix("torch.")}
+        for name, output in _by_name(network(_images(1, size))).items()
+    }
+
+
+def described(outputs: Mapping[str, Mapping[str, object]]) -> str:
+    """What :func:`outputs_of` gives in words: ``embeddings float32 [batch, 9, 512], visibility float32 [batch, 9]``."""
+    return ", ".join(f"{name} {one['dtype']} [{', '.join(map(str, one['shape']))}]" for name, one in outputs.items())
+
+
+def _by_name(outputs: torch.Tensor | dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return outputs if isinstance(outputs, dict) else {FEATURES: outputs}
 
 
 def metadata(cfg: CfgNode, network: FoldedNetwork, weights: Path | str) -> dict[str, str]:
@@ -49,6 +83,8 @@ def metadata(cfg: CfgNode, network: FoldedNetwork, weights: Path | str) -> dict[
     from mdpr_fastreid import __version__
 
     height, width = image_size(cfg)
+    outputs = outputs_of(network, (height, width))
+    single = f"float32 [batch, {sum(network.features.values())}], to be compared by cosine"
     return {
         "plugin_version": __version__,
         "architecture": cfg.MODEL.META_ARCHITECTURE,
@@ -56,7 +92,8 @@ def metadata(cfg: CfgNode, network: FoldedNetwork, weights: Path | str) -> dict[
         "input_size": json.dumps([height, width]),
         "pixel_mean": json.dumps(list(cfg.MODEL.PIXEL_MEAN)),
         "pixel_std": json.dumps(list(cfg.MODEL.PIXEL_STD)),
-        "output": f"float32 [batch, {sum(network.features.values())}], to be compared by cosine",
+        "output": single if list(outputs) == [FEATURES] else described(outputs),
+        "outputs": json.dumps(outputs),
         "features": json.dumps(network.features),
         "weights": Path(weights).name,
         "weights_sha256": sha256_of(weights),
@@ -91,8 +128,8 @@ def export(
         about: the :func:`metadata`.
 
     Returns:
-        The largest difference of a feature from the network's own, relative to the largest feature, over batches of 1
-        and 7 random images run from the file.
+        The largest difference of a value from the network's own, relative to the largest value of its output, over
+        batches of 1 and 7 random images run from the file.
 
     Raises:
         UsageError: the format is unknown, needs a package that is not there, or the path cannot be written; or the
@@ -109,19 +146,35 @@ def export(
         write(_Embedder(network).eval(), _images(2, size), dict(about), content)
         write_whole(path, content.getvalue())
         run = read(path)
-    difference = 0.0
-    for batch in (1, 7):
-        images = _images(batch, size)
-        expected = network(images)
-        difference = max(difference, float((run(images) - expected).abs().max() / expected.abs().max()))
-    if not difference < 1e-3:
-        raise UsageError(f"{path}: features from the file differ from the network's by {difference:.1e} of the largest")
-    return difference
+    return max(_difference(run, network, _images(batch, size), path) for batch in (1, 7))
+
+
+def _difference(run: Run, network: FoldedNetwork, images: torch.Tensor, path: Path | str) -> float:
+    """The largest of any output, relative to the largest value of that output."""
+    found, expected, largest = _by_name(run(images)), _by_name(network(images)), 0.0
+    if list(found) != list(expected):
+        raise UsageError(f"{path}: the file gives {', '.join(found)}, and the network {', '.join(expected)}")
+    for name, output in expected.items():
+        if found[name].shape != output.shape:
+            raise UsageError(
+                f"{path}: {name} is {list(found[name].shape)} from the file, and {list(output.shape)} here"
+            )
+        scale = output.double().abs().max().clamp_min(torch.finfo(torch.float32).tiny)
+        difference = float((found[name].double() - output.double()).abs().max() / scale)
+        if not difference < _TOLERANCE:
+            raise UsageError(
+                f"{path}: {name} from the file differ from the network's by {difference:.1e} of the largest"
+            )
+        largest = max(largest, difference)
+    return largest
 
 
 def _check_lengths(network: FoldedNetwork, size: tuple[int, int]) -> None:
-    """Refuse to write lengths into a file's metadata that its features do not have."""
-    actual, stated = network(_images(1, size)).shape[1], sum(network.features.values())
+    """Refuse to write lengths into a file's metadata that its features do not have; several outputs have shapes."""
+    outputs = network(_images(1, size))
+    if isinstance(outputs, dict):
+        return
+    actual, stated = outputs.shape[1], sum(network.features.values())
     if actual != stated:
         raise UsageError(
             f"{type(network.network).__name__} gives features {actual} long, and its heads are {stated} wide: give the "
@@ -159,10 +212,12 @@ def _images(batch: int, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _write_torchscript(network: nn.Module, images: torch.Tensor, about: dict[str, str], file: BinaryIO) -> None:
-    torch.jit.save(torch.jit.trace(network, images), file, _extra_files={METADATA_FILE: json.dumps(about)})
+    # Not strict: a network may give a dict, whose keys are fixed
+    traced = torch.jit.trace(network, images, strict=False)
+    torch.jit.save(traced, file, _extra_files={METADATA_FILE: json.dumps(about)})
 
 
-def _read_torchscript(path: Path | str) -> Callable[[torch.Tensor], torch.Tensor]:
+def _read_torchscript(path: Path | str) -> Run:
     return torch.jit.load(path, map_location="cpu")
 
 
@@ -173,7 +228,7 @@ def _write_torch_export(network: nn.Module, images: torch.Tensor, about: dict[st
     torch.export.save(program, file, extra_files={METADATA_FILE: json.dumps(about)})
 
 
-def _read_torch_export(path: Path | str) -> Callable[[torch.Tensor], torch.Tensor]:
+def _read_torch_export(path: Path | str) -> Run:
     return torch.export.load(path).module()
 
 
@@ -185,21 +240,22 @@ def _write_onnx(network: nn.Module, images: torch.Tensor, about: dict[str, str],
         dynamo=True,
         dynamic_shapes={"images": {0: "batch"}},
         input_names=["images"],
-        output_names=["features"],
+        output_names=list(_by_name(network(images))),
         verbose=False,
     )
     program.model.metadata_props.update(about)
     file.write(program.model_proto.SerializeToString())
 
 
-def _read_onnx(path: Path | str) -> Callable[[torch.Tensor], torch.Tensor]:
+def _read_onnx(path: Path | str) -> Run:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
 
-    def run(images: torch.Tensor) -> torch.Tensor:
-        (features,) = session.run(["features"], {"images": np.ascontiguousarray(images.numpy())})
-        return torch.from_numpy(features)
+    def run(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        outputs = session.run(names, {"images": np.ascontiguousarray(images.numpy())})
+        return {name: torch.from_numpy(output) for name, output in zip(names, outputs, strict=True)}
 
     return run
 

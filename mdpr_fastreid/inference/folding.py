@@ -9,6 +9,8 @@ A model says itself what folding cannot know, by attributes that are all optiona
   none: each tensor speaks for itself.
 * ``folds_from`` names the module that gets the normalised images, and with it the precision; ``backbone`` by default.
   A model with neither ``feature_lengths()`` nor FastReID's heads has to name it.
+* ``float32_modules`` names modules whose weights stay in float32 when the network is folded in half precision, beside
+  FastReID's heads; the model itself casts what it gives them.
 * What a model brings along for evaluation (:mod:`mdpr_fastreid.modeling.brought`) the folded network brings, too.
 """
 
@@ -108,15 +110,16 @@ def _set_precision(network: nn.Module, dtype: torch.dtype) -> None:
         if isinstance(module, EmbeddingHead):
             # Half precision cannot hold the powers of generalised mean pooling, and a neck's digits are the ranking's.
             module.pool_layer = nn.Sequential(Precision(torch.float32), module.pool_layer)
-    _cast(network, dtype, kept=(network.pixel_mean, network.pixel_std))
+    exact = {network.get_submodule(name) for name in getattr(network, "float32_modules", ())}
+    _cast(network, dtype, exact, kept=(network.pixel_mean, network.pixel_std))
     network.set_submodule(entry, nn.Sequential(Precision(dtype), network.get_submodule(entry)))
 
 
-def _cast(module: nn.Module, dtype: torch.dtype, kept: tuple[torch.Tensor, ...] = ()) -> None:
-    if isinstance(module, EmbeddingHead):
+def _cast(module: nn.Module, dtype: torch.dtype, exact: set[nn.Module], kept: tuple[torch.Tensor, ...] = ()) -> None:
+    if isinstance(module, EmbeddingHead) or module in exact:
         return
     for tensor in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
         if tensor.is_floating_point() and not any(tensor is other for other in kept):
             tensor.data = tensor.data.to(dtype)
     for child in module.children():
-        _cast(child, dtype)
+        _cast(child, dtype, exact)

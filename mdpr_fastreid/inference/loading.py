@@ -35,7 +35,8 @@ def load(
 
     Returns:
         A module in evaluation mode: ``[B, 3, H, W]`` images (RGB, 0 to 255, of the size ``INPUT.SIZE_TEST``) ->
-        ``[B, D]`` features in float32. Compare them by cosine.
+        ``[B, D]`` features in float32, to be compared by cosine; of a model that gives a dict of tensors, that dict,
+        to be compared by the distance that the model brings along.
 
     Raises:
         UsageError: the config cannot be read, the weights cannot be read or do not fit, or the model cannot be folded.

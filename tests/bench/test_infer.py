@@ -4,12 +4,15 @@ import json
 
 import pytest
 import torch
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+from fastreid.modeling.meta_arch.baseline import Baseline
 
 from mdpr_fastreid.bench import infer
 from mdpr_fastreid.bench.components import BETWEEN, component_of, measure_components
 from mdpr_fastreid.bench.cost import counted
 from mdpr_fastreid.bench.reference import PublishedOrder
 from mdpr_fastreid.cli import main
+from mdpr_fastreid.config import config_file
 from tests.support.settings import small_model
 
 _SMALL = ["--backbone", "r18", "--size", "64x32", "--batch", "4", "--repeats", "2"]
@@ -34,9 +37,42 @@ def test_the_command_writes_every_setting(tmp_path, capsys, monkeypatch):
     assert "64x32, batch 4" in table
 
 
+def test_a_configs_model_is_measured_as_it_is_and_folded(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(infer, "peak_memory", lambda prepare, setting, args: 1.0)
+    base = config_file("Baselines/sbs_duke_r50.yml")
+    (tmp_path / "own.yml").write_text(f"_BASE_: {base}\nINPUT:\n  FIELDS: ('mask',)\n")
+    words = ["--methods", "sbs", str(tmp_path / "own.yml"), "--against", "sbs", "--output", str(tmp_path)]
+    assert main(["bench", "infer", *_SMALL, *words]) == 0
+    (run,) = json.loads((tmp_path / "infer.json").read_text())["runs"]
+    rows = {row["setting"]: row for row in run["rows"]}
+    assert list(rows) == ["sbs", "own.yml", "folded own.yml"]
+    assert rows["own.yml"]["multiply_adds"] == rows["sbs"]["multiply_adds"] > rows["folded own.yml"]["multiply_adds"]
+    assert min(row["smallest_cosine"] for row in rows.values()) > 0.9999, "all have the same fresh weights"
+    assert "reference sbs, on" in capsys.readouterr().out
+
+
+def test_several_outputs_are_measured_without_a_cosine(tmp_path, monkeypatch):
+    class Two(Baseline):
+        def forward(self, batch):
+            features = super().forward(batch)
+            return features if self.training else {"whole": features, "seen": features > 0}
+
+    monkeypatch.setitem(META_ARCH_REGISTRY._obj_map, "TwoOutputsOfBench", Two)
+    monkeypatch.setattr(infer, "peak_memory", lambda prepare, setting, args: 1.0)
+    base = config_file("Baselines/sbs_duke_r50.yml")
+    (tmp_path / "two.yml").write_text(f"_BASE_: {base}\nMODEL:\n  META_ARCHITECTURE: TwoOutputsOfBench\n")
+    words = ["--methods", "sbs", str(tmp_path / "two.yml"), "--against", "sbs", "--output", str(tmp_path)]
+    assert main(["bench", "infer", *_SMALL, *words]) == 0
+    (run,) = json.loads((tmp_path / "infer.json").read_text())["runs"]
+    assert [(row["setting"], "smallest_cosine" in row) for row in run["rows"]] == [
+        ("sbs", True), ("two.yml", False), ("folded two.yml", False),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--methods", "msb"], "msb is no setting: there are reference, ours"),
         (["--batch", "0"], "--batch"),
         (["--device", "cuda:77"], "--device cuda:77"),
         (["--device", "tpu?"], "--device"),

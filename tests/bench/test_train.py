@@ -2,13 +2,18 @@
 
 import argparse
 import json
+import re
+import sys
 
+import pytest
 import torch
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
 from mdpr_fastreid.bench import train
 from mdpr_fastreid.bench.cost import multiply_adds
 from mdpr_fastreid.bench.rounds import interleaved, peak_memory, speed
 from mdpr_fastreid.cli import main
+from mdpr_fastreid.config import config_file
 
 _SMALL = ["--backbone", "r18", "--size", "64x32", "--batch", "8", "--repeats", "1"]
 _NARROW = ["--opts", "MODEL.MDPR.EMBEDDING_DIM", "16"]
@@ -25,6 +30,72 @@ def test_the_command_writes_every_setting(tmp_path, monkeypatch):
     assert rows["ours"]["parameters"] == rows["reference"]["parameters"] > rows["sbs"]["parameters"]
     # Forward and both gradients
     assert 2.9 < rows["sbs"]["multiply_adds"] / _inference_multiply_adds("sbs") < 3.1
+
+
+OWN_METHOD = '''
+import torch
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+from fastreid.modeling.meta_arch.baseline import Baseline
+
+
+@META_ARCH_REGISTRY.register()
+class MaskedBaselineOfBench(Baseline):
+    """Needs the masks of a batch in training."""
+
+    def forward(self, batch):
+        if self.training:
+            masks = batch["masks"]
+            assert masks.shape == (len(batch["images"]), *batch["images"].shape[2:]) and masks.dtype == torch.uint8
+            assert masks.unique().tolist() == [0, 1]
+        return super().forward(batch)
+'''
+
+
+@pytest.fixture
+def own_method(tmp_path, monkeypatch):
+    """Path of a config whose model another module registers, in the present folder."""
+    (tmp_path / "own_of_bench.py").write_text(OWN_METHOD)
+    base = config_file("Baselines/sbs_duke_r50.yml")
+    (tmp_path / "own.yml").write_text(
+        f'_BASE_: {base}\nMODEL:\n  META_ARCHITECTURE: MaskedBaselineOfBench\nINPUT:\n  FIELDS: ("mask",)\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    yield "own.yml"
+    META_ARCH_REGISTRY._obj_map.pop("MaskedBaselineOfBench", None)
+    sys.modules.pop("own_of_bench", None)
+
+
+def test_a_config_is_measured_against_a_setting_without_the_reference(own_method, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "peak_memory", lambda prepare, setting, args: 3.0 if setting == own_method else 2.0)
+    words = ["--methods", own_method, "--against", "sbs", "--import", "own_of_bench", "--output", str(tmp_path)]
+    assert main(["bench", "train", *_SMALL, *words]) == 0
+    (run,) = json.loads((tmp_path / "train.json").read_text())["runs"]
+    rows = {row["setting"]: row for row in run["rows"]}
+    assert list(rows) == ["sbs", "own.yml"] and run["about"]["reference"] == "sbs"
+    assert rows["sbs"]["ratio"]["median"] == 1 and rows["own.yml"]["memory_ratio"] == 1.5
+    # It is SBS with masks, by the plugin's convolutions
+    assert rows["own.yml"]["parameters"] == rows["sbs"]["parameters"]
+    assert rows["own.yml"]["multiply_adds"] == pytest.approx(rows["sbs"]["multiply_adds"], rel=0.1)
+
+
+def test_a_configs_memory_is_measured_in_a_process_that_imports_its_code(own_method):
+    args = _arguments("--import", "own_of_bench")
+    assert peak_memory(train.prepare, own_method, args) > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--methods", "bts"], "bts is no setting: there are reference, ours"),
+        (["--methods", "none.yml"], "none.yml does not exist"),
+        (["--methods", "own.yml"], "MaskedBaselineOfBench.*is imported with --import MODULE"),
+        (["--methods", "sbs", "--against", "mgn"], "--against mgn: it cannot be run with --backbone r18"),
+        (["--methods", "sbs", "--import", "no_such"], "--import no_such: No module named"),
+    ],
+)
+def test_a_method_that_cannot_be_run_is_one_line(own_method, words, message, capsys):
+    assert main(["bench", "train", *_SMALL, *words, "--output", "."]) == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_components_of_a_step_are_written(tmp_path):
@@ -72,10 +143,10 @@ def test_ratios_are_within_a_round():
     assert measured["images_per_second"] == {"min": 1.0, "median": 5.0, "max": 10.0}
 
 
-def _arguments():
+def _arguments(*words):
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
-    return parser.parse_args([*_SMALL, *_NARROW])
+    return parser.parse_args([*_SMALL, *_NARROW, *words])
 
 
 def _inference_multiply_adds(setting: str) -> int:

@@ -145,3 +145,19 @@ def test_a_field_of_ones_own_needs_a_class_alone(tmp_path):
 def test_wrong_names_are_one_message(tmp_path, fields, message):
     with pytest.raises(UsageError, match=message):
         build_train_loader(small_config(tmp_path, "INPUT.FIELDS", fields))
+
+
+@pytest.mark.parametrize("name", ["image", "mask", "clip"])
+def test_made_up_samples_look_like_real_ones(name):
+    cfg = small_config(".", "INPUT.CLIP.FRAMES", 3)
+    field = FIELD_REGISTRY.get(name)(cfg, True)
+    sample = field.noise((20, 10), torch.Generator().manual_seed(0))
+    assert sample.shape == {"image": (3, 20, 10), "mask": (20, 10), "clip": (3, 3, 20, 10)}[name]
+    assert sample.dtype == (torch.uint8 if name == "mask" else torch.float32)
+    assert sample.float().unique().numel() == 2 if name == "mask" else 200 < sample.max() <= 255 and sample.min() >= 0
+    assert torch.equal(sample, field.noise((20, 10), torch.Generator().manual_seed(0)))
+
+
+def test_a_field_that_makes_none_up_says_so():
+    with pytest.raises(UsageError, match="the field view has no noise"):
+        type("View", (Field,), {"name": "view", "key": "views"})(None, True).noise((2, 2), torch.Generator())

@@ -16,9 +16,12 @@ from torch import nn
 
 import mdpr_fastreid
 from mdpr_fastreid.cli import main
+from mdpr_fastreid.config import read_config
+from mdpr_fastreid.config.own_code import import_modules
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.inference import load
-from mdpr_fastreid.inference.export import FORMATS, METADATA_FILE, export
+from mdpr_fastreid.inference import fold, load
+from mdpr_fastreid.inference.export import FORMATS, METADATA_FILE, export, outputs_of
+from mdpr_fastreid.modeling import build_model as build_own_model
 
 OVERRIDES = ["MODEL.MDPR.EMBEDDING_DIM", "8", "INPUT.SIZE_TEST", "[64,32]", "MODEL.MDPR.INFERENCE_FEATURES"]
 OVERRIDES += ["('hard_parts','soft3','fusion')"]
@@ -178,3 +181,138 @@ def test_loading_gives_a_module_in_evaluation_mode_in_the_precision_asked_for(co
     assert torch.cosine_similarity(folded(images), half(images)).min() > 0.999
     with pytest.raises(ValueError, match="only a folded network"):
         load(config_file, weights, folded=False, dtype=torch.bfloat16)
+
+
+OWN_MODEL = '''
+import torch
+import torch.nn.functional as F
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+from torch import nn
+
+from mdpr_fastreid.modeling.backbones import build_backbone, map_shapes, stage_outputs
+
+
+@META_ARCH_REGISTRY.register()
+class HalvesOfExport(nn.Module):
+    """Embeddings of the upper and the lower half of a person, how visible each is, and which is brighter."""
+
+    folds_from = "backbone"
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.backbone = stage_outputs(build_backbone(cfg))
+        detail, *_, last = map_shapes(self.backbone, tuple(cfg.INPUT.SIZE_TEST))
+        self.detail = nn.Sequential(nn.Conv2d(detail[0], 2, 1), nn.BatchNorm2d(2))
+        self.register_buffer("pixel_mean", torch.full((1, 3, 1, 1), 120.0), False)
+        self.register_buffer("pixel_std", torch.full((1, 3, 1, 1), 60.0), False)
+
+    @property
+    def device(self):
+        return self.pixel_mean.device
+
+    def forward(self, batch):
+        images = batch["images"] if isinstance(batch, dict) else batch
+        detail, *_, last = self.backbone((images - self.pixel_mean) / self.pixel_std)
+        halves = torch.stack([half.mean(dim=(2, 3)) for half in last.chunk(2, dim=2)], dim=1)
+        visibility = self.detail(detail).amax(dim=(2, 3)).sigmoid()
+        return {"embeddings": F.normalize(halves, dim=2), "visibility": visibility, "brighter": halves.sum(2).argmax(1)}
+'''
+
+
+@pytest.fixture(scope="module")
+def own_model(tmp_path_factory):
+    """Folder with a module that registers a model of several outputs, its config, and its weights; and the model."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own_of_export.py").write_text(OWN_MODEL)
+    (folder / "own.yml").write_text(
+        "MODEL:\n  META_ARCHITECTURE: HalvesOfExport\n  DEVICE: cpu\n"
+        "  BACKBONE: {NAME: build_resnet_backbone, DEPTH: 18x, PRETRAIN: False}\nINPUT:\n  SIZE_TEST: [64, 32]\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        import_modules(["own_of_export"])
+    torch.manual_seed(0)
+    model = with_random_batch_norms(build_own_model(read_config(folder / "own.yml", parts=())))
+    torch.save({"model": model.state_dict()}, folder / "own.pth")
+    return folder, model
+
+
+@pytest.mark.parametrize("file_format", FILES)
+def test_a_model_of_several_outputs_is_written_with_all_of_them(file_format, own_model, tmp_path, monkeypatch, capsys):
+    if file_format == "onnx" and not all(importlib.util.find_spec(package) for package in ONNX_PACKAGES):
+        pytest.skip("needs onnx, onnxscript and onnxruntime")
+    folder, model = own_model
+    monkeypatch.chdir(folder)
+    path = tmp_path / FILES[file_format]
+    assert command("own.yml", "own.pth", file_format, path, "--import", "own_of_export") == 0
+    shapes = "embeddings float32 [batch, 2, 512], visibility float32 [batch, 2], brighter int64 [batch]"
+    told = capsys.readouterr().out
+    assert f"output: {shapes}" in told and "features:" not in told
+    run, about = reading(file_format, path)
+    assert about["output"] == shapes
+    assert json.loads(about["outputs"])["embeddings"] == {"shape": ["batch", 2, 512], "dtype": "float32"}
+    for batch in (1, 7):
+        images = torch.rand(batch, 3, 64, 32) * 255
+        outputs = run(images)
+        with torch.no_grad():
+            expected = model(images)
+        assert list(outputs) == list(expected) == ["embeddings", "visibility", "brighter"]
+        for name, output in outputs.items():
+            torch.testing.assert_close(output, expected[name], rtol=1e-4, atol=1e-4)
+
+
+def reading(file_format, path):
+    """What runs a file, and its metadata, as the pages of the project say to do it."""
+    kept = {METADATA_FILE: ""}
+    if file_format == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(path))
+        names = [output.name for output in session.get_outputs()]
+
+        def run(images):
+            return dict(zip(names, map(torch.from_numpy, session.run(None, {"images": images.numpy()})), strict=True))
+
+        return run, session.get_modelmeta().custom_metadata_map
+    if file_format == "torchscript":
+        network = torch.jit.load(path, _extra_files=kept)
+    else:
+        network = torch.export.load(path, extra_files=kept).module()
+    return network, json.loads(kept[METADATA_FILE])
+
+
+def test_folded_outputs_keep_their_types_and_a_single_output_is_called_features(own_model, config_file, weights):
+    _, model = own_model
+    folded, images = fold(model), torch.rand(2, 3, 64, 32) * 255
+    assert folded.features == {}
+    assert [value.dtype for value in folded(images).values()] == [torch.float32, torch.float32, torch.int64]
+    network = load(config_file, weights, overrides=tuple(OVERRIDES), winograd=False)
+    length = sum(network.features.values())
+    assert outputs_of(network, (64, 32)) == {"features": {"shape": ["batch", length], "dtype": "float32"}}
+
+
+def test_an_output_that_the_file_computes_otherwise_is_named(own_model, tmp_path, monkeypatch):
+    _, model = own_model
+    network = fold(model, winograd=False)
+    read = {
+        "visibility from the file differ .* by 1.0e-02": lambda o: o | {"visibility": o["visibility"] * 1.01},
+        r"visibility is \[1, 1\] from the file": lambda o: o | {"visibility": o["visibility"][:, :1]},
+        "the file gives visibility, and the network embeddings": lambda o: {"visibility": o["visibility"]},
+    }
+    for message, change in read.items():
+        other = (
+            lambda network, images, about, file: file.write(b"x"),
+            lambda path, change=change: lambda images: change(network(images)),
+        )
+        monkeypatch.setitem(FORMATS, "torchscript", other)
+        with pytest.raises(UsageError, match=message):
+            export(network, tmp_path / "n.ts", "torchscript", (64, 32), {})
+
+
+def test_code_that_was_not_imported_is_asked_for(own_model, tmp_path, capsys):
+    (tmp_path / "unknown.yml").write_text("MODEL:\n  META_ARCHITECTURE: NobodysModel\n")
+    assert command(tmp_path / "unknown.yml", "none.pth", "torchscript", tmp_path / "n.ts") == 2
+    error = capsys.readouterr().err
+    assert "NobodysModel" in error and "is imported with --import MODULE" in error
+    assert command(tmp_path / "unknown.yml", "none.pth", "torchscript", tmp_path / "n.ts", "--import", "no_such") == 2
+    assert "--import no_such: No module named" in capsys.readouterr().err

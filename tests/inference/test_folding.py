@@ -262,6 +262,27 @@ def test_a_model_of_the_users_own_says_how_it_folds(images, dtype):
     assert not any(is_batch_norm(module) for module in folded.modules())
 
 
+def test_modules_that_a_model_names_stay_in_float32(images):
+    class WithHead(_OwnModel):
+        float32_modules = ("head",)
+
+        def __init__(self):
+            super().__init__()
+            self.head, self.other = nn.Sequential(nn.Linear(8, 4)), nn.Linear(8, 4)
+
+        def forward(self, images):
+            whole = super().forward(images)["whole"]
+            return {"exact": self.head(whole.float()), "rounded": self.other(whole), "order": whole.argsort(dim=1)}
+
+    model = with_random_batch_norms(WithHead())
+    folded = fold(model, torch.bfloat16)
+    assert folded.network.head[0].weight.dtype == torch.float32
+    assert folded.network.other.weight.dtype == folded.network.convolutions[1][0].weight.dtype == torch.bfloat16
+    outputs = folded(images)
+    assert [value.dtype for value in outputs.values()] == [torch.float32, torch.float32, torch.int64]
+    torch.testing.assert_close(outputs["exact"], model(images)["exact"].detach(), atol=0.02, rtol=0.02)
+
+
 def test_what_evaluation_asks_a_model_for_is_kept(images, model):
     folded = fold(_OwnModel())
     whole = folded(images)["whole"]

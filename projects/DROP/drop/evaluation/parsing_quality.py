@@ -1,6 +1,7 @@
 """How well the parts of test images were found, where these have masks."""
 
 import torch
+
 from drop.losses import UNKNOWN
 
 MEAN_IOU, PIXEL_ACCURACY, VISIBILITY_F1 = "mIoU", "pixel accuracy", "visibility F1"

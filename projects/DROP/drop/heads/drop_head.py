@@ -8,11 +8,11 @@ from fastreid.config import CfgNode, configurable
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.losses import log_accuracy
 from fastreid.utils.events import get_event_storage
-from mdpr_fastreid.data.masks import part_groups
 from torch import nn
 
 from drop.layers import part_pooling, part_visibility
 from drop.losses import PartCompactnessTriplet, PartMemory, target_visibility
+from mdpr_fastreid.data.masks import part_groups
 from mdpr_fastreid.modeling.losses import CrossEntropyLoss, TripletLoss
 
 GLOBAL, FOREGROUND, PARTS = "global", "foreground", "parts"

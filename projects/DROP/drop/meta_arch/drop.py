@@ -7,13 +7,13 @@ import torch
 from fastreid.config import CfgNode, configurable
 from fastreid.modeling.heads import build_heads
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
-from mdpr_fastreid.data.masks import part_groups
 from torch import nn
 
 from drop.branches import ParsingBranch
 from drop.evaluation import compared_parts, parsing_counts, parsing_metrics, part_distances
 from drop.layers import DetailPreservingUpsampling, PixelClassifier, PositionEncoder, ReIDMap
 from drop.losses import ParsingLoss, part_targets
+from mdpr_fastreid.data.masks import part_groups
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.backbones import build_backbone, stage_outputs
 
