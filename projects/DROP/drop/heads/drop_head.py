@@ -11,7 +11,7 @@ from fastreid.utils.events import get_event_storage
 from torch import nn
 
 from drop.layers import part_pooling, part_visibility
-from drop.losses import PartCompactnessTriplet, PartMemory, target_visibility
+from drop.losses import UNKNOWN, PartCompactnessTriplet, PartMemory, target_visibility
 from mdpr_fastreid.data.masks import part_groups
 from mdpr_fastreid.modeling.losses import CrossEntropyLoss, TripletLoss
 
@@ -201,7 +201,7 @@ class DROPHead(nn.Module):
         predicted = part_visibility(probabilities.detach(), self.binary, self.min_cells)
         if self.visibility == PREDICTED:
             return predicted
-        known = (classes != 255).flatten(1).any(dim=1, keepdim=True)
+        known = (classes != UNKNOWN).flatten(1).any(dim=1, keepdim=True)
         return torch.where(known, target_visibility(classes, len(self.part_names)).to(predicted.dtype), predicted)
 
     def _bank(self) -> PartMemory | None:

@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-UNKNOWN = 255
+from mdpr_fastreid.data.masks import UNLABELLED
+
+UNKNOWN = UNLABELLED
 """The target of a cell of which no mask says anything."""
 
 

@@ -96,6 +96,8 @@ class DROP(nn.Module):
 
     folds_from = "backbone"
     """The module that gets the normalised images, see :mod:`mdpr_fastreid.inference.folding`."""
+    float32_modules = ("parsing.classifier", "heads")
+    """What stays exact in a folded network of half precision: the pooling weights, and what is compared."""
 
     @property
     def device(self) -> torch.device:
