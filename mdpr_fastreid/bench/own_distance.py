@@ -47,7 +47,7 @@ def measure(implementation: str, count: int, queries: int, args: argparse.Namesp
         args: with ``distance``, ``outputs``, ``k1``, ``k2`` and ``seed``.
     """
     cfg = get_cfg()
-    cfg.TEST.RERANK.ENABLED = implementation == RERANKED
+    cfg.TEST.ROC.ENABLED, cfg.TEST.RERANK.ENABLED = True, implementation == RERANKED
     cfg.TEST.RERANK.K1, cfg.TEST.RERANK.K2 = args.k1, args.k2
     evaluator = Evaluator(cfg, queries, distance=distance_named(args.distance))
     identities = random_identities(np.random.default_rng(args.seed), count)

@@ -13,7 +13,7 @@ from mdpr_fastreid.evaluation.reranking import (
     rerank_by,
     rerank_distances,
 )
-from mdpr_fastreid.evaluation.roc import pair_scores, roc_curve
+from mdpr_fastreid.evaluation.roc import pair_scores, roc_curve, roc_of_distances
 from mdpr_fastreid.evaluation.settings import check_test_settings
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "rerank_by",
     "rerank_distances",
     "roc_curve",
+    "roc_of_distances",
     "single_shot_metrics",
     "squared_euclidean_distances",
 ]

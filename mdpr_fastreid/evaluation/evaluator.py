@@ -24,7 +24,7 @@ from mdpr_fastreid.evaluation.pairwise import distances_of
 from mdpr_fastreid.evaluation.query_expansion import average_query_expansion
 from mdpr_fastreid.evaluation.ranking import Ranking, rank_metrics
 from mdpr_fastreid.evaluation.reranking import METRICS, blended_distances, rerank_by
-from mdpr_fastreid.evaluation.roc import pair_scores, roc_curve
+from mdpr_fastreid.evaluation.roc import roc_of_distances
 from mdpr_fastreid.evaluation.settings import (
     Metrics,
     check_distance,
@@ -281,8 +281,7 @@ class Evaluator(DatasetEvaluator):
         metrics["mINP"] = mean_inp * 100
         metrics["metric"] = (mean_ap + ranking.cmc[0]) / 2 * 100
         if self.cfg.TEST.ROC.ENABLED:
-            scores, labels = pair_scores(distances, *collected.labels)
-            false_rates, true_rates, _ = roc_curve(labels, scores)
+            false_rates, true_rates, _ = roc_of_distances(distances, *collected.labels)
             for rate in _FALSE_POSITIVE_RATES:
                 metrics[f"TPR@FPR={rate:.0e}"] = true_rates[np.argmin(np.abs(false_rates - rate))]
         return Measured(distances, ranking, metrics)

@@ -10,6 +10,8 @@ import torch
 from mdpr_fastreid.evaluation.features import Features, blocks_with_progress, row_slices
 from mdpr_fastreid.evaluation.outputs import Distance, Outputs, count, rows
 
+# Distances that a search has at once: 256 MiB of float32
+_BLOCK_ELEMENTS = 2**26
 # Images whose missing pairs are computed together: the more, the more of what is computed nobody asked for
 _IMAGES_AT_A_TIME = 32
 # How far a distance of two images may be from that of the same two among many
@@ -118,13 +120,13 @@ class PairwiseDistances:
         return distances
 
     def _blocks(self) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Rows of the joint matrix: first those of queries, then those of gallery images, none of both."""
+        """Rows of the joint matrix: those of queries, then those of gallery images: no block has both."""
         total = self._num_query + self._num_gallery
         blocks = [
-            *row_slices(self._num_query, total),
+            *row_slices(self._num_query, total, _BLOCK_ELEMENTS),
             *(
                 slice(block.start + self._num_query, block.stop + self._num_query)
-                for block in row_slices(self._num_gallery, total)
+                for block in row_slices(self._num_gallery, total, _BLOCK_ELEMENTS)
             ),
         ]
         for images in blocks_with_progress(blocks, "nearest neighbors"):

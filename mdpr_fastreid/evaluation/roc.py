@@ -1,5 +1,7 @@
 """The verification side of ReID: distances of same-identity and other-identity pairs, and their ROC."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from sklearn import metrics
 
@@ -34,13 +36,7 @@ def pair_scores(
     _, identity = np.unique(np.concatenate((query_ids, gallery_ids)), return_inverse=True)
     alike_pairs = np.bincount(identity[rows:], minlength=identity.max() + 1)[identity[:rows]].sum()
 
-    same = []
-    for block in row_blocks(rows, columns):
-        need_numbers(distances[block], block.start)
-        alike = gallery_ids[None] == query_ids[block, None]
-        same.append(_sort_chosen(distances[block], alike & (gallery_cameras[None] != query_cameras[block, None])))
-    same = np.concatenate(same)
-
+    same = _same_scores(distances, query_ids, gallery_ids, query_cameras, gallery_cameras)
     scores = np.empty(len(same) + distances.size - alike_pairs, dtype=same.dtype)
     scores[: len(same)] = same
     filled = len(same)
@@ -51,6 +47,22 @@ def pair_scores(
     labels = np.ones(len(scores), dtype=bool)
     labels[: len(same)] = False
     return scores, labels
+
+
+def _same_scores(
+    distances: np.ndarray,
+    query_ids: np.ndarray,
+    gallery_ids: np.ndarray,
+    query_cameras: np.ndarray,
+    gallery_cameras: np.ndarray,
+) -> np.ndarray:
+    """Distances of the pairs of one identity that count, query by query, ascending."""
+    same = []
+    for block in row_blocks(*distances.shape):
+        need_numbers(distances[block], block.start)
+        alike = gallery_ids[None] == query_ids[block, None]
+        same.append(_sort_chosen(distances[block], alike & (gallery_cameras[None] != query_cameras[block, None])))
+    return np.concatenate(same)
 
 
 def _sort_chosen(distances: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -77,15 +89,48 @@ def roc_curve(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nd
         ValueError: all pairs are of one kind, so that there is no curve.
     """
     labels, scores = np.asarray(labels, dtype=bool), np.asarray(scores)
-    same, same_counts = np.unique(scores[~labels], return_counts=True)
-    if not len(same) or labels.sum() == 0:
-        raise ValueError(f"a ROC needs pairs of one identity and of two, got {(~labels).sum()} and {labels.sum()}")
+    others = (scores[block][labels[block]] for block in row_blocks(len(scores), 1))
+    return _curve(scores[~labels], others)
+
+
+def roc_of_distances(
+    distances: np.ndarray,
+    query_ids: np.ndarray,
+    gallery_ids: np.ndarray,
+    query_cameras: np.ndarray,
+    gallery_cameras: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """:func:`roc_curve` of :func:`pair_scores`, without the scores of all pairs, which take as much as the distances.
+
+    Args:
+        distances: ``[Q, G]``, and the labels as for :func:`pair_scores`.
+
+    Returns:
+        As :func:`roc_curve`.
+
+    Raises:
+        ValueError: as both.
+    """
+    distances, query_ids, gallery_ids, *cameras = check_labels(
+        distances, query_ids, gallery_ids, query_cameras, gallery_cameras
+    )
+    others = (distances[block][gallery_ids[None] != query_ids[block, None]] for block in row_blocks(*distances.shape))
+    return _curve(_same_scores(distances, query_ids, gallery_ids, *cameras), others)
+
+
+def _curve(same: np.ndarray, others: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The curve of the scores of same-identity pairs and, some at a time, of other-identity pairs."""
+    same, same_counts = np.unique(same, return_counts=True)
     # Bin 2i lies strictly below same[i] and bin 2i + 1 is equal to it: ties must stay ties
-    other_counts = np.zeros(2 * len(same) + 1, dtype=np.int64)
-    for block in row_blocks(len(scores), 1):
-        values = scores[block][labels[block]]
+    other_counts, lowest = np.zeros(2 * len(same) + 1, dtype=np.int64), same[0] if len(same) else np.inf
+    for values in others:
         bins = np.searchsorted(same, values, "left") + np.searchsorted(same, values, "right")
         other_counts += np.bincount(bins, minlength=len(other_counts))
+        lowest = min(lowest, values.min(initial=np.inf))
+    if not len(same) or not other_counts.any():
+        raise ValueError(
+            f"a ROC needs pairs of one identity and of two, got {same_counts.sum()} and {other_counts.sum()}"
+        )
     position = np.arange(len(other_counts), dtype=float)
     counts = np.concatenate((same_counts, other_counts))
     held = counts > 0
@@ -94,8 +139,8 @@ def roc_curve(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nd
         np.concatenate((position[1::2], position))[held],
         sample_weight=counts[held],
     )
-    thresholds = np.empty(len(position), dtype=scores.dtype)
-    thresholds[0] = scores.min()
+    thresholds = np.empty(len(position), dtype=same.dtype)
+    thresholds[0] = lowest
     thresholds[1::2] = same
     thresholds[2::2] = np.nextafter(same, np.inf)
     return false_rates, true_rates, np.concatenate(([np.inf], thresholds[reached[1:].astype(int)]))

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdpr_fastreid.bench.rerank import clustered_features
-from mdpr_fastreid.evaluation import features as blocks_module
 from mdpr_fastreid.evaluation import k_reciprocal, pairwise, rerank, rerank_by, rerank_distances
 from mdpr_fastreid.evaluation.outputs import count, rows
 from mdpr_fastreid.evaluation.pairwise import FoundPairs, PairwiseDistances
@@ -56,7 +55,7 @@ def _expected(distance, query, gallery, *options):
 @pytest.fixture(params=["whole", "blocks", "rows"])
 def block_size(request, monkeypatch):
     if request.param != "whole":
-        monkeypatch.setattr(blocks_module, "BLOCK_ELEMENTS", 700 if request.param == "blocks" else 1)
+        monkeypatch.setattr(pairwise, "_BLOCK_ELEMENTS", 700 if request.param == "blocks" else 1)
         monkeypatch.setattr(k_reciprocal, "_BLOCK_ELEMENTS", {"cpu": 3000, "cuda": 3000})
         monkeypatch.setattr(pairwise, "_IMAGES_AT_A_TIME", 3 if request.param == "blocks" else 1)
 
@@ -103,7 +102,7 @@ def test_ties_are_broken_as_in_the_matrices(block_size):
 def test_any_block_size_gives_the_same(queries, images, k1, k2, elements, together, seed):
     query, gallery = _split(_features(queries + images, 5, seed), queries)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks_module, "BLOCK_ELEMENTS", elements)
+        patch.setattr(pairwise, "_BLOCK_ELEMENTS", elements)
         patch.setattr(pairwise, "_IMAGES_AT_A_TIME", together)
         ours = rerank_by(_manhattan, query, gallery, k1, k2)
     torch.testing.assert_close(ours, _expected(_manhattan, query, gallery, k1, k2), atol=1e-5, rtol=0)
@@ -122,7 +121,7 @@ def test_a_distance_may_give_arrays_and_half_precision():
 
 
 def test_the_distance_is_never_asked_for_the_whole_gallery_at_once(monkeypatch):
-    monkeypatch.setattr(blocks_module, "BLOCK_ELEMENTS", 4000)
+    monkeypatch.setattr(pairwise, "_BLOCK_ELEMENTS", 4000)
     monkeypatch.setattr(pairwise, "_IMAGES_AT_A_TIME", 4)
     asked = []
 

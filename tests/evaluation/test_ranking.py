@@ -10,7 +10,7 @@ from sklearn import metrics
 
 from mdpr_fastreid.evaluation import ranking
 from mdpr_fastreid.evaluation.ranking import rank_metrics, single_shot_metrics
-from mdpr_fastreid.evaluation.roc import pair_scores, roc_curve
+from mdpr_fastreid.evaluation.roc import pair_scores, roc_curve, roc_of_distances
 
 
 @pytest.fixture(autouse=True, params=[7, 2**22], ids=["row-by-row", "one-block"])
@@ -178,6 +178,21 @@ def test_roc_curve_has_scikit_learns_rates_and_true_positive_rate_at_any_false_p
         assert rate == pytest.approx((scores[labels] >= threshold).mean())
 
 
+@settings(max_examples=200, deadline=None)
+@given(rankings())
+def test_the_roc_of_distances_is_that_of_the_scores_of_all_pairs(case):
+    scores, labels = pair_scores(*case)
+    try:
+        expected = roc_curve(labels, scores)
+    except ValueError as error:
+        with pytest.raises(ValueError, match=str(error)):
+            roc_of_distances(*case)
+        return
+    for ours, theirs in zip(roc_of_distances(*case), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.dtype == theirs.dtype
+
+
 _GOOD = (np.ones((2, 3)), np.zeros(2), np.zeros(3), np.zeros(2), np.ones(3))
 
 
@@ -192,7 +207,7 @@ _GOOD = (np.ones((2, 3)), np.zeros(2), np.zeros(3), np.zeros(2), np.ones(3))
         (4, np.zeros(4), r"gallery_cameras must have shape \(3,\)"),
     ],
 )
-@pytest.mark.parametrize("function", [rank_metrics, single_shot_metrics, pair_scores])
+@pytest.mark.parametrize("function", [rank_metrics, single_shot_metrics, pair_scores, roc_of_distances])
 def test_bad_input_is_named(function, position, value, message):
     case = list(_GOOD)
     case[position] = value
