@@ -167,8 +167,6 @@ class MaskField(Field):
     """
 
     name, key = "mask", "masks"
-    classes = 2
-    """How many labels noise has: background and one more are in every label map."""
 
     def __init__(self, cfg: CfgNode, is_train: bool) -> None:
         super().__init__(cfg, is_train)
@@ -207,7 +205,8 @@ class MaskField(Field):
         return torch.full_like(labels, UNLABELLED) if isinstance(value, UnlabelledMap) else labels
 
     def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        return torch.randint(self.classes, size, dtype=torch.uint8, generator=generator)
+        classes = 2 if self.groups is None else len(self.groups.parts) + 1  # some part is in every label map
+        return torch.randint(classes, size, dtype=torch.uint8, generator=generator)
 
     def erase(self, tensor: Tensor, region: Region) -> None:
         if (tensor != UNLABELLED).any():
