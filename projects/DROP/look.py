@@ -16,10 +16,10 @@ import mdpr_fastreid  # noqa: E402, F401  # isort: skip
 
 import drop  # noqa: E402, F401  (registers the method)
 from drop.pictures import parts_sheet, plot_curves  # noqa: E402
-from mdpr_fastreid.data.masks import part_groups  # noqa: E402
 
 from mdpr_fastreid.config import read_config  # noqa: E402
 from mdpr_fastreid.data import build_test_loader  # noqa: E402
+from mdpr_fastreid.data.masks import part_groups  # noqa: E402
 from mdpr_fastreid.errors import UsageError  # noqa: E402
 from mdpr_fastreid.inference import load  # noqa: E402
 

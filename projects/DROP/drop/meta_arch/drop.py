@@ -1,6 +1,5 @@
 """DROP: re-identification and human parsing from one backbone, each with features of its own."""
 
-import copy
 from collections.abc import Mapping
 
 import torch
@@ -15,7 +14,7 @@ from drop.layers import DetailPreservingUpsampling, PixelClassifier, PositionEnc
 from drop.losses import ParsingLoss, part_targets
 from mdpr_fastreid.data.masks import part_groups
 from mdpr_fastreid.errors import SettingsError
-from mdpr_fastreid.modeling.backbones import build_backbone, stage_outputs
+from mdpr_fastreid.modeling.backbones import build_backbone, map_shapes, stage_outputs
 
 
 @META_ARCH_REGISTRY.register()
@@ -73,16 +72,19 @@ class DROP(nn.Module):
         drop = cfg.MODEL.DROP
         backbone = stage_outputs(build_backbone(cfg))
         reid_map = ReIDMap(drop.REID_MAP)
-        maps, shared = _shapes(backbone, reid_map, cfg)
+        # FastReID takes one number for "this shorter side" and 0 for "as it is": then the size is known only later
+        size = cfg.INPUT.SIZE_TRAIN if len(cfg.INPUT.SIZE_TRAIN) == 2 else (256, 128)
+        maps = map_shapes(backbone, size)
+        pooled = reid_map([torch.empty(1, *shape, device="meta") for shape in maps]).shape[1]
         classes = len(part_groups(cfg).parts) + 1
         upsampling = positions = None
         if drop.DPU.ENABLED:
             upsampling = DetailPreservingUpsampling([channels for channels, *_ in maps], drop.DPU.CHANNELS)
             positions = PositionEncoder(drop.DPU.CHANNELS, maps[0][1]) if drop.PPE.ENABLED else None
-        classifier = PixelClassifier(drop.DPU.CHANNELS if drop.DPU.ENABLED else shared[0], classes)
+        classifier = PixelClassifier(drop.DPU.CHANNELS if drop.DPU.ENABLED else pooled, classes)
         cfg = cfg.clone()
         cfg.defrost()
-        cfg.MODEL.BACKBONE.FEAT_DIM = shared[0]
+        cfg.MODEL.BACKBONE.FEAT_DIM = pooled
         return {
             "backbone": backbone,
             "reid_map": reid_map,
@@ -189,15 +191,6 @@ def check_settings(cfg: CfgNode) -> None:
         )
     if cfg.TEST.AQE.ENABLED:
         raise SettingsError("TEST.AQE.ENABLED expands one feature vector, and DROP compares parts: turn it off")
-
-
-def _shapes(backbone: nn.Module, reid_map: nn.Module, cfg: CfgNode) -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
-    """``(C, h, w)`` of each stage and of the pooled map for training images, found without computing anything."""
-    # FastReID takes one number for "this shorter side" and 0 for "as it is": then the size is known only later
-    size = cfg.INPUT.SIZE_TRAIN if len(cfg.INPUT.SIZE_TRAIN) == 2 else (256, 128)
-    with torch.no_grad():
-        stages = copy.deepcopy(backbone).to("meta").eval()(torch.empty(1, 3, *size, device="meta"))
-        return [tuple(stage.shape[1:]) for stage in stages], tuple(reid_map(stages).shape[1:])
 
 
 def _grid(maps: torch.Tensor) -> tuple[tuple[int, int], int]:
