@@ -1,0 +1,70 @@
+"""The sheet of parts and the curves, from the command line."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from drop.pictures.parts_sheet import overlay, part_colours
+from PIL import Image
+from small_drop import CONFIG, PROJECT, small
+
+from mdpr_fastreid.modeling import build_model
+
+sys.path.insert(0, str(PROJECT))
+
+import look
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.save({"model": build_model(small()).state_dict()}, tmp_path / "weights.pth")
+    return tmp_path / "weights.pth"
+
+
+def test_the_sheet_has_a_column_for_image_prediction_and_truth(tmp_path, weights, capsys):
+    sizes = [
+        "INPUT.SIZE_TRAIN",
+        "[64, 32]",
+        "INPUT.SIZE_TEST",
+        "[64, 32]",
+        "DATASETS.TESTS",
+        "('SynthReIDOccludedTiny',)",
+    ]
+    model = ["MODEL.DROP.EMBEDDING_DIM", "16", "MODEL.DROP.DPU.CHANNELS", "16", "MODEL.DROP.PCT.BANK_SIZE", "40"]
+    overrides = [*sizes, *model, "MODEL.HEADS.NUM_CLASSES", "16"]
+    words = ["parts", "--config-file", str(CONFIG), "--weights", str(weights), "--images", "5"]
+    assert look.main([*words, "--output", str(tmp_path / "parts.png"), *overrides]) == 0
+    sheet = Image.open(tmp_path / "parts.png")
+    assert sheet.width > sheet.height > 2 * 128
+    assert f"wrote {tmp_path / 'parts.png'}" in capsys.readouterr().out
+
+
+def test_parts_are_coloured_and_the_background_stays():
+    labels = np.array([[0, 1], [2, 255]])
+    marked = np.asarray(overlay(Image.new("RGB", (2, 2), (100, 100, 100)), labels, part_colours(2)))
+    assert marked[0, 0].tolist() == [100, 100, 100]
+    assert len({tuple(pixel) for pixel in marked.reshape(-1, 3)}) == 4
+
+
+def test_curves_are_drawn_of_what_was_evaluated(tmp_path, capsys):
+    lines = [
+        {"iteration": 1, "loss_cls_global": 2.0},
+        {"iteration": 9, "mAP": 10.0, "Rank-1": 5.0, "mIoU": 20.0, "visibility F1": 60.0, "pixel accuracy": 70.0},
+        {"iteration": 19, "mAP": 20.0, "Rank-1": 15.0},
+    ]
+    (tmp_path / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert look.main(["curves", str(tmp_path), "--output", str(tmp_path / "curves.png")]) == 0
+    assert Image.open(tmp_path / "curves.png").width > 900
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "give the OUTPUT_DIR of a training"), ("{}\n", "nothing was evaluated"), ("x\n", "is no log of metrics")],
+)
+def test_a_run_without_results_is_one_line(tmp_path, capsys, content, message):
+    if content is not None:
+        (tmp_path / "metrics.json").write_text(content)
+    assert look.main(["curves", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
