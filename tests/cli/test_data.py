@@ -15,8 +15,8 @@ from support.image_trees import market_tree, write_images
 from support.mask_files import write_fields, write_labels
 
 from mdpr_fastreid.cli import main
-from mdpr_fastreid.data.check.overlay import colour_of
 from mdpr_fastreid.data.masks import PART_GROUPS
+from mdpr_fastreid.data.masks.overlay import colour_of
 
 
 @pytest.fixture

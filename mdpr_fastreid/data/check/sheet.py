@@ -10,8 +10,8 @@ from fastreid.data.datasets.bases import ImageDataset
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mdpr_fastreid.data.check.masks import SetMasks
-from mdpr_fastreid.data.check.overlay import legend, overlaid
 from mdpr_fastreid.data.masks.groups import UNLABELLED
+from mdpr_fastreid.data.masks.overlay import legend, overlaid
 from mdpr_fastreid.data.reading import DAMAGE, read_rgb
 from mdpr_fastreid.errors import UsageError
 

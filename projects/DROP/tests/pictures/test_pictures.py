@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from drop.pictures.parts_sheet import overlay, part_colours
+from drop.pictures import parts_sheet
 from PIL import Image
 from small_drop import CONFIG, PROJECT, small
 
@@ -41,11 +41,23 @@ def test_the_sheet_has_a_column_for_image_prediction_and_truth(tmp_path, weights
     assert f"wrote {tmp_path / 'parts.png'}" in capsys.readouterr().out
 
 
-def test_parts_are_coloured_and_the_background_stays():
-    labels = np.array([[0, 1], [2, 255]])
-    marked = np.asarray(overlay(Image.new("RGB", (2, 2), (100, 100, 100)), labels, part_colours(2)))
-    assert marked[0, 0].tolist() == [100, 100, 100]
-    assert len({tuple(pixel) for pixel in marked.reshape(-1, 3)}) == 4
+def test_predicted_parts_are_in_their_colours_beside_the_true_ones():
+    class Halves(torch.nn.Module):
+        device = torch.device("cpu")
+
+        def parts(self, images):
+            upper = torch.zeros(len(images), 3, 8, 4)
+            upper[:, 1, :4], upper[:, 0, 4:] = 1, 1
+            return upper
+
+    images, masks = torch.full((1, 3, 64, 32), 100.0), torch.full((1, 64, 32), 2, dtype=torch.uint8)
+    pixels = np.asarray(parts_sheet(Halves(), images, masks, ("head", "legs")))
+    top, bottom, cell = 18 + 20, 18 + 120, 68
+    image, predicted, true = (pixels[[top, bottom], kind * cell + 30].tolist() for kind in range(3))
+    assert image == [[100] * 3] * 2
+    head, background = predicted
+    assert background == [100] * 3 != head
+    assert len({*map(tuple, true)} | {tuple(head)}) == 2
 
 
 def test_curves_are_drawn_of_what_was_evaluated(tmp_path, capsys):

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageFont
 
-from mdpr_fastreid.data.check.overlay import PALETTE, colour_of, legend, overlaid
+from mdpr_fastreid.data.masks.overlay import PALETTE, colour_of, legend, overlaid
 
 
 def test_parts_have_their_colours_and_all_else_is_grey():
