@@ -85,12 +85,21 @@ def test_arrays_and_tensors_of_any_type_give_the_same():
         assert torch.equal(part_distances(query[0], gallery[0], query[1] > 0, gallery[1] > 0), expected)
 
 
-def test_it_is_symmetric_and_zero_between_equal_images():
-    embeddings, visibility = images(9, 2)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_it_is_symmetric_and_zero_between_equal_images(dtype):
+    embeddings, visibility = images(9, 2, dtype=dtype)
     visibility[:, 0] = 1
     distances = part_distances(embeddings, embeddings, visibility, visibility)
-    torch.testing.assert_close(distances, distances.T, atol=1e-7, rtol=0)
-    torch.testing.assert_close(distances.diag(), torch.zeros(9).double(), atol=1e-7, rtol=0)
+    torch.testing.assert_close(distances, distances.T, atol=1e-6, rtol=0)
+    assert (distances.diag() == 0).all()
+
+
+@pytest.mark.parametrize(("dtype", "apart"), [(torch.float64, 1e-7), (torch.float32, 1e-3)])
+def test_near_duplicates_are_as_far_apart_as_their_differences_say(dtype, apart):
+    query = torch.nn.functional.normalize(torch.randn(4, 3, 64, dtype=dtype), dim=2)
+    gallery = torch.nn.functional.normalize(query + apart / 8 * torch.randn(4, 3, 64, dtype=dtype), dim=2)
+    expected = (query.double() - gallery.double()).norm(dim=2).mean(dim=1)
+    torch.testing.assert_close(part_distances(query, gallery).diag().double(), expected, atol=0, rtol=1e-3)
 
 
 def test_one_visible_part_ranks_as_the_euclidean_distance_of_normalised_features():
