@@ -133,21 +133,23 @@ def _block(query: _Images, gallery: _Images) -> torch.Tensor:
     # The squared length of a scaled embedding: 1, or 0 for one of zeros
     query_squares, gallery_squares = ((images.scales > 0).to(total) for images in (query, gallery))
     for part in range(query.embeddings.shape[1]):
-        squared = query.embeddings[:, part].to(total) @ gallery.embeddings[:, part].to(total).T
-        squared.mul_(query.scales[:, part, None] * -2)
+        queries, others = query.embeddings[:, part].to(total), gallery.embeddings[:, part].to(total)
+        scales = query.scales[:, part, None]
+        squared = (queries @ others.T).mul_(scales * -2)
         squared.add_(query_squares[:, part, None]).add_(gallery_squares[:, part])
+        _recompute_near(squared, queries, scales, others)
         weighted = squared.clamp_min_(0).sqrt_().mul_(query.roots[:, part, None])
         total.addcmul_(weighted, gallery.roots[:, part])
     return total.div_(products.masked_fill_(nothing, 1)).masked_fill_(nothing, NOTHING_IN_COMMON)
 
 
-def _recompute_near(squared: torch.Tensor, queries: torch.Tensor, others: torch.Tensor) -> None:
+def _recompute_near(squared: torch.Tensor, queries: torch.Tensor, scales: torch.Tensor, others: torch.Tensor) -> None:
     """Squared distances so small that rounding of the product is all there is of them, from differences, in place."""
     # What is exactly 0 is so between embeddings of zeros, which may be many, and right
     pairs = ((squared < torch.finfo(squared.dtype).eps ** 0.5) & (squared != 0)).nonzero()
     for some in pairs.split(_PAIRS_AT_ONCE):
         row, column = some.unbind(dim=1)
-        squared[row, column] = (queries[row] - others[column]).square_().sum(dim=1)
+        squared[row, column] = (queries[row] * scales[row] - others[column]).square_().sum(dim=1)
 
 
 def _tensor(values: Features) -> torch.Tensor:
