@@ -94,9 +94,9 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(request_, who
         deadline = time.monotonic() + 120
         while not (folder / "last_checkpoint").exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
+        assert (folder / "last_checkpoint").exists(), (tmp_path / "output").read_text()[-2000:]
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert (folder / "last_checkpoint").exists(), (tmp_path / "output").read_text()[-2000:]
     assert not (folder / records.RESULT).exists()
     left, notices = launch.prepare(plan)
     assert (left, notices) == ([run], [])
