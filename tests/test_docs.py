@@ -1,8 +1,10 @@
 """The pages are true: links, commands, keys and paths in them exist, and every page is in the site's navigation."""
 
 import ast
+import importlib
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +59,7 @@ def test_every_key_exists(page):
 
 def _registers(key):
     """What registers a key, with its whole name or with the last of its sections."""
-    section, _, last = key.removeprefix("MODEL.").partition(".")
+    _, _, last = key.removeprefix("MODEL.").partition(".")
     return rf'[kK]ey\(\s*"(?:{re.escape(key)}|{re.escape(last)})"'
 
 
@@ -125,9 +127,17 @@ def _parse(words: list[str]) -> None:
         args = default_argument_parser().parse_args(words[1:])
         settings = args.opts
         name = args.config_file
+        _import_packages_of((ROOT / words[0]).parent)
         if name and name != "shop.yml":  # the tutorial's
             get_cfg().merge_from_file(str(ROOT / name) if (ROOT / name).exists() else config_file(name))
     get_cfg().merge_from_list(settings)
+
+
+def _import_packages_of(project: Path) -> None:
+    """What a project's ``train_net.py`` imports registers the keys of its configs."""
+    for package in project.glob("*/__init__.py") if ROOT / "projects" in project.parents else ():
+        sys.path.insert(0, str(project))
+        importlib.import_module(package.parent.name)
 
 
 def _commands(page: Path) -> Iterator[str]:
