@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import drop  # noqa: F401  (registers the method, in a process of its own too)
 import torch
+from fastreid.utils import comm
 
 from mdpr_fastreid.config import read_config
+from mdpr_fastreid.engine import Trainer
 
 PROJECT = Path(__file__).parents[1]
 CONFIG = PROJECT / "configs/synthreid_r18.yml"
@@ -32,3 +35,11 @@ def batch_of(count=8, identities=2, size=(64, 32), seed=0, classes=6):
         "targets": torch.arange(count) // (count // identities),
         "masks": masks.to(torch.uint8).contiguous(),
     }
+
+
+def train_and_keep(folder):
+    """One epoch in this process, and its weights and memory in a file of its own."""
+    trainer = Trainer(small("TEST.EVAL_PERIOD", 0, "SEED", 5, output=folder))
+    trainer.train()
+    state = {name.removeprefix("module."): value for name, value in trainer.model.state_dict().items()}
+    torch.save(state, Path(folder) / f"rank{comm.get_rank()}.pth")

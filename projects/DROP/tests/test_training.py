@@ -7,10 +7,11 @@ import sys
 
 import pytest
 import torch
-from small_drop import CONFIG, PROJECT, SHARED, batch_of, small
+from small_drop import CONFIG, PROJECT, SHARED, batch_of, small, train_and_keep
 
 from mdpr_fastreid.cli import main
 from mdpr_fastreid.engine import Trainer
+from mdpr_fastreid.engine.launch import launch
 from mdpr_fastreid.modeling import build_model
 
 ROOT = PROJECT.parents[1]
@@ -45,6 +46,18 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit_with_its_memory(tmp_
     expected, found = whole.model.state_dict(), resumed.model.state_dict()
     assert any(name.startswith("heads.memory") for name in found)
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="two processes on one CPU")
+def test_two_processes_hold_equal_memories_of_the_batches_of_both(tmp_path):
+    launch(train_and_keep, 2, dist_url="auto", args=(str(tmp_path),))
+    one, other = (torch.load(tmp_path / f"rank{rank}.pth", weights_only=True) for rank in (0, 1))
+    memory = [name for name in one if name.startswith("heads.memory")]
+    assert [name for name in memory if not torch.equal(one[name], other[name])] == []
+    assert (one["heads.memory.targets"] >= 0).all()
+    assert one["heads.memory.position"] == 16 * 16 % 40
+    learnt = [name for name in one if "running" not in name and "num_batches" not in name]
+    assert [name for name in learnt if not torch.equal(one[name], other[name])] == []
 
 
 def test_a_few_images_are_learnt_by_heart():
