@@ -13,7 +13,7 @@ PYTEST_ARGS ?= --numprocesses auto --maxprocesses 8
 OLDEST_PYTHON ?= $(shell python3.10 --version >/dev/null 2>&1 && echo python3.10 || echo $(PYTHON))
 OLDEST := .venv-oldest
 # All but measurements and comparisons of whole trainings
-CORE ?= tests --ignore=tests/bench --ignore=tests/compare
+CORE ?= tests projects --ignore=tests/bench --ignore=tests/compare
 
 .PHONY: install demo test test-oldest docs lint clean
 

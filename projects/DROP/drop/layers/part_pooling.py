@@ -79,7 +79,7 @@ def masked_maximum(features: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     Returns:
         ``[B, masks, C]``.
     """
-    if torch.is_grad_enabled():
+    if features.requires_grad or masks.requires_grad:
         cells = _largest_cells(features.detach(), masks.detach())
         return features.gather(2, cells.transpose(1, 2)).transpose(1, 2) * masks.gather(2, cells)
     # On a CPU, fresh memory for each product costs more than the product

@@ -1,7 +1,5 @@
 """What only parsing reads (DPU, PPE) and its classifier, against loops, and where they have to run."""
 
-import io
-
 import pytest
 import torch
 from drop.layers import DetailPreservingUpsampling, PixelClassifier, PositionEncoder, part_pooling, part_visibility
@@ -182,29 +180,3 @@ def test_batch_norms_before_the_classifiers_fold_into_convolutions():
         for one, other in zip(folded(*maps), expected, strict=True):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
     assert [name for name, module in folded.named_modules() if isinstance(module, nn.BatchNorm2d)] == ["classifier.bn"]
-
-
-def test_it_is_exported():
-    model, maps = Parsing(), stages(images=3)
-    batch = torch.export.Dim("batch", min=2)
-    with torch.no_grad():
-        program = torch.export.export(model, tuple(maps), dynamic_shapes=[{0: batch}] * 4)
-        several = stages(images=5, seed=2)
-        for one, other in zip(program.module()(*several), model(*several), strict=True):
-            torch.testing.assert_close(one, other)
-
-
-def test_onnx_gives_the_same():
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    model, maps = Parsing(), stages(images=3)
-    file, batch = io.BytesIO(), torch.export.Dim("batch", min=2)
-    with torch.no_grad():
-        program = torch.onnx.export(model, tuple(maps), dynamic_shapes=[{0: batch}] * 4, dynamo=True, verbose=False)
-        program.save(file)
-        expected = model(*stages(images=5, seed=2))
-    session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
-    names = [entry.name for entry in session.get_inputs()]
-    inputs = {name: stage.numpy() for name, stage in zip(names, stages(images=5, seed=2), strict=True)}
-    for one, other in zip(session.run(None, inputs), expected, strict=True):
-        torch.testing.assert_close(torch.from_numpy(one), other, atol=1e-5, rtol=1e-5)
