@@ -49,7 +49,8 @@ def part_pooling(features: torch.Tensor, probabilities: torch.Tensor, mode: str 
     if mode in ("max", "avg+max"):
         terms.append(masked_maximum(features, masks))
     pooled = sum(terms[1:], terms[0])
-    return PooledParts(pooled[:, 0], pooled[:, 1], pooled[:, 2:])
+    whole, foreground, parts = pooled.split([1, 1, pooled.shape[1] - 2], dim=1)
+    return PooledParts(whole.squeeze(1), foreground.squeeze(1), parts)
 
 
 def pooling_weights(probabilities: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -64,7 +65,8 @@ def pooling_weights(probabilities: torch.Tensor, size: tuple[int, int]) -> torch
     Returns:
         ``[B, K, h, w]``.
     """
-    return F.adaptive_avg_pool2d(probabilities[:, 1:], size)
+    _, parts = probabilities.split([1, probabilities.shape[1] - 1], dim=1)
+    return F.adaptive_avg_pool2d(parts, size)
 
 
 def masked_maximum(features: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -84,7 +86,7 @@ def masked_maximum(features: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         return features.gather(2, cells.transpose(1, 2)).transpose(1, 2) * masks.gather(2, cells)
     # On a CPU, fresh memory for each product costs more than the product
     product = torch.empty_like(features)
-    largest = [torch.mul(features, mask[:, None], out=product).amax(dim=2) for mask in masks.unbind(dim=1)]
+    largest = [torch.mul(features, mask.unsqueeze(1), out=product).amax(dim=2) for mask in masks.unbind(dim=1)]
     return torch.stack(largest, dim=1)
 
 
@@ -105,7 +107,9 @@ def _largest_cells(features: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
 def _averages(features: torch.Tensor, masks: torch.Tensor, divided_from: int) -> torch.Tensor:
     """Averages weighted by the masks from one mask on, ``[B, masks, C]``; before it, means of what is masked."""
     areas = masks.sum(dim=2, keepdim=True).clamp_min(1e-6)
-    areas = torch.cat([torch.full_like(areas[:, :divided_from], features.shape[2]), areas[:, divided_from:]], dim=1)
+    if divided_from:
+        before, after = areas.split([divided_from, areas.shape[1] - divided_from], dim=1)
+        areas = torch.cat([torch.full_like(before, features.shape[2]), after], dim=1)
     # Under autocast the weights would be rounded to half precision
     with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
         return torch.bmm(masks, features.transpose(1, 2)) / areas
