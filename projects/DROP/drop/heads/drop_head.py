@@ -143,7 +143,7 @@ class DROPHead(nn.Module):
         pooled = self.embeddings(features, probabilities)
         single = [self.necks[name](value) for name, value in self._single(pooled).items()]
         chosen = [embedding.unsqueeze(1) for embedding in single]
-        visible = [probabilities.new_ones(len(probabilities), 1)] * len(single)
+        visible = [probabilities.new_ones(probabilities.shape[0], 1)] * len(single)
         if PARTS in self.test_embeddings:
             chosen.append(pooled.parts)
             visible.append(part_visibility(probabilities, self.binary, self.min_cells).to(probabilities.dtype))

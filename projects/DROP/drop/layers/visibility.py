@@ -19,6 +19,6 @@ def part_visibility(probabilities: torch.Tensor, binary: bool = True, min_cells:
     """
     probabilities = probabilities.detach()
     if not binary:
-        return probabilities[:, 1:].amax(dim=(2, 3))
+        return probabilities.split([1, probabilities.shape[1] - 1], dim=1)[1].amax(dim=(2, 3))
     visible = target_visibility(probabilities.argmax(dim=1), probabilities.shape[1] - 1, min_cells)
     return visible.to(probabilities.dtype)
