@@ -30,8 +30,10 @@ def write_whole(path: Path | str, content: bytes | Callable[[BinaryIO], object])
         finally:
             temporary.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
-        # What the disk says, PyTorch's writer covers with a complaint about positions
+        # What the disk or the user says, PyTorch's writer covers with a complaint about positions
         said = error if isinstance(error, OSError) else error.__context__
+        if isinstance(said, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
         if not isinstance(said, OSError):
             raise
         raise UsageError(

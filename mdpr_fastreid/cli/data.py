@@ -89,7 +89,8 @@ def _print(report) -> None:
         print("\n".join(f"  {message}" for message in of_kind[:_LISTED]))
         if count > _LISTED:
             print(f"  and {count - _LISTED} more; --json FILE lists all")
-    print("nothing wrong" if not report.findings else f"{len(report.errors)} errors, {len(report.findings)} findings")
+    counts = f"findings: {len(report.findings)}, of them errors: {len(report.errors)}"
+    print(counts if report.findings else "nothing wrong")
 
 
 def _print_masks(masks: dict) -> None:

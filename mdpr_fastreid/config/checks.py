@@ -112,6 +112,12 @@ def _name_problems(cfg: CfgNode, keys: list[Key]) -> Iterator[str]:
                 yield f"{key.name}: {unknown_name(name, key.values.registry.removesuffix('_REGISTRY'), known)}"
 
 
+def _field_problems(cfg: CfgNode) -> Iterator[str]:
+    fields = list(cfg.INPUT.FIELDS)
+    for name in dict.fromkeys(name for name in fields if fields.count(name) > 1):
+        yield f"INPUT.FIELDS {tuple(fields)} names {name} twice"
+
+
 def _device_problems(cfg: CfgNode) -> Iterator[str]:
     import torch
 
@@ -172,6 +178,7 @@ def _evaluation_problems(cfg: CfgNode) -> Iterator[str]:
 
 
 _PROBLEMS = (
+    ({"model"}, _field_problems),
     ({"model"}, _device_problems),
     ({"model"}, part_problems),
     ({"training"}, _batch_problems),

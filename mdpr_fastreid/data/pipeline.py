@@ -81,14 +81,23 @@ class FieldDataset(CommDataset):
             try:
                 return index, self._read(index)
             except DamagedImageError as error:
-                raise UsageError(f"{error}. `{self.check_command}` lists all damaged images") from None
+                raise UsageError(f"{error}. {self._way_out()}") from None
         for candidate in self.substitutes.candidates(index):
             try:
                 return candidate, self._read(candidate)
             except DamagedImageError as error:
                 self.substitutes.note(candidate, error)
         path, identity = self.img_items[index][:2]
-        raise UsageError(f"{path}: every image of identity {identity} is damaged. `{self.check_command}` lists them")
+        raise UsageError(
+            f"{path}: every image of identity {identity} is damaged, so none can take its place: repair one, or take "
+            f"the identity out. `{self.check_command}` lists them"
+        )
+
+    def _way_out(self) -> str:
+        lists = f"`{self.check_command}` lists all damaged images"
+        if self.relabel:
+            return f"{lists}; DATALOADER.SKIP_DAMAGED True trains without them"
+        return f"{lists}; an evaluation needs every image: repair it, or take it out of the set"
 
     def _read(self, index: int) -> Sample:
         item = self.img_items[index]

@@ -172,7 +172,7 @@ def check_identities(sampler: Sampler, batch: int) -> None:
     if sampler.num_identities < needed:
         raise UsageError(
             f"a batch takes {needed} identities (SOLVER.IMS_PER_BATCH / DATALOADER.NUM_INSTANCE), "
-            f"the training set has {sampler.num_identities}"
+            f"the training set has {sampler.num_identities}: lower SOLVER.IMS_PER_BATCH, or raise NUM_INSTANCE"
         )
 
 

@@ -30,11 +30,11 @@ def run(main: Callable[[Namespace], object], parser: ArgumentParser, argv: list[
     except OSError as error:
         if not disk_is_full(error):
             raise
-        return _report(1, f"{error}: make room; --resume continues from the last checkpoint")
+        return _report(1, f"{error}: make room; --resume continues from the last checkpoint, if there is one")
     except (FloatingPointError, mp.ProcessRaisedException, mp.ProcessExitedException) as error:
         return _report(1, str(error))
     except KeyboardInterrupt:
-        return _report(130, "interrupted; --resume continues from the last checkpoint")
+        return _report(130, "interrupted; --resume continues from the last checkpoint, if there is one")
     return 0
 
 

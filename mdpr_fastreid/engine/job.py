@@ -1,12 +1,14 @@
 """What one process of a training or an evaluation does: the ``main`` of ``train_net.py``, and of every project's."""
 
 from argparse import Namespace
+from contextlib import nullcontext
 
+from fastreid.config import CfgNode
 from fastreid.engine import default_setup
 from fastreid.utils import comm
 
 from mdpr_fastreid.config import config_from
-from mdpr_fastreid.engine.results import make_output_dir, print_results, print_written_files
+from mdpr_fastreid.engine.results import locked_output_dir, make_output_dir, print_results, print_written_files
 from mdpr_fastreid.engine.seeding import seed_setup
 from mdpr_fastreid.engine.trainer import Trainer
 from mdpr_fastreid.errors import UsageError
@@ -27,6 +29,11 @@ def train_or_evaluate(args: Namespace, trainer_class: type[Trainer] = Trainer) -
     if args.eval_only and not cfg.MODEL.WEIGHTS:
         raise UsageError("--eval-only needs the weights to evaluate: MODEL.WEIGHTS path/to/model_final.pth")
     make_output_dir(cfg.OUTPUT_DIR)
+    with nullcontext() if args.eval_only else locked_output_dir(cfg.OUTPUT_DIR):
+        _run(cfg, args, trainer_class)
+
+
+def _run(cfg: CfgNode, args: Namespace, trainer_class: type[Trainer]) -> None:
     default_setup(cfg, args)
     seed_setup(cfg)
 

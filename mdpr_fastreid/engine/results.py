@@ -1,14 +1,18 @@
 """What a run ends with: FastReID's table of results, and where its files are."""
 
 import json
+import logging
 import shutil
 import tempfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from fastreid.config import CfgNode
 from fastreid.evaluation import print_csv_format
+from fastreid.utils import comm
+from filelock import FileLock, Timeout
 from torch import nn
 
 from mdpr_fastreid.errors import UsageError
@@ -32,6 +36,35 @@ def make_output_dir(path: str) -> None:
             file.write(bytes(_ROOM_FOR_LOGS))
     except OSError as error:
         raise UsageError(f"OUTPUT_DIR {path} cannot be written to: {error.strerror}") from error
+
+
+@contextmanager
+def locked_output_dir(path: str) -> Iterator[None]:
+    """Keep other trainings out of ``OUTPUT_DIR`` for as long as this one runs, on the main process.
+
+    The system frees the lock when the process ends, however it ends.
+
+    Raises:
+        UsageError: another training is writing there.
+    """
+    if not comm.is_main_process():
+        yield
+        return
+    lock = FileLock(Path(path) / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(
+            f"OUTPUT_DIR {path}: another training is writing to it; wait for its end, or name another folder"
+        ) from None
+    except OSError as error:  # a file system without locks
+        logging.getLogger("fastreid").warning(f"OUTPUT_DIR {path} cannot be locked ({error.strerror})")
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def check_room(path: str, model: nn.Module) -> None:

@@ -28,7 +28,7 @@ def build_schedules(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per_ep
     if iters_per_epoch < 1:
         raise UsageError(
             f"the training set (DATASETS.NAMES {tuple(cfg.DATASETS.NAMES)}) has fewer images than one batch "
-            f"(SOLVER.IMS_PER_BATCH {solver.IMS_PER_BATCH}): an epoch would have no iteration"
+            f"(SOLVER.IMS_PER_BATCH {solver.IMS_PER_BATCH}): an epoch would have no iteration; lower it"
         )
     before = max(math.ceil(solver.WARMUP_ITERS / iters_per_epoch), solver.DELAY_EPOCHS)
     if solver.SCHED == "CosineAnnealingLR" and before >= solver.MAX_EPOCH:

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from mdpr_fastreid.data import start_epoch
 from mdpr_fastreid.engine.storage import TOTAL_LOSS, DeferredStorage, check_finite
+from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.processor import computes
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -73,11 +74,12 @@ class TrainingStep(SimpleTrainer):
         start = time.perf_counter()
         if self._data_loader_iter is None:
             self._data_loader_iter = iter(self.data_loader)
-        data = next(self._data_loader_iter)
+        data = self._next_batch()
         data_time = time.perf_counter() - start
 
         with self._autocast():
             losses = self.model(data)
+            _check_scalars(losses)
             total = sum(losses.values())
 
         self.optimizer.zero_grad()
@@ -90,6 +92,14 @@ class TrainingStep(SimpleTrainer):
             self.grad_scaler.update()
         if isinstance(self.param_wrapper, ContiguousParams):
             self.param_wrapper.assert_buffer_is_valid()
+
+    def _next_batch(self) -> Mapping:
+        try:
+            return next(self._data_loader_iter)
+        except StopIteration:
+            raise UsageError(
+                "the loader has no more batches: a sampler (DATALOADER.SAMPLER_TRAIN) yields indices without end"
+            ) from None
 
     def start_epoch(self, seed: int, epoch: int) -> None:
         """Let the batches of an epoch follow from the seed and the epoch alone; other iterables go on as they are.
@@ -133,6 +143,17 @@ class TrainingStep(SimpleTrainer):
             check_finite({name: value.item() for name, value in metrics.items()}, storage.iter)
         storage.put_scalar("data_time", data_time)
         storage.put_scalars(**metrics)
+
+
+def _check_scalars(losses: Mapping[str, torch.Tensor]) -> None:
+    """Refuse a loss that is not one number.
+
+    Raises:
+        UsageError: it names the loss and its shape.
+    """
+    for name, loss in losses.items():
+        if loss.numel() != 1:
+            raise UsageError(f"the model's {name} must be a scalar, got {list(loss.shape)}: take its mean or its sum")
 
 
 def autocast_dtype(device_type: str, precision: str) -> torch.dtype | None:

@@ -1,6 +1,9 @@
 """What a run ends with."""
 
 import shutil
+import signal
+import subprocess
+import sys
 from collections import OrderedDict
 
 import pytest
@@ -8,7 +11,7 @@ from small_runs import small_config, trained
 from torch import nn
 
 from mdpr_fastreid.engine import Trainer, make_output_dir, print_results
-from mdpr_fastreid.engine.results import check_room, write_untrained_results
+from mdpr_fastreid.engine.results import check_room, locked_output_dir, write_untrained_results
 from mdpr_fastreid.errors import UsageError
 
 
@@ -71,3 +74,23 @@ def test_an_output_folder_that_cannot_be_made_is_named_with_its_key(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"OUTPUT_DIR .*file/run cannot be written to: Not a directory"):
         make_output_dir(str(tmp_path / "file" / "run"))
+
+
+def test_a_second_training_in_the_same_folder_is_refused_and_a_later_one_is_not(tmp_path):
+    refused = pytest.raises(UsageError, match="another training is writing to it; wait for its end, or name another")
+    with locked_output_dir(str(tmp_path)), refused, locked_output_dir(str(tmp_path)):
+        pass
+    with locked_output_dir(str(tmp_path)):
+        pass
+
+
+def test_a_training_that_is_killed_leaves_no_lock(tmp_path):
+    code = f"""
+import os, signal, mdpr_fastreid
+from mdpr_fastreid.engine.results import locked_output_dir
+with locked_output_dir({str(tmp_path)!r}):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    with locked_output_dir(str(tmp_path)):
+        pass

@@ -134,3 +134,31 @@ def test_on_cuda_float16_is_scaled_and_its_scale_saved(tmp_path, configured, sca
     assert types == {getattr(torch, configured)}
     assert (trainer.grad_scaler is not None) == scales
     assert ("grad_scaler" in torch.load(tmp_path / "model_final.pth", weights_only=True)) == scales
+
+
+class TwoLosses(nn.Module):
+    """Gives a loss of the shape that it is made for."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(shape))
+
+    def forward(self, batch):
+        return {"loss_fine": self.weight.sum(), "loss_mine": self.weight * batch}
+
+
+def step_of(model, batches):
+    return TrainingStep(model, batches, torch.optim.SGD(model.parameters(), lr=0.1), [], precision="float32")
+
+
+def test_a_loss_that_is_no_scalar_is_named():
+    with EventStorage(0), pytest.raises(UsageError, match=r"loss_mine must be a scalar, got \[3\]: take its mean"):
+        step_of(TwoLosses((3,)), [1.0]).run_step()
+
+
+def test_a_loader_that_ends_says_that_samplers_do_not():
+    step = step_of(TwoLosses(()), [1.0])
+    with EventStorage(0):
+        step.run_step()
+        with pytest.raises(UsageError, match="a sampler .* yields indices without end"):
+            step.run_step()

@@ -155,3 +155,15 @@ def test_a_file_of_something_else_is_named(tmp_path):
     (tmp_path / "notes.pth").write_text("not weights")
     with pytest.raises(UsageError, match=r"notes\.pth: is truncated or not a file of torch\.save"):
         load_weight_file(tmp_path / "notes.pth")
+
+
+def test_an_interruption_that_pytorchs_writer_covers_is_still_one(tmp_path):
+    def interrupted(file):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise RuntimeError("unexpected pos 56512 vs 56406")  # noqa: B904  (as the writer does)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(tmp_path / "file", interrupted)
+    assert list(tmp_path.iterdir()) == []
