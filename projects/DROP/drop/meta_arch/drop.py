@@ -180,10 +180,16 @@ def check_settings(cfg: CfgNode) -> None:
         SettingsError: it says which.
     """
     drop = cfg.MODEL.DROP
+    if cfg.MODEL.HEADS.NAME != "DROPHead":
+        raise SettingsError(
+            f"MODEL.HEADS.NAME {cfg.MODEL.HEADS.NAME} does not pool parts, and DROP's head does: set it to DROPHead"
+        )
     if drop.PPE.ENABLED and not drop.DPU.ENABLED:
         raise SettingsError("MODEL.DROP.PPE.ENABLED needs MODEL.DROP.DPU.ENABLED: positions are added to its features")
     if "mask" not in cfg.INPUT.FIELDS:
         raise SettingsError("DROP learns parts from masks: set INPUT.FIELDS ('mask',) and INPUT.MASK.GROUPS")
+    if len(set(drop.TEST_EMBEDDINGS)) < len(drop.TEST_EMBEDDINGS):
+        raise SettingsError(f"MODEL.DROP.TEST_EMBEDDINGS {tuple(drop.TEST_EMBEDDINGS)} names an embedding twice")
     if cfg.TEST.FLIP.ENABLED:
         raise SettingsError(
             "TEST.FLIP.ENABLED averages the outputs of an image and its mirror image, and DROP's say which parts are "

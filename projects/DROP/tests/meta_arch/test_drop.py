@@ -170,6 +170,9 @@ def test_a_training_batch_without_labels_is_an_error(model, missing):
     ("overrides", "message"),
     [
         (("MODEL.DROP.DPU.ENABLED", False), "PPE.ENABLED needs MODEL.DROP.DPU.ENABLED"),
+        (("MODEL.META_ARCHITECTURE", "Baseline"), "DROPHead needs the parts that DROP finds, which Baseline does not"),
+        (("MODEL.HEADS.NAME", "EmbeddingHead"), "EmbeddingHead does not pool parts.*set it to DROPHead"),
+        (("MODEL.DROP.TEST_EMBEDDINGS", ("parts", "parts")), "names an embedding twice"),
         (("INPUT.FIELDS", ()), "learns parts from masks"),
         (("TEST.FLIP.ENABLED", True), "left ones apart from right ones: turn it off"),
         (("TEST.AQE.ENABLED", True), "compares parts: turn it off"),
