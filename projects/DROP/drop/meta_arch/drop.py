@@ -78,10 +78,12 @@ class DROP(nn.Module):
         pooled = reid_map([torch.empty(1, *shape, device="meta") for shape in maps]).shape[1]
         classes = len(part_groups(cfg).parts) + 1
         upsampling = positions = None
+        # The statistics of frozen ones come with a backbone's weights, and these layers have none
+        norm = "BN" if cfg.MODEL.BACKBONE.NORM == "FrozenBN" else cfg.MODEL.BACKBONE.NORM
         if drop.DPU.ENABLED:
-            upsampling = DetailPreservingUpsampling([channels for channels, *_ in maps], drop.DPU.CHANNELS)
+            upsampling = DetailPreservingUpsampling([channels for channels, *_ in maps], drop.DPU.CHANNELS, norm)
             positions = PositionEncoder(drop.DPU.CHANNELS, maps[0][1]) if drop.PPE.ENABLED else None
-        classifier = PixelClassifier(drop.DPU.CHANNELS if drop.DPU.ENABLED else pooled, classes)
+        classifier = PixelClassifier(drop.DPU.CHANNELS if drop.DPU.ENABLED else pooled, classes, norm)
         cfg = cfg.clone()
         cfg.defrost()
         cfg.MODEL.BACKBONE.FEAT_DIM = pooled

@@ -144,6 +144,15 @@ def test_a_folded_network_of_half_precision_pools_in_float32(model, dtype):
     assert similar.min() > 0.95
 
 
+@pytest.mark.parametrize(
+    ("norm", "expected"), [("BN", "BatchNorm"), ("GhostBN", "GhostBatchNorm"), ("FrozenBN", "BatchNorm")]
+)
+def test_the_parsing_branch_has_the_backbones_norm_or_one_that_learns(norm, expected):
+    model = build_model(small("MODEL.BACKBONE.NORM", norm))
+    found = {type(module).__name__ for module in model.parsing.modules() if "Norm" in type(module).__name__}
+    assert found == {expected}
+
+
 def test_it_is_built_and_run_without_memory():
     cfg = small("MODEL.DEVICE", "meta")
     with torch.device("meta"), torch.no_grad():
