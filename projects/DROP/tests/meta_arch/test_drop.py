@@ -7,6 +7,7 @@ from small_drop import SHARED, batch_of, small
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.inference import fold
 from mdpr_fastreid.modeling import build_model
+from mdpr_fastreid.weights import load_for_evaluation, start_from
 
 PARSING = ("parsing.",)
 
@@ -165,6 +166,18 @@ def test_precise_bn_does_not_write_into_the_memory(model):
     with torch.no_grad():
         model.train()(batch_of() | {"targets": torch.full((8,), -1)})
     assert all(torch.equal(before[name], value) for name, value in model.heads.memory.state_dict().items())
+
+
+@pytest.mark.parametrize("size", [8, 40])
+def test_weights_of_another_training_bring_no_memory_along(model, tmp_path, size):
+    model.train()(batch_of())
+    torch.save({"model": model.state_dict()}, tmp_path / "weights.pth")
+    for load in (start_from, load_for_evaluation):
+        other = build_model(small("MODEL.DROP.PCT.BANK_SIZE", size))
+        load(other, str(tmp_path / "weights.pth"))
+        assert (other.heads.memory.targets == -1).all() and other.heads.memory.position == 0
+        expected, found = model.eval()(batch_of()["images"]), other.eval()(batch_of()["images"])
+        assert torch.equal(expected["embeddings"], found["embeddings"])
 
 
 @pytest.mark.parametrize("missing", ["targets", "masks"])
