@@ -19,6 +19,7 @@ and ``INPUT.FIELDS ("view",)`` put ``batch["views"]``, ``[B]``, beside ``batch["
 have ``fields={"view": file}``.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,10 +33,12 @@ from torch import Tensor
 from mdpr_fastreid.config.names import registered
 from mdpr_fastreid.data.items import Files, fields_of
 from mdpr_fastreid.data.label_maps import LabelMap, UnlabelledMap, label_map_class
-from mdpr_fastreid.data.masks.groups import UNLABELLED, groups_of
+from mdpr_fastreid.data.masks.groups import UNLABELLED, UnknownLabelError, groups_of
 from mdpr_fastreid.data.masks.label_images import refuse_arrays
-from mdpr_fastreid.data.reading import read_image, read_labels
+from mdpr_fastreid.data.reading import DamagedImageError, read_image, read_labels
 from mdpr_fastreid.errors import UsageError
+
+logger = logging.getLogger("fastreid.data.fields")
 
 
 class _FieldRegistry(Registry):
@@ -157,13 +160,25 @@ class ImageField(Field):
         tensor[region] = patch
 
 
+class _OtherSizeError(UsageError):
+    """A label image that is not as large as its image."""
+
+
+_UNUSABLE = (DamagedImageError, UnknownLabelError, _OtherSizeError)
+
+
+def _unlabelled(size: Sequence[int]) -> UnlabelledMap:
+    return UnlabelledMap(torch.full((1, *size), UNLABELLED, dtype=torch.uint8))
+
+
 @FIELD_REGISTRY.register()
 class MaskField(Field):
     """A label map: ``masks``, ``[B, H, W]`` in uint8; 0 where the image is padded, erased or covered by a patch.
 
     ``INPUT.MASK.GROUPS`` names the grouping whose classes the labels are; without, they are as a label image has them.
     An image without a mask is ``UNLABELLED`` everywhere, whatever is done to it: always in evaluation, in training
-    where ``INPUT.MASK.MISSING`` is "ignore", and else it is an error.
+    where ``INPUT.MASK.MISSING`` is "ignore", and else it is an error. In evaluation so is an image whose mask cannot be
+    used, as the ranking does not depend on it; the first of each kind is a warning.
     """
 
     name, key = "mask", "masks"
@@ -175,19 +190,38 @@ class MaskField(Field):
         self.may_be_missing = not is_train or cfg.INPUT.MASK.MISSING == "ignore"
         resized_before = is_train and bool(cfg.DATALOADER.CACHE)
         self.has_image_size = (self.groups is None or self.groups.of_image_size) and not resized_before
+        # Of each kind of unusable mask, whether any worker has warned of it
+        self.warned = torch.zeros(len(_UNUSABLE), dtype=torch.uint8).share_memory_()
 
     def read_for(self, item: tuple, image: Image.Image) -> LabelMap:
         """As of :class:`Field`.
 
         Raises:
-            UsageError: the image has no mask and needs one, or a label image of another size.
+            UsageError: the image has no mask and needs one; in training, its mask is damaged or does not fit.
         """
         size = [image.height, image.width]
         if not fields_of(item).get(self.name) and self.may_be_missing:
-            return UnlabelledMap(torch.full((1, *size), UNLABELLED, dtype=torch.uint8))
-        labels = super().read_for(item, image)
+            return _unlabelled(size)
+        if self.is_train:
+            return self._read_of_size(item, size)
+        try:
+            return self._read_of_size(item, size)
+        except _UNUSABLE as error:
+            self._warn_once(error)
+            return _unlabelled(size)
+
+    def _warn_once(self, error: UsageError) -> None:
+        kind = next(number for number, kind in enumerate(_UNUSABLE) if isinstance(error, kind))
+        if not self.warned[kind]:
+            self.warned[kind] = 1
+            logger.warning(
+                "%s. In evaluation an image with such a mask counts as one without; `mdpr data` lists them", error
+            )
+
+    def _read_of_size(self, item: tuple, size: list[int]) -> LabelMap:
+        labels = self.read(self.files(item))
         if self.has_image_size and list(labels.shape[1:]) != size:
-            raise UsageError(
+            raise _OtherSizeError(
                 f"{item[0]}: masks of {list(labels.shape[1:])} pixels beside an image of {size}: "
                 f"{self.files(item)} is to be as large as its image"
             )

@@ -89,6 +89,8 @@ def start_from(model: nn.Module, path: Path | str, sha256: str = "") -> dict[str
 def fit_to(model: nn.Module, state_dict: Mapping[str, Any], prefix: str = "", resized: Resize | None = None) -> Fit:
     """Find for each of a model's entries the weights that are meant for it.
 
+    Buffers that a module of the model names in ``training_state`` are none of them: they stay as they are.
+
     Args:
         model: its names, with ``prefix`` before them, are those of a whole FastReID model.
         state_dict: tensors or NumPy arrays by name.
@@ -101,8 +103,10 @@ def fit_to(model: nn.Module, state_dict: Mapping[str, Any], prefix: str = "", re
     state_dict = {name: torch.as_tensor(value) for name, value in state_dict.items()}
     recognised = recognise(state_dict)
     taken, missing, other_shapes, used = {}, [], {}, set()
-    aliases = _aliases(model, recognised, prefix)
+    aliases, of_training = _aliases(model, recognised, prefix), _training_state(model)
     for name, needed in model.state_dict().items():
+        if name in of_training:
+            continue
         full = prefix + name
         original = recognised.names.get(full) or recognised.names.get(aliases.get(full, ""))
         if original is None:
@@ -147,7 +151,7 @@ def _fitted(
         fit = fit_to(model, state_dict, prefix, resized)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
-    wanted = [prefix + name for name in model.state_dict() if not _is_counter(name)]
+    wanted = _wanted(model, prefix)
     backbone = [name for name in wanted if name.startswith("backbone.")] or wanted
     matched = sum(name in fit.taken for name in backbone)
     wrong = [name for name in backbone if name in fit.other_shapes]
@@ -176,7 +180,7 @@ def _load(model: nn.Module, fit: Fit, path: Path | str, digest: str, prefix: str
         {name.removeprefix(prefix): value for name, value in fit.taken.items()}, strict=False
     )
     assert not incompatible.unexpected_keys
-    wanted = [prefix + name for name in model.state_dict() if not _is_counter(name)]
+    wanted = _wanted(model, prefix)
     incomplete = [name for name in fit.missing if name.startswith("backbone.")]
     logger.info(report(fit, wanted, path, digest))
     if incomplete:
@@ -236,6 +240,21 @@ def _architecture(names: list[str]) -> str:
     own = [re.sub(r"^backbone\.(trunk\.)?", "", name) for name in names]
     own = [re.sub(r"^(hard|soft)\.stage(\d)\.", r"layer\2.", name) for name in own]
     return architecture_of(dict.fromkeys(own)) or "of a kind of its own"
+
+
+def _wanted(model: nn.Module, prefix: str) -> list[str]:
+    """The entries that a weight file should have."""
+    of_training = _training_state(model)
+    return [prefix + name for name in model.state_dict() if name not in of_training and not _is_counter(name)]
+
+
+def _training_state(model: nn.Module) -> set[str]:
+    """The entries that only a resumed training goes on from: what modules name in ``training_state``."""
+    return {
+        f"{module}.{name}" if module else name
+        for module, of in model.named_modules()
+        for name in getattr(of, "training_state", ())
+    }
 
 
 def _is_counter(name: str) -> bool:

@@ -112,7 +112,8 @@ def test_masks_are_counted_with_the_parts_that_they_show(masked, tmp_path, capsy
     assert splits["train"]["visible"] == {"head": 1, "torso": 0, "legs": 0, "shoes": 0, "bag": 0}
     assert splits["query"]["visible"] == {"head": 1, "torso": 0, "legs": 0, "shoes": 1, "bag": 0}
     found = [(finding["level"], finding["kind"]) for finding in report["findings"]]
-    assert found == [("warning", "image without a mask")] * 2
+    assert found == [("warning", "image without a mask")] * 2 + [("warning", "part never shown")] * 4
+    assert report["findings"][4]["message"] == "no training mask shows shoes, of part grouping atr: it cannot be learnt"
     printed = capsys.readouterr().out
     assert "masks, grouping atr (behind a part" in printed
     assert re.search(r"^shoes +0\.00 +1\.00 +0\.00$", printed, re.MULTILINE)

@@ -13,7 +13,7 @@ from mdpr_fastreid.engine.checkpoints import Checkpointer
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.modeling.backbones import BranchedBackbone
 from mdpr_fastreid.modeling.backbones import build_backbone as build_pretrained_backbone
-from mdpr_fastreid.weights import sha256_of, start_from, write_weights
+from mdpr_fastreid.weights import load_for_evaluation, sha256_of, start_from, write_weights
 from mdpr_fastreid.weights.published import from_official, settings
 
 PLAIN = resnet()
@@ -185,6 +185,36 @@ def test_a_truncated_file_is_refused(tmp_path, model):
     path = saved(tmp_path / "weights.pth", PLAIN)
     path.write_bytes(path.read_bytes()[:-500])
     assert_refused(model, path, "is truncated or not a file of torch.save")
+
+
+class WithQueue(torch.nn.Module):
+    """A backbone, and a queue of past batches that only a resumed training goes on from."""
+
+    training_state = ("queue",)
+
+    def __init__(self, size, value):
+        super().__init__()
+        self.backbone = torch.nn.Linear(3, 2)
+        self.register_buffer("queue", torch.full((size,), value))
+
+
+@pytest.mark.parametrize("load", [start_from, load_for_evaluation])
+@pytest.mark.parametrize("size", [4, 7])
+def test_weights_bring_no_state_of_the_training_that_they_are_of(tmp_path, load, size):
+    saved(tmp_path / "weights.pth", {"model": WithQueue(size, float("nan")).state_dict()})
+    model = WithQueue(4, 0.0)
+    with logged_by_fastreid() as messages:
+        load(model, str(tmp_path / "weights.pth"))
+    assert (model.queue == 0).all()
+    assert torch.equal(model.backbone.weight, torch.load(tmp_path / "weights.pth")["model"]["backbone.weight"])
+    assert load is load_for_evaluation or "left in the file: queue" in messages[0]
+
+
+def test_a_resumed_training_goes_on_from_its_state(tmp_path):
+    Checkpointer(WithQueue(4, 5.0), str(tmp_path)).save("model_0000")
+    model = WithQueue(4, 0.0)
+    Checkpointer(model, str(tmp_path)).resume_or_load("", resume=True)
+    assert (model.queue == 5).all()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

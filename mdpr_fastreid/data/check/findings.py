@@ -68,9 +68,11 @@ def check(
     inspected_masks = inspect_masks(masks, progress, workers)
     published = getattr(data, "published", None) or PUBLISHED_BY_THE_TOOLBOX.get(name, {})
     counted = {part: _counted(items, inspections) for part, items in splits.items()}
+    counted_masks = count_masks(masks, splits, inspected_masks)
     findings = [
         *(Finding(ERROR, "damaged", f"{found.path}: {found.error}") for found in inspections.values() if found.error),
         *_masks(masks, splits, inspected_masks, inspections),
+        *_unseen_parts(counted_masks),
         *_identities_in_both(data, splits),
         *_unmatched(splits),
         *_half_a_test(splits),
@@ -86,9 +88,7 @@ def check(
         findings += [Finding(WARNING, kind, str(path)) for path in left_out]
     if not paths:
         findings.append(Finding(ERROR, "empty", "there is no image in it"))
-    return Report(
-        name, str(getattr(data, "dataset_dir", "")), counted, findings, count_masks(masks, splits, inspected_masks)
-    )
+    return Report(name, str(getattr(data, "dataset_dir", "")), counted, findings, counted_masks)
 
 
 def _counted(items: list[tuple], inspections: dict[str, Inspection]) -> dict:
@@ -117,6 +117,14 @@ def _masks(
         *(Finding(ERROR, kind, message) for kind, message in errors),
         *(Finding(WARNING, "image without a mask", path) for path in missing),
     ]
+
+
+def _unseen_parts(masks: dict) -> list[Finding]:
+    if not masks or not masks["groups"]:
+        return []
+    message = f"no training mask shows {{}}, of part grouping {masks['groups']}: it cannot be learnt"
+    shares = masks["splits"]["train"]["visible"]
+    return [Finding(WARNING, "part never shown", message.format(part)) for part, share in shares.items() if share == 0]
 
 
 def _identities_in_both(data: ImageDataset, splits: dict[str, list[tuple]]) -> list[Finding]:

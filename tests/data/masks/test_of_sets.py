@@ -187,16 +187,37 @@ def test_a_data_set_with_masks_is_pickled_whole_for_spawned_workers(tmp_path, fo
 
 
 @pytest.mark.parametrize("groups", ["", "atr"])
-def test_a_label_image_of_another_size_is_named_in_training_and_in_evaluation(tmp_path, folder, groups):
+def test_a_label_image_of_another_size_is_named_in_training(tmp_path, folder, groups):
     label_images(folder)
     for image in images_of(folder):
         write_labels(mask_of(image, ".png"), np.zeros((16, 16)))
-    cfg = shop_config(tmp_path, folder, "INPUT.MASK.GROUPS", groups)
     message = r"\.png: masks of \[16, 16\] pixels beside an image of \[32, 16\]: .*/masks/.*\.png is to be as large"
-    for loader in (build_train_loader(cfg), build_test_loader(cfg, "shop")[0]):
-        with pytest.raises(UsageError, match=message) as caught:
-            next(iter(loader))
-        assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match=message) as caught:
+        next(iter(build_train_loader(shop_config(tmp_path, folder, "INPUT.MASK.GROUPS", groups))))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_in_evaluation_masks_that_cannot_be_used_are_unlabelled_and_a_warning_of_each_kind(tmp_path, folder, workers):
+    label_images(folder)
+    images = images_of(folder, "query", "bounding_box_test")
+    bad = [mask_of(image, ".png") for image in images[:6]]
+    for number, mask in enumerate(bad):
+        if number < 2:
+            mask.write_bytes(mask.read_bytes()[:50])
+        else:
+            write_labels(mask, np.full((32, 16), 77) if number < 4 else np.zeros((16, 16)))
+    cfg = shop_config(tmp_path, folder, "INPUT.MASK.GROUPS", "atr", "DATALOADER.NUM_WORKERS", workers)
+    with logged_by_fastreid() as messages:
+        loader, _ = build_test_loader(cfg, "shop")
+        masks = torch.cat([batch["masks"] for batch in loader])
+    assert len(masks) == len(images)
+    unlabelled = (masks == UNLABELLED).flatten(1).all(1)
+    assert unlabelled.tolist() == [number < 6 for number in range(len(images))]
+    if workers == 0:  # else they are in the workers' logs
+        warnings = [message for message in messages if "such a mask counts as one without" in message]
+        named = [str(bad[0]), f"{bad[2]}: label 77", f"{bad[4]} is to be as large"]
+        assert len(warnings) == 3 and all(part in text for part, text in zip(named, warnings, strict=True))
 
 
 def test_masks_come_beside_images_that_were_resized_before(tmp_path, folder):

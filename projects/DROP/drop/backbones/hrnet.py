@@ -11,8 +11,8 @@ from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from fastreid.modeling.backbones.resnet import BasicBlock, Bottleneck
 from torch import nn
 
-from drop.layers.reid_map import ALL, ReIDMap
-from mdpr_fastreid.errors import UsageError
+from drop.layers.reid_map import ALL, LAST, ReIDMap
+from mdpr_fastreid.errors import SettingsError, UsageError
 
 _BLOCKS = 4
 """Residual blocks of the first stage, and of every branch of an exchange module."""
@@ -100,15 +100,23 @@ def build_hrnet_backbone(cfg: CfgNode) -> HRNet:
     The authors' file is ``hrnetv2_w32_imagenet_pretrained.pth``; it is a download of the user's own.
 
     Raises:
+        SettingsError: the finer maps would be used by nothing, so that their last layers would get no gradient, which
+            DistributedDataParallel takes for an error.
         UsageError: ``MODEL.BACKBONE.PRETRAIN`` without a path.
     """
-    options = cfg.MODEL.BACKBONE
+    options, drop = cfg.MODEL.BACKBONE, cfg.MODEL.DROP
+    upsampled = cfg.MODEL.META_ARCHITECTURE == "DROP" and drop.DPU.ENABLED
+    if drop.REID_MAP == LAST and not upsampled:
+        raise SettingsError(
+            f"{options.NAME} gives four maps, of which MODEL.DROP.REID_MAP last uses one without MODEL.DROP.DPU: set "
+            "MODEL.DROP.REID_MAP all"
+        )
     if options.PRETRAIN:
         raise UsageError(
             f"{options.NAME} fetches no weights: give the path of hrnetv2_w32_imagenet_pretrained.pth in "
             "MODEL.BACKBONE.PRETRAIN_PATH, or set MODEL.BACKBONE.PRETRAIN False"
         )
-    return HRNet(cfg.MODEL.DROP.REID_MAP, norm=options.NORM)
+    return HRNet(drop.REID_MAP, norm=options.NORM)
 
 
 class ExchangeModule(nn.Module):

@@ -13,6 +13,7 @@ from torch import nn
 from drop.layers import part_pooling, part_visibility
 from drop.losses import UNKNOWN, PartCompactnessTriplet, PartMemory, target_visibility
 from mdpr_fastreid.data.masks import part_groups
+from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.losses import CrossEntropyLoss, TripletLoss
 
 GLOBAL, FOREGROUND, PARTS = "global", "foreground", "parts"
@@ -93,7 +94,16 @@ class DROPHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """The constructor's arguments, from ``MODEL.DROP``, ``MODEL.HEADS`` and ``MODEL.LOSSES``."""
+        """The constructor's arguments, from ``MODEL.DROP``, ``MODEL.HEADS`` and ``MODEL.LOSSES``.
+
+        Raises:
+            SettingsError: another architecture, which has no probabilities of parts to give.
+        """
+        if cfg.MODEL.META_ARCHITECTURE != "DROP":
+            raise SettingsError(
+                f"DROPHead needs the parts that DROP finds, which {cfg.MODEL.META_ARCHITECTURE} does not: set "
+                "MODEL.META_ARCHITECTURE DROP, or another MODEL.HEADS.NAME"
+            )
         drop, ce, tri = cfg.MODEL.DROP, cfg.MODEL.LOSSES.CE, cfg.MODEL.LOSSES.TRI
         parts, identities = part_groups(cfg).parts, cfg.MODEL.HEADS.NUM_CLASSES
         # BPBreID smooths over all classes, the true one too: others get eps / C, and not eps / (C - 1)
@@ -117,7 +127,7 @@ class DROPHead(nn.Module):
             "channels": cfg.MODEL.BACKBONE.FEAT_DIM,
             "dim": drop.EMBEDDING_DIM,
             "identities": identities,
-            "identity_loss": CrossEntropyLoss(epsilon=epsilon, scale=ce.SCALE),
+            "identity_loss": CrossEntropyLoss(epsilon=epsilon, alpha=ce.ALPHA, scale=ce.SCALE),
             "triplet": triplet,
             "memory": memory,
             "memory_from": cfg.SOLVER.WARMUP_ITERS if start < 0 else start,

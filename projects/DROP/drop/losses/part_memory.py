@@ -12,7 +12,8 @@ class PartMemory(nn.Module):
     it is from the first step, and nothing has to be counted on the host. The loss of a step is computed before the step
     is stored. With several processes all of them store the batches of all, and so hold equal banks.
 
-    Everything is in the state dict, so that a resumed run is the uninterrupted one.
+    Everything is in the state dict, so that a resumed run is the uninterrupted one; weights that training starts from,
+    or that are evaluated, bring no memory along.
 
     Args:
         size: entries ``N``; 0 for none.
@@ -25,6 +26,9 @@ class PartMemory(nn.Module):
         visibility: ``[N, K]``, 0 to 1.
         position: the entry that is written next, ``[]`` int64.
     """
+
+    training_state = ("parts", "targets", "visibility", "position")
+    """See :func:`mdpr_fastreid.weights.fit_to`."""
 
     def __init__(self, size: int, parts: int, dim: int):
         super().__init__()

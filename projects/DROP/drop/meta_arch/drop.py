@@ -78,10 +78,12 @@ class DROP(nn.Module):
         pooled = reid_map([torch.empty(1, *shape, device="meta") for shape in maps]).shape[1]
         classes = len(part_groups(cfg).parts) + 1
         upsampling = positions = None
+        # The statistics of frozen ones come with a backbone's weights, and these layers have none
+        norm = "BN" if cfg.MODEL.BACKBONE.NORM == "FrozenBN" else cfg.MODEL.BACKBONE.NORM
         if drop.DPU.ENABLED:
-            upsampling = DetailPreservingUpsampling([channels for channels, *_ in maps], drop.DPU.CHANNELS)
+            upsampling = DetailPreservingUpsampling([channels for channels, *_ in maps], drop.DPU.CHANNELS, norm)
             positions = PositionEncoder(drop.DPU.CHANNELS, maps[0][1]) if drop.PPE.ENABLED else None
-        classifier = PixelClassifier(drop.DPU.CHANNELS if drop.DPU.ENABLED else pooled, classes)
+        classifier = PixelClassifier(drop.DPU.CHANNELS if drop.DPU.ENABLED else pooled, classes, norm)
         cfg = cfg.clone()
         cfg.defrost()
         cfg.MODEL.BACKBONE.FEAT_DIM = pooled
@@ -180,10 +182,16 @@ def check_settings(cfg: CfgNode) -> None:
         SettingsError: it says which.
     """
     drop = cfg.MODEL.DROP
+    if cfg.MODEL.HEADS.NAME != "DROPHead":
+        raise SettingsError(
+            f"MODEL.HEADS.NAME {cfg.MODEL.HEADS.NAME} does not pool parts, and DROP's head does: set it to DROPHead"
+        )
     if drop.PPE.ENABLED and not drop.DPU.ENABLED:
         raise SettingsError("MODEL.DROP.PPE.ENABLED needs MODEL.DROP.DPU.ENABLED: positions are added to its features")
     if "mask" not in cfg.INPUT.FIELDS:
         raise SettingsError("DROP learns parts from masks: set INPUT.FIELDS ('mask',) and INPUT.MASK.GROUPS")
+    if len(set(drop.TEST_EMBEDDINGS)) < len(drop.TEST_EMBEDDINGS):
+        raise SettingsError(f"MODEL.DROP.TEST_EMBEDDINGS {tuple(drop.TEST_EMBEDDINGS)} names an embedding twice")
     if cfg.TEST.FLIP.ENABLED:
         raise SettingsError(
             "TEST.FLIP.ENABLED averages the outputs of an image and its mirror image, and DROP's say which parts are "

@@ -6,7 +6,7 @@ from drop.backbones import HRNet, build_hrnet_backbone
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 
-from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.errors import SettingsError, UsageError
 from mdpr_fastreid.inference.batch_norm import fold_batch_norms
 from mdpr_fastreid.weights import load_backbone
 
@@ -120,15 +120,25 @@ def test_its_batch_norms_fold():
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
 
 
-def config(**options):
+def config(architecture="DROP", reid_map="full", upsampled=True, **options):
     backbone = {"NAME": "build_hrnet_backbone", "PRETRAIN": False, "PRETRAIN_PATH": "", "NORM": "BN", **options}
-    return CfgNode({"MODEL": {"BACKBONE": backbone, "DROP": {"REID_MAP": "full"}}})
+    drop = {"REID_MAP": reid_map, "DPU": {"ENABLED": upsampled}}
+    return CfgNode({"MODEL": {"META_ARCHITECTURE": architecture, "BACKBONE": backbone, "DROP": drop}})
 
 
 def test_it_is_built_by_name():
     with torch.device("meta"):
         model = BACKBONE_REGISTRY.get("build_hrnet_backbone")(config())
     assert model.reid_map.mode == "full"
+
+
+@pytest.mark.parametrize(("architecture", "upsampled"), [("DROP", False), ("Baseline", False), ("Baseline", True)])
+def test_maps_that_nothing_would_train_are_an_error(architecture, upsampled):
+    with pytest.raises(SettingsError, match="set MODEL.DROP.REID_MAP all"):
+        build_hrnet_backbone(config(architecture, "last", upsampled))
+    with torch.device("meta"):
+        assert build_hrnet_backbone(config("DROP", "last", True)).reid_map.mode == "last"
+        assert build_hrnet_backbone(config(architecture, "all", upsampled)).reid_map.mode == "all"
 
 
 def test_weights_without_a_path_are_an_error():

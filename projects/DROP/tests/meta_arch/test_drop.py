@@ -7,6 +7,7 @@ from small_drop import SHARED, batch_of, small
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.inference import fold
 from mdpr_fastreid.modeling import build_model
+from mdpr_fastreid.weights import load_for_evaluation, start_from
 
 PARSING = ("parsing.",)
 
@@ -144,6 +145,15 @@ def test_a_folded_network_of_half_precision_pools_in_float32(model, dtype):
     assert similar.min() > 0.95
 
 
+@pytest.mark.parametrize(
+    ("norm", "expected"), [("BN", "BatchNorm"), ("GhostBN", "GhostBatchNorm"), ("FrozenBN", "BatchNorm")]
+)
+def test_the_parsing_branch_has_the_backbones_norm_or_one_that_learns(norm, expected):
+    model = build_model(small("MODEL.BACKBONE.NORM", norm))
+    found = {type(module).__name__ for module in model.parsing.modules() if "Norm" in type(module).__name__}
+    assert found == {expected}
+
+
 def test_it_is_built_and_run_without_memory():
     cfg = small("MODEL.DEVICE", "meta")
     with torch.device("meta"), torch.no_grad():
@@ -158,6 +168,18 @@ def test_precise_bn_does_not_write_into_the_memory(model):
     assert all(torch.equal(before[name], value) for name, value in model.heads.memory.state_dict().items())
 
 
+@pytest.mark.parametrize("size", [8, 40])
+def test_weights_of_another_training_bring_no_memory_along(model, tmp_path, size):
+    model.train()(batch_of())
+    torch.save({"model": model.state_dict()}, tmp_path / "weights.pth")
+    for load in (start_from, load_for_evaluation):
+        other = build_model(small("MODEL.DROP.PCT.BANK_SIZE", size))
+        load(other, str(tmp_path / "weights.pth"))
+        assert (other.heads.memory.targets == -1).all() and other.heads.memory.position == 0
+        expected, found = model.eval()(batch_of()["images"]), other.eval()(batch_of()["images"])
+        assert torch.equal(expected["embeddings"], found["embeddings"])
+
+
 @pytest.mark.parametrize("missing", ["targets", "masks"])
 def test_a_training_batch_without_labels_is_an_error(model, missing):
     batch = batch_of()
@@ -170,6 +192,9 @@ def test_a_training_batch_without_labels_is_an_error(model, missing):
     ("overrides", "message"),
     [
         (("MODEL.DROP.DPU.ENABLED", False), "PPE.ENABLED needs MODEL.DROP.DPU.ENABLED"),
+        (("MODEL.META_ARCHITECTURE", "Baseline"), "DROPHead needs the parts that DROP finds, which Baseline does not"),
+        (("MODEL.HEADS.NAME", "EmbeddingHead"), "EmbeddingHead does not pool parts.*set it to DROPHead"),
+        (("MODEL.DROP.TEST_EMBEDDINGS", ("parts", "parts")), "names an embedding twice"),
         (("INPUT.FIELDS", ()), "learns parts from masks"),
         (("TEST.FLIP.ENABLED", True), "left ones apart from right ones: turn it off"),
         (("TEST.AQE.ENABLED", True), "compares parts: turn it off"),
