@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from mdpr_fastreid.compare import processes, records
 from mdpr_fastreid.compare.plan import Plan, Run
 from mdpr_fastreid.compare.progress import ComparisonProgress
+from mdpr_fastreid.config import without_unused_project_keys
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.io import write_whole
 
@@ -62,7 +63,7 @@ def prepare(plan: Plan) -> tuple[list[Run], list[str]]:
             else:
                 notices.append(f"{reason}: its weights are evaluated anew")
                 (folder / records.RESULT).unlink(missing_ok=True)
-        settings = yaml.safe_dump(yaml.safe_load(run.cfg.dump()), sort_keys=True)
+        settings = yaml.safe_dump(yaml.safe_load(without_unused_project_keys(run.cfg).dump()), sort_keys=True)
         write_whole(folder / records.SETTINGS, settings.encode())
         records.write_json(folder / records.CONDITIONS, now)
         if records.read_result(folder) is None:

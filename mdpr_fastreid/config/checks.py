@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from fastreid.config import CfgNode
 
 from mdpr_fastreid.config.fastreid_keys import FASTREID_KEYS
-from mdpr_fastreid.config.keys import Key, added_keys, has_key, value_of
+from mdpr_fastreid.config.keys import PLUGIN_KEYS, Key, added_keys, has_key, value_of
 from mdpr_fastreid.config.names import UnknownNameError, known_names, nearest, unknown_name
 from mdpr_fastreid.config.parts import part_problems
 from mdpr_fastreid.errors import SettingsError
@@ -41,6 +41,28 @@ def check_config(cfg: CfgNode, parts: Collection[str] = PARTS) -> None:
     _raise_for(_value_problems(cfg, keys))
     _raise_for(_name_problems(cfg, keys), UnknownNameError)
     _raise_for(problem for part, problems in _PROBLEMS if part <= set(parts) for problem in problems(cfg))
+
+
+def without_unused_project_keys(cfg: CfgNode) -> CfgNode:
+    """A copy of a config without the keys that imported projects have registered and this config does not use.
+
+    A process that does not import these projects reads it, too.
+
+    Args:
+        cfg: it stays as it is.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    plugin = {key.name for key in PLUGIN_KEYS}
+    for key in added_keys():
+        if key.name in plugin or key.used_with is None or not has_key(cfg, key.name) or _is_used(cfg, key):
+            continue
+        sections = key.name.split(".")
+        del value_of(cfg, ".".join(sections[:-1]))[sections[-1]]
+        while len(sections) > 2 and not value_of(cfg, ".".join(sections[:-1])):
+            sections.pop()
+            del value_of(cfg, ".".join(sections[:-1]))[sections[-1]]
+    return cfg
 
 
 def part_of(key: Key) -> str:

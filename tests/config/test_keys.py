@@ -7,7 +7,7 @@ import pytest
 from fastreid.config import CfgNode, defaults, get_cfg
 
 from mdpr_fastreid import add_mdpr_config
-from mdpr_fastreid.config import Key, check_config, keys, read_config, register_keys
+from mdpr_fastreid.config import Key, check_config, keys, read_config, register_keys, without_unused_project_keys
 from mdpr_fastreid.config.fastreid_keys import FASTREID_KEYS
 from mdpr_fastreid.config.keys import PLUGIN_KEYS, added_keys, value_of
 from mdpr_fastreid.config.names import known_names
@@ -110,6 +110,19 @@ def test_a_registered_key_is_read_and_checked_where_its_part_is_used(project):
 def test_a_key_that_cannot_be_registered_is_an_error(project, key, message):
     with pytest.raises(ValueError, match=message):
         register_keys(key)
+
+
+def test_a_config_that_does_not_use_a_projects_keys_is_read_without_the_project(project):
+    everyone = Key("MODEL.MINE.EVERYONE", 1, whole(1), "Used by all")
+    register_keys(WIDTH, Key("MODEL.MINE.DEEP.DEPTH", 2, whole(1), "Depth", WIDTH.used_with))
+    cfg = get_cfg()
+    assert "MINE" not in without_unused_project_keys(cfg).MODEL
+    assert cfg.MODEL.MINE.WIDTH == 64
+    cfg.MODEL.META_ARCHITECTURE = "Mine"
+    assert without_unused_project_keys(cfg) == cfg
+    register_keys(everyone)
+    cfg = get_cfg()
+    assert without_unused_project_keys(cfg).MODEL.MINE == {"EVERYONE": 1}
 
 
 def test_two_projects_cannot_give_a_key_two_meanings(project):
