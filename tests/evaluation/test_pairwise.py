@@ -5,15 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.ranked_features import manhattan
 
 from mdpr_fastreid.bench.rerank import clustered_features
 from mdpr_fastreid.evaluation import k_reciprocal, pairwise, rerank, rerank_by, rerank_distances
 from mdpr_fastreid.evaluation.outputs import count, rows
 from mdpr_fastreid.evaluation.pairwise import FoundPairs, PairwiseDistances
-
-
-def _manhattan(query, gallery):
-    return (query[:, None] - gallery[None]).abs().sum(dim=2)
 
 
 def _euclidean(query, gallery):
@@ -30,7 +27,7 @@ def _of_visible_parts(query, gallery):
 
 def _one_sided(query, gallery):
     """A distance whose two sides are not treated alike."""
-    return _manhattan(query, gallery) + 0.3 * query[:, :1].abs() + 0.1 * gallery[None, :, 1]
+    return manhattan(query, gallery) + 0.3 * query[:, :1].abs() + 0.1 * gallery[None, :, 1]
 
 
 def _features(total, width, seed=0):
@@ -63,7 +60,7 @@ def block_size(request, monkeypatch):
 @pytest.mark.parametrize(
     ("k1", "k2", "lambda_value"), [(20, 6, 0.3), (7, 3, 0.0), (1, 1, 1.0), (3, 5, 0.5), (200, 9, 0.2)]
 )
-@pytest.mark.parametrize("distance", [_manhattan, _euclidean, _one_sided, _of_visible_parts])
+@pytest.mark.parametrize("distance", [manhattan, _euclidean, _one_sided, _of_visible_parts])
 def test_it_equals_re_ranking_of_the_three_matrices(block_size, distance, k1, k2, lambda_value):
     outputs = _parts(130) if distance is _of_visible_parts else _features(130, 16)
     query, gallery = _split(outputs, 30)
@@ -75,8 +72,8 @@ def test_it_equals_re_ranking_of_the_three_matrices(block_size, distance, k1, k2
 @pytest.mark.parametrize(("queries", "images"), [(1, 1), (1, 2), (2, 1), (3, 5), (1, 30), (30, 1)])
 def test_of_tiny_sets_too(block_size, queries, images):
     query, gallery = _split(_features(queries + images, 4), queries)
-    ours = rerank_by(_manhattan, query, gallery)
-    torch.testing.assert_close(ours, _expected(_manhattan, query, gallery), atol=1e-5, rtol=0)
+    ours = rerank_by(manhattan, query, gallery)
+    torch.testing.assert_close(ours, _expected(manhattan, query, gallery), atol=1e-5, rtol=0)
 
 
 def test_ties_are_broken_as_in_the_matrices(block_size):
@@ -85,8 +82,8 @@ def test_ties_are_broken_as_in_the_matrices(block_size):
     features[100:110] = features[3]
     for outputs in (features, (features * 2).round()):  # many distances are whole numbers, and equal
         query, gallery = _split(outputs, 30)
-        ours = rerank_by(_manhattan, query, gallery, 9, 4)
-        torch.testing.assert_close(ours, _expected(_manhattan, query, gallery, 9, 4), atol=1e-5, rtol=0)
+        ours = rerank_by(manhattan, query, gallery, 9, 4)
+        torch.testing.assert_close(ours, _expected(manhattan, query, gallery, 9, 4), atol=1e-5, rtol=0)
 
 
 @settings(max_examples=50, deadline=None)
@@ -104,8 +101,8 @@ def test_any_block_size_gives_the_same(queries, images, k1, k2, elements, togeth
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pairwise, "_BLOCK_ELEMENTS", elements)
         patch.setattr(pairwise, "_IMAGES_AT_A_TIME", together)
-        ours = rerank_by(_manhattan, query, gallery, k1, k2)
-    torch.testing.assert_close(ours, _expected(_manhattan, query, gallery, k1, k2), atol=1e-5, rtol=0)
+        ours = rerank_by(manhattan, query, gallery, k1, k2)
+    torch.testing.assert_close(ours, _expected(manhattan, query, gallery, k1, k2), atol=1e-5, rtol=0)
 
 
 def test_by_the_euclidean_distance_it_is_re_ranking_of_the_features():
@@ -115,8 +112,8 @@ def test_by_the_euclidean_distance_it_is_re_ranking_of_the_features():
 
 def test_a_distance_may_give_arrays_and_half_precision():
     query, gallery = _split(_features(90, 16), 20)
-    expected = rerank_by(_manhattan, query, gallery)
-    as_array = rerank_by(lambda q, g: _manhattan(q, g).double().numpy(), query, gallery)
+    expected = rerank_by(manhattan, query, gallery)
+    as_array = rerank_by(lambda q, g: manhattan(q, g).double().numpy(), query, gallery)
     torch.testing.assert_close(as_array, expected)
 
 
@@ -127,7 +124,7 @@ def test_the_distance_is_never_asked_for_the_whole_gallery_at_once(monkeypatch):
 
     def counted(query, gallery):
         asked.append((count(query), count(gallery)))
-        return _manhattan(query, gallery)
+        return manhattan(query, gallery)
 
     query, gallery = _split(_features(400, 8), 60)
     rerank_by(counted, query, gallery)
@@ -152,7 +149,7 @@ def test_outputs_given_are_left_as_they_are():
             lambda q, g: torch.full((len(q), len(g)), torch.nan),
             "gave NaN or infinite distances, which cannot be re-ranked",
         ),
-        (lambda q, g: _manhattan(q, g) * len(g), "gave .* of two images alone, and .* each pair on its own"),
+        (lambda q, g: manhattan(q, g) * len(g), "gave .* of two images alone, and .* each pair on its own"),
     ],
 )
 def test_what_is_no_distance_of_pairs_is_named(distance, message):
@@ -162,22 +159,24 @@ def test_what_is_no_distance_of_pairs_is_named(distance, message):
 
 
 def test_images_that_are_all_alike_are_re_ranked():
-    rerank_by(torch.cdist, torch.ones(30, 64) * 0.3, torch.ones(90, 64) * 0.3)
+    distances = rerank_by(torch.cdist, torch.ones(30, 64) * 0.3, torch.ones(90, 64) * 0.3)
+    assert distances.shape == (30, 90)
+    assert ((distances >= 0) & (distances <= 1)).all()
 
 
 def test_nothing_to_rank_is_named():
     with pytest.raises(ValueError, match="there is no gallery image"):
-        rerank_by(_manhattan, torch.ones(3, 2), torch.ones(0, 2))
+        rerank_by(manhattan, torch.ones(3, 2), torch.ones(0, 2))
     with pytest.raises(ValueError, match="there is no query image"):
-        rerank_by(_manhattan, torch.ones(0, 2), torch.ones(3, 2))
+        rerank_by(manhattan, torch.ones(0, 2), torch.ones(3, 2))
     with pytest.raises(ValueError, match="k1 must be 1 or more"):
-        rerank_by(_manhattan, torch.ones(3, 2), torch.ones(3, 2), k1=0)
+        rerank_by(manhattan, torch.ones(3, 2), torch.ones(3, 2), k1=0)
 
 
 def test_pairs_that_were_found_are_looked_up_and_others_are_computed_in_either_half():
     query, gallery = _split(_features(50, 4), 13)
-    joint = _manhattan(torch.cat((query, gallery)), torch.cat((query, gallery)))
-    pairs = PairwiseDistances(_manhattan, query, gallery)
+    joint = manhattan(torch.cat((query, gallery)), torch.cat((query, gallery)))
+    pairs = PairwiseDistances(manhattan, query, gallery)
     search = pairs.search(5)
     np.testing.assert_array_equal(search.farthest, joint.amax(dim=1))
     generator = torch.Generator().manual_seed(0)

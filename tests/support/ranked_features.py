@@ -77,3 +77,8 @@ def labels_of(features: dict, num_query: int = QUERIES) -> tuple[np.ndarray, ...
     """Identities of queries and gallery, cameras of queries and gallery."""
     ids, cameras = features["pids"].numpy(), features["camids"].numpy()
     return ids[:num_query], ids[num_query:], cameras[:num_query], cameras[num_query:]
+
+
+def manhattan(query, gallery):
+    """A distance that is none of the registered ones: ``[Q, D]``, ``[G, D]`` -> ``[Q, G]``."""
+    return (query[:, None] - gallery[None]).abs().sum(dim=2)

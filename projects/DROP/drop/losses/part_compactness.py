@@ -85,6 +85,7 @@ class PartCompactnessTriplet(nn.Module):
         visibility: torch.Tensor | None = None,
         bank: LabelledParts | None = None,
     ) -> torch.Tensor:
+        """The loss of a batch; 0, with a gradient path, where no anchor has both a positive and a negative."""
         batch = _weighted(LabelledParts(parts.to(torch.promote_types(parts.dtype, torch.float32)), targets, visibility))
         candidates = batch if bank is None else _joined(batch, bank)
         triplets = self._mined(batch, candidates)
