@@ -94,7 +94,8 @@ def _is_used(cfg: CfgNode, key: Key) -> bool:
     if key.used_with is None or not has_key(cfg, key.used_with[0]):
         return True
     other, wanted = value_of(cfg, key.used_with[0]), key.used_with[1]
-    return wanted in other if isinstance(other, (list, tuple)) else other == wanted
+    given = other if isinstance(other, (list, tuple)) else (other,)
+    return any(value in given for value in (wanted if isinstance(wanted, tuple) else (wanted,)))
 
 
 def _missing_keys(cfg: CfgNode) -> Iterator[str]:

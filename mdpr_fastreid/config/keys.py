@@ -37,8 +37,10 @@ class Key:
     values: Values
     meaning: str
     """What it sets, in a sentence."""
-    used_with: tuple[str, str] | None = None
+    used_with: tuple[str, str | tuple[str, ...]] | None = None
     """The key and its value (or one of its values) without which this one has no effect, and so is not checked.
+
+    Several values are a tuple: any of them.
 
     A key beside an ``ENABLED`` is not used where that is False; this is not repeated here.
     """

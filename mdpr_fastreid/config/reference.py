@@ -81,7 +81,8 @@ def _row(key: Key, cfg: CfgNode) -> tuple[str, ...]:
     if key.used_with:
         other, value = key.used_with
         relation = "is" if isinstance(value_of(cfg, other), str) else "has"
-        meaning += f". Used where `{other}` {relation} `{value}`"
+        values = " or ".join(f"`{one}`" for one in (value if isinstance(value, tuple) else (value,)))
+        meaning += f". Used where `{other}` {relation} {values}"
     return name, f"`{value_of(cfg, key.name)!r}`", key.values.says, f"{meaning}."
 
 

@@ -125,6 +125,14 @@ def test_a_config_that_does_not_use_a_projects_keys_is_read_without_the_project(
     assert without_unused_project_keys(cfg).MODEL.MINE == {"EVERYONE": 1}
 
 
+def test_a_key_may_be_used_with_any_of_several_values(project):
+    register_keys(Key("MODEL.MINE.DEPTH", 2, whole(1), "Depth", ("MODEL.META_ARCHITECTURE", ("Mine", "Yours"))))
+    for architecture, used in (("Mine", True), ("Yours", True), ("Theirs", False)):
+        cfg = get_cfg()
+        cfg.MODEL.META_ARCHITECTURE = architecture
+        assert ("MINE" in without_unused_project_keys(cfg).MODEL) == used
+
+
 def test_two_projects_cannot_give_a_key_two_meanings(project):
     register_keys(WIDTH)
     with pytest.raises(ValueError, match="registered already"):
