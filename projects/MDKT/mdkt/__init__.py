@@ -2,6 +2,6 @@
 
 import mdpr_fastreid  # noqa: F401  # isort: skip  (patches FastReID before it is imported)
 
-from mdkt import losses
+from mdkt import config, heads, losses, meta_arch, samplers
 
-__all__ = ["losses"]
+__all__ = ["config", "heads", "losses", "meta_arch", "samplers"]
