@@ -200,7 +200,6 @@ PLUGIN_KEYS = (
         "MODEL.WEIGHTS_SHA256",
         "",
         sha256,
-        shares,
         'SHA-256 that the file of MODEL.WEIGHTS must have; "" accepts any file. With "sha256:" before it, YAML '
         "does not read it as a number even if it has no letters",
     ),
@@ -208,7 +207,6 @@ PLUGIN_KEYS = (
         "MODEL.BACKBONE.PRETRAIN_SHA256",
         "",
         sha256,
-        shares,
         "The same for the file of MODEL.BACKBONE.PRETRAIN_PATH, or the one that FastReID downloads",
     ),
     Key(
