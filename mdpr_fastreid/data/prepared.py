@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from mdpr_fastreid.data.datasets.base import Count, count_of
+from mdpr_fastreid.data.datasets.counts import Count, count_of
 from mdpr_fastreid.data.sources import DataSource, WeightSource
 from mdpr_fastreid.data.synth.presets import PRESETS
 from mdpr_fastreid.data.synth.writer import RenderError, read_manifest, set_folder

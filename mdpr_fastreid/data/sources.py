@@ -5,7 +5,7 @@ Facts only. How many images a set has stands in ``data/datasets/``.
 
 from typing import NamedTuple
 
-from mdpr_fastreid.data.datasets.base import PUBLISHED_BY_THE_TOOLBOX, Count
+from mdpr_fastreid.data.datasets.counts import PUBLISHED_BY_THE_TOOLBOX, Count
 
 _ON_REQUEST = "for research; its authors give it to those who ask and agree to their terms"
 _OF_DUKE = "made of DukeMTMC-reID, so that one's terms bind it too"

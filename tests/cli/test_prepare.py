@@ -15,7 +15,7 @@ from support.image_trees import market_tree, write_images
 
 from mdpr_fastreid.cli import main
 from mdpr_fastreid.data import sources
-from mdpr_fastreid.data.datasets.base import Count
+from mdpr_fastreid.data.datasets.counts import Count
 from mdpr_fastreid.data.sources import DATA_SOURCES, WEIGHT_SOURCES
 from mdpr_fastreid.weights import files
 

@@ -17,7 +17,7 @@ from mdpr_fastreid.data.check.masks import (
     mask_problems,
 )
 from mdpr_fastreid.data.custom.dataset import queries_without_match
-from mdpr_fastreid.data.datasets.base import PUBLISHED_BY_THE_TOOLBOX, count_of
+from mdpr_fastreid.data.datasets.counts import PUBLISHED_BY_THE_TOOLBOX
 
 ERROR, WARNING = "error", "warning"
 
@@ -78,9 +78,9 @@ def check(
         *_half_a_test(splits),
         *_duplicates(splits, inspections),
         *(
-            Finding(WARNING, "counts", f"{part} has {count_of(splits[part])}, {count} as published")
+            Finding(WARNING, "counts", f"{part} has {count.of(splits[part])}, {count} as published")
             for part, count in published.items()
-            if count_of(splits[part]) != count
+            if count.of(splits[part]) != count
         ),
     ]
     if left_out := getattr(data, "left_out", []):
