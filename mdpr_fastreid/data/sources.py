@@ -140,6 +140,30 @@ DATA_SOURCES = (
         _ICME,
         "for research, as its authors' page says",
     ),
+    DataSource(
+        "MARS",
+        "MARS (video)",
+        "Zheng et al., MARS: A Video Benchmark for Large-Scale Person Re-Identification, ECCV 2016",
+        "https://github.com/liangzheng06/MARS-evaluation",
+        "for research, as its authors' page says",
+    ),
+    DataSource(
+        "DukeMTMCVideoReID",
+        "DukeMTMC-VideoReID",
+        "Wu et al., Exploit the Unknown Gradually: One-Shot Video-Based Person Re-Identification by Stepwise Learning, "
+        "CVPR 2018; Ristani et al., Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking, ECCV "
+        "Workshops 2016",
+        "",
+        "made of the videos of DukeMTMC, withdrawn by their authors in 2019; only a copy that you are entitled to",
+    ),
+    DataSource(
+        "VeRi776Video",
+        "VeRi-776, vehicles (video)",
+        "Liu et al., A Deep Learning-Based Approach to Progressive Vehicle Re-identification for Urban Surveillance, "
+        "ECCV 2016",
+        "https://github.com/JDAI-CV/VeRidataset",
+        _ON_REQUEST,
+    ),
     *(
         DataSource(
             f"SynthReID{preset.title().replace('_', '')}",
@@ -149,7 +173,17 @@ DATA_SOURCES = (
             "this project's licence, Apache-2.0; nobody is depicted",
             preset=preset,
         )
-        for preset in ("tiny", "demo", "base", "occluded", "occluded_tiny", "occluded_demo")
+        for preset in (
+            "tiny",
+            "demo",
+            "base",
+            "occluded",
+            "occluded_tiny",
+            "occluded_demo",
+            "clips_tiny",
+            "clips",
+            "video",
+        )
     ),
 )
 

@@ -57,9 +57,10 @@ def duke_video_tree(root: Path, underscores: bool = True) -> Path:
     """DukeMTMC-VideoReID, names as ``0001_C6_F0001_X30823.jpg``, or as ``0001C6F0001X30823.jpg``."""
     folder = root / "DukeMTMC-VideoReID"
     gap = "_" if underscores else ""
-    for seed, (part, walks) in enumerate({"train": DUKE_TRAIN, "query": DUKE_QUERY, "gallery": DUKE_GALLERY}.items()):
+    parts = {"train": DUKE_TRAIN, "query": DUKE_QUERY, "gallery": DUKE_GALLERY}
+    for seed, (part, walks) in enumerate(parts.items()):
         names = [
-            f"{pid:04d}/{walk:04d}/{pid:04d}{gap}C{camera}{gap}F{frame:04d}{gap}{'DX'[pid != 8]}{100 * walk + frame}.jpg"
+            f"{pid:04d}/{walk:04d}/{pid:04d}{gap}C{camera}{gap}F{frame:04d}{gap}{'DX'[pid != 8]}{walk}{frame:02d}.jpg"
             for pid, walk, camera, frames in walks
             for frame in range(1, frames + 1)
         ]
@@ -73,7 +74,7 @@ VERI_TRACKS = [(5, 3, 10, 2), (5, 3, 40, 1), (5, 4, 10, 2), (6, 3, 10, 1), (6, 2
 
 
 def veri_tree(root: Path) -> Path:
-    """VeRi-776 of training ``(identity, camera, images)``, query images and tracks ``(identity, camera, from, images)``."""
+    """VeRi-776 of ``(identity, camera, images)``, query images and tracks ``(identity, camera, from, images)``."""
     folder = root / "VeRi"
 
     def names(pid: int, camera: int, first: int, count: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from mdpr_fastreid.data.tracklets import frames_of, is_tracklet
+from mdpr_fastreid.data.tracklets import frames_of
 
 
 class Count(NamedTuple):
@@ -45,8 +45,3 @@ PUBLISHED_BY_THE_TOOLBOX = {
     "MSMT17": {"train": Count(1_041, 30_248), "query": Count(3_060, 11_659), "gallery": Count(3_060, 82_161)},
 }
 """Published counts of the sets whose classes are the toolbox's, as these load them; no class of ours repeats them."""
-
-
-def count_of(items: list[tuple]) -> Count:
-    """Identities and images of items, or tracklets where that is what they are."""
-    return (TrackletCount if any(map(is_tracklet, items)) else Count).of(items)
