@@ -6,6 +6,7 @@ Facts only. How many images a set has stands in ``data/datasets/``.
 from typing import NamedTuple
 
 from mdpr_fastreid.data.datasets.counts import PUBLISHED_BY_THE_TOOLBOX, Count
+from mdpr_fastreid.data.synth.presets import PRESETS
 
 _ON_REQUEST = "for research; its authors give it to those who ask and agree to their terms"
 _OF_DUKE = "made of DukeMTMC-reID, so that one's terms bind it too"
@@ -142,7 +143,7 @@ DATA_SOURCES = (
     ),
     DataSource(
         "MARS",
-        "MARS (video)",
+        "MARS",
         "Zheng et al., MARS: A Video Benchmark for Large-Scale Person Re-Identification, ECCV 2016",
         "https://github.com/liangzheng06/MARS-evaluation",
         "for research, as its authors' page says",
@@ -158,7 +159,7 @@ DATA_SOURCES = (
     ),
     DataSource(
         "VeRi776Video",
-        "VeRi-776, vehicles (video)",
+        "VeRi-776",
         "Liu et al., A Deep Learning-Based Approach to Progressive Vehicle Re-identification for Urban Surveillance, "
         "ECCV 2016",
         "https://github.com/JDAI-CV/VeRidataset",
@@ -173,17 +174,7 @@ DATA_SOURCES = (
             "this project's licence, Apache-2.0; nobody is depicted",
             preset=preset,
         )
-        for preset in (
-            "tiny",
-            "demo",
-            "base",
-            "occluded",
-            "occluded_tiny",
-            "occluded_demo",
-            "clips_tiny",
-            "clips",
-            "video",
-        )
+        for preset in PRESETS
     ),
 )
 
