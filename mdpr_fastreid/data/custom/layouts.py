@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mdpr_fastreid.data.datasets.base import DISTRACTOR, IMAGE_SUFFIXES, JUNK, images_in
+from mdpr_fastreid.data.datasets.base import DISTRACTOR, IMAGE_SUFFIXES, JUNK, folders_in, images_in
 from mdpr_fastreid.data.masks.places import FOLDER as MASKS
 from mdpr_fastreid.errors import UsageError
 
@@ -109,7 +109,7 @@ def _from_folders(folder: Path, pattern: re.Pattern | None) -> Iterator[Record]:
     if loose:
         raise UsageError(f"{loose[0]} lies beside the identities' folders; put each image into its identity's folder")
     for part, split in _parts(folder):
-        for identity in (path for path in _folders_in(part) if not _holds_masks(path, folder)):
+        for identity in (path for path in folders_in(part) if not _holds_masks(path, folder)):
             paths = images_in(identity)
             if not paths:
                 raise UsageError(f"{identity} holds no images; identities have one folder each, without folders in it")
@@ -119,13 +119,9 @@ def _from_folders(folder: Path, pattern: re.Pattern | None) -> Iterator[Record]:
 
 def _parts(folder: Path) -> list[tuple[Path, str]]:
     """The folders that hold identities, with their splits: those named so, or the folder itself."""
-    folders = [path for path in _folders_in(folder) if not _holds_masks(path, folder)]
+    folders = [path for path in folders_in(folder) if not _holds_masks(path, folder)]
     named = folders and {path.name for path in folders} <= set(SPLITS)
     return [(path, path.name) for path in folders] if named else [(folder, "")]
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _holds_masks(path: Path, folder: Path) -> bool:
