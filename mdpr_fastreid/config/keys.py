@@ -140,8 +140,9 @@ PLUGIN_KEYS = (
     Key(
         "TEST.AP",
         "step",
-        one_of("step", "trapezoid"),
-        "Average precision: step (FastReID's) or trapezoid (that of Market-1501's and MARS's authors)",
+        one_of("step", "trapezoid", "both"),
+        "Average precision: step (FastReID's) or trapezoid (that of Market-1501's and MARS's authors); both reports "
+        "step's mAP, and mAP trapezoid beside it",
     ),
     # Weights and memory
     Key(
