@@ -11,6 +11,7 @@ from fastreid.config import CfgNode, defaults
 
 from mdpr_fastreid.config.values import (
     Values,
+    joined,
     many,
     name_or_none,
     named_folders,
@@ -224,7 +225,14 @@ PLUGIN_KEYS = (
         "Whether the global feature of the hard branch and stage 4 of the soft branch teach each other",
         MDPR,
     ),
-    Key("MODEL.MDPR.DISTILL.SCALE", 1.0, number(0), "Weight of the mutual distillation loss", MDPR),
+    Key(
+        "MODEL.MDPR.DISTILL.KIND",
+        "cosine",
+        joined("DISTILLATION_REGISTRY"),
+        "How they teach each other: cosine, the paper's, with predictors, or losses of your own (docs/extending.md)",
+        MDPR,
+    ),
+    Key("MODEL.MDPR.DISTILL.SCALE", 1.0, number(0), "Weight of the mutual distillation losses", MDPR),
     Key(
         "MODEL.MDPR.FUSION.ENABLED",
         True,
