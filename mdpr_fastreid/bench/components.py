@@ -27,7 +27,7 @@ COMPONENTS = {
     "attention pooling": r"soft\.pooling[34]",
     "fusion": r"heads\.fusion",
     "heads": r"heads\.(embedding_heads|predictors)",
-    "losses": r"heads\.(identity_losses|\w+_loss)",
+    "losses": r"heads\.(identity_losses|branch_losses|\w+_loss)",
 }
 """Names of MDPR's modules, as expressions, by what they are part of; wrappers' names before them do not matter."""
 

@@ -34,8 +34,8 @@ class PublishedOrder(nn.Module):
         super().__init__()
         heads = model.heads
         parts = (model.hard, model.soft, heads.fusion, heads.predictors, heads.diversity_loss, heads.area_loss)
-        if any(part is None for part in parts):
-            raise ValueError("the published order of computation is that of MDPR with all its parts")
+        if any(part is None for part in parts) or heads.branch_losses is not None:
+            raise ValueError("the published order of computation is that of MDPR with all its parts, the cosine alone")
         for head in heads.embedding_heads.values():
             stock = getattr(any_softmax, type(head.cls_layer).__name__)
             head.cls_layer = stock(head.cls_layer.num_classes, head.cls_layer.s, head.cls_layer.m)

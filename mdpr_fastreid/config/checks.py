@@ -130,9 +130,8 @@ def _name_problems(cfg: CfgNode, keys: list[Key]) -> Iterator[str]:
     for key in keys:
         if not key.values.registry:
             continue
-        value = value_of(cfg, key.name)
         known = known_names(key.values.registry, cfg)
-        for name in [value] if isinstance(value, str) else value:
+        for name in key.values.names(value_of(cfg, key.name)):
             if name not in known:
                 yield f"{key.name}: {unknown_name(name, key.values.registry.removesuffix('_REGISTRY'), known)}"
 

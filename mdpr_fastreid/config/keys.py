@@ -11,7 +11,11 @@ from fastreid.config import CfgNode, defaults
 
 from mdpr_fastreid.config.values import (
     Values,
+<<<<<<< HEAD
     interval,
+=======
+    joined,
+>>>>>>> points
     many,
     name_or_none,
     named_folders,
@@ -194,8 +198,9 @@ PLUGIN_KEYS = (
     Key(
         "TEST.AP",
         "step",
-        one_of("step", "trapezoid"),
-        "Average precision: step (FastReID's) or trapezoid (that of Market-1501's and MARS's authors)",
+        one_of("step", "trapezoid", "both"),
+        "Average precision: step (FastReID's) or trapezoid (that of Market-1501's and MARS's authors); both reports "
+        "step's mAP, and mAP trapezoid beside it",
     ),
     # Weights and memory
     Key(
@@ -277,7 +282,14 @@ PLUGIN_KEYS = (
         "Whether the global feature of the hard branch and stage 4 of the soft branch teach each other",
         MDPR,
     ),
-    Key("MODEL.MDPR.DISTILL.SCALE", 1.0, number(0), "Weight of the mutual distillation loss", MDPR),
+    Key(
+        "MODEL.MDPR.DISTILL.KIND",
+        "cosine",
+        joined("DISTILLATION_REGISTRY"),
+        "How they teach each other: cosine, the paper's, with predictors, or losses of your own (docs/extending.md)",
+        MDPR,
+    ),
+    Key("MODEL.MDPR.DISTILL.SCALE", 1.0, number(0), "Weight of the mutual distillation losses", MDPR),
     Key(
         "MODEL.MDPR.FUSION.ENABLED",
         True,

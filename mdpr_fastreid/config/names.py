@@ -49,9 +49,13 @@ _REGISTRIES = {
     "SAMPLER_REGISTRY": "mdpr_fastreid.data",
     "FIELD_REGISTRY": "mdpr_fastreid.data",
     "DISTANCE_REGISTRY": "mdpr_fastreid.evaluation",
+    "DISTILLATION_REGISTRY": "mdpr_fastreid.modeling.losses",
     "PART_GROUPS": "mdpr_fastreid.data.masks",
 }
 """Where the registries are that the tables of keys name."""
+
+_BESIDE_REGISTERED = {"PART_GROUPS": "", "DISTILLATION_REGISTRY": "cosine"}
+"""What a key accepts that is registered nowhere."""
 
 
 def known_names(registry: str, cfg: CfgNode) -> Collection[str]:
@@ -59,8 +63,8 @@ def known_names(registry: str, cfg: CfgNode) -> Collection[str]:
     if registry == "torch.optim":
         return _optimizers()
     names = _names(getattr(importlib.import_module(_REGISTRIES[registry]), registry))
-    if registry == "PART_GROUPS":
-        return ["", *names]
+    if registry in _BESIDE_REGISTERED:
+        return [_BESIDE_REGISTERED[registry], *names]
     return [*names, *(name for name, _ in cfg.DATASETS.CUSTOM)] if registry == "DATASET_REGISTRY" else names
 
 

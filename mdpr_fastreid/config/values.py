@@ -18,6 +18,14 @@ class Values:
     """The registry that has to know the names in it, as :mod:`mdpr_fastreid.config.names` calls it."""
     choices: tuple[str, ...] = ()
     """The accepted texts, where they are a list."""
+    separator: str = ""
+    """What stands between several names in one text."""
+
+    def names(self, value: str | Sequence[str]) -> list[str]:
+        """The names in a value, for the registry."""
+        if not isinstance(value, str):
+            return list(value)
+        return value.split(self.separator) if self.separator else [value]
 
 
 def _is_whole(value: object) -> bool:
@@ -103,6 +111,17 @@ def registered(registry: str) -> Values:
 def name_or_none(registry: str) -> Values:
     """A name as of :func:`registered`, or "" for none."""
     return Values(f'"", or a name registered in {registry}', text.accepts, registry)
+
+
+def joined(registry: str) -> Values:
+    """Names as of :func:`registered` in one text, "+" between them."""
+
+    def accepts(value: object) -> bool:
+        names = value.split("+") if isinstance(value, str) else [""]
+        return all(names) and len(set(names)) == len(names)
+
+    says = f'names registered in {registry}, each once, with "+" between them'
+    return Values(says, accepts, registry, separator="+")
 
 
 def _accepts_size(value: object) -> bool:

@@ -38,6 +38,7 @@ from mdpr_fastreid.engine.hooks import (
 )
 from mdpr_fastreid.engine.launch import distributed
 from mdpr_fastreid.engine.optimizers import build_optimizer
+from mdpr_fastreid.engine.preparation import prepare_training
 from mdpr_fastreid.engine.progress import LoaderWithProgress, TrainingProgress
 from mdpr_fastreid.engine.results import check_room, make_output_dir, write_untrained_results
 from mdpr_fastreid.engine.schedules import build_schedules
@@ -108,11 +109,14 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Resume from the last checkpoint, or load ``MODEL.WEIGHTS`` and set an earlier run's checkpoints aside.
 
+        A training that starts anew begins with the model's ``prepare_training``, if it has one.
+
         Args:
             resume: whether to resume, if there is a checkpoint.
 
         Raises:
-            UsageError: the file cannot be read, is another one than the pinned one, or does not fit.
+            UsageError: the file cannot be read, is another one than the pinned one, or does not fit; or the model
+                cannot be prepared.
         """
         loaded = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if resume and self.checkpointer.has_checkpoint():
@@ -120,6 +124,8 @@ class Trainer(DefaultTrainer):
             for hook in self._hooks:
                 if isinstance(hook, PeriodicCheckpointer):
                     hook.resume(loaded)
+        else:
+            prepare_training(self.cfg, self.model)
         comm.synchronize()  # MODEL.WEIGHTS may be one of those that are about to be moved
         if not resume and comm.is_main_process() and self.cfg.OUTPUT_DIR:
             set_aside_checkpoints(Path(self.cfg.OUTPUT_DIR))

@@ -5,7 +5,7 @@ from mdpr_fastreid.evaluation.distance_registry import DISTANCE_REGISTRY
 from mdpr_fastreid.evaluation.evaluator import Collected, Evaluator, Measured
 from mdpr_fastreid.evaluation.inference import collect_outputs, evaluate_model, evaluator_for
 from mdpr_fastreid.evaluation.query_expansion import average_query_expansion
-from mdpr_fastreid.evaluation.ranking import Ranking, rank_metrics, single_shot_metrics
+from mdpr_fastreid.evaluation.ranking import Ranking, rank_by_rules, rank_metrics, single_shot_metrics
 from mdpr_fastreid.evaluation.reranking import (
     blended_distances,
     k_reciprocal_jaccard,
@@ -31,6 +31,7 @@ __all__ = [
     "evaluator_for",
     "k_reciprocal_jaccard",
     "pair_scores",
+    "rank_by_rules",
     "rank_metrics",
     "rerank",
     "rerank_by",

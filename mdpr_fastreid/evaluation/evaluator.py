@@ -22,7 +22,7 @@ from mdpr_fastreid.evaluation.distance_registry import find_distance
 from mdpr_fastreid.evaluation.outputs import Distance, GrowingOutputs, Outputs, joined_outputs, kept_on_cpu, rows
 from mdpr_fastreid.evaluation.pairwise import distances_of
 from mdpr_fastreid.evaluation.query_expansion import average_query_expansion
-from mdpr_fastreid.evaluation.ranking import Ranking, rank_metrics
+from mdpr_fastreid.evaluation.ranking import Ranking, rank_by_rules
 from mdpr_fastreid.evaluation.reranking import METRICS, blended_distances, rerank_by
 from mdpr_fastreid.evaluation.roc import roc_of_distances
 from mdpr_fastreid.evaluation.settings import (
@@ -33,6 +33,7 @@ from mdpr_fastreid.evaluation.settings import (
     check_pairings,
     check_test_settings,
     checked_metrics,
+    rules_of_average_precision,
 )
 from mdpr_fastreid.modeling.brought import brought_by
 
@@ -67,9 +68,10 @@ class Measured(NamedTuple):
     distances: np.ndarray
     """``[Q, G]``."""
     ranking: Ranking
+    """With the average precision that ``mAP`` is the mean of."""
     metrics: OrderedDict[str, float]
-    """``Rank-1``, ``Rank-5``, ``Rank-10``, ``mAP``, ``mINP`` and ``metric`` in percent; with ``TEST.ROC`` also
-    ``TPR@FPR=1e-04``, ``1e-03`` and ``1e-02`` as shares."""
+    """``Rank-1``, ``Rank-5``, ``Rank-10``, ``mAP``, ``mINP`` and ``metric`` in percent; with ``TEST.AP both`` also
+    ``mAP trapezoid``, with ``TEST.ROC`` also ``TPR@FPR=1e-04``, ``1e-03`` and ``1e-02`` as shares."""
 
 
 class Evaluator(DatasetEvaluator):
@@ -272,12 +274,15 @@ class Evaluator(DatasetEvaluator):
         return distances.cpu().numpy() if isinstance(distances, torch.Tensor) else distances
 
     def _ranked(self, distances: np.ndarray, collected: Collected) -> Measured:
-        ranking = rank_metrics(distances, *collected.labels, MAX_RANK, self.cfg.TEST.AP)
+        rankings = rank_by_rules(distances, *collected.labels, MAX_RANK, rules_of_average_precision(self.cfg))
+        ranking = next(iter(rankings.values()))
         mean_ap, mean_inp = ranking.average_precision.mean(), ranking.inverse_negative_penalty.mean()
         metrics = OrderedDict()
         for rank in _REPORTED_RANKS:  # in a gallery of fewer images, looking further finds nothing more
             metrics[f"Rank-{rank}"] = ranking.cmc[min(rank, len(ranking.cmc)) - 1] * 100
         metrics["mAP"] = mean_ap * 100
+        for rule in list(rankings)[1:]:
+            metrics[f"mAP {rule}"] = rankings[rule].average_precision.mean() * 100
         metrics["mINP"] = mean_inp * 100
         metrics["metric"] = (mean_ap + ranking.cmc[0]) / 2 * 100
         if self.cfg.TEST.ROC.ENABLED:

@@ -1,6 +1,6 @@
 """CMC, mAP and mINP of a query x gallery distance matrix, without a compiler and without a loop over queries."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -118,14 +118,39 @@ def rank_metrics(
         ValueError: shapes do not fit, a distance is NaN, ``max_rank`` is below 1, no query has a positive, or
             ``average_precision`` is neither.
     """
+    labels = query_ids, gallery_ids, query_cameras, gallery_cameras
+    return rank_by_rules(distances, *labels, max_rank, (average_precision,))[average_precision]
+
+
+def rank_by_rules(
+    distances: np.ndarray,
+    query_ids: np.ndarray,
+    gallery_ids: np.ndarray,
+    query_cameras: np.ndarray,
+    gallery_cameras: np.ndarray,
+    max_rank: int = 50,
+    average_precisions: Sequence[str] = AVERAGE_PRECISIONS,
+) -> dict[str, Ranking]:
+    """:func:`rank_metrics` with several rules of average precision, by their names; the distances are sorted once.
+
+    Args:
+        distances: ``[Q, G]``, and the other arrays as for :func:`rank_metrics`.
+        max_rank: length of the CMC.
+        average_precisions: of ``step`` and ``trapezoid``, one at least.
+
+    Raises:
+        ValueError: as :func:`rank_metrics`.
+    """
     distances, query_ids, gallery_ids, query_cameras, gallery_cameras = check_labels(
         distances, query_ids, gallery_ids, query_cameras, gallery_cameras
     )
     max_rank = _clip_max_rank(max_rank, distances.shape[1])
-    if average_precision not in AVERAGE_PRECISIONS:
-        raise ValueError(f"average_precision must be {' or '.join(AVERAGE_PRECISIONS)}, got {average_precision!r}")
+    for rule in average_precisions:
+        if rule not in AVERAGE_PRECISIONS:
+            raise ValueError(f"average_precision must be {' or '.join(AVERAGE_PRECISIONS)}, got {rule!r}")
 
-    first_ranks, precisions, penalties = [], [], []
+    first_ranks, penalties = [], []
+    precisions: dict[str, list[np.ndarray]] = {rule: [] for rule in average_precisions}
     for block in row_blocks(*distances.shape):
         need_numbers(distances[block], block.start)
         order = np.argsort(distances[block], axis=1)
@@ -135,15 +160,16 @@ def rank_metrics(
         hits = np.arange(len(positives.rank)) - np.repeat(first, count) + 1
         first_ranks.append(positives.rank[first])
         if len(first):
-            heights = _heights(hits, positives.rank, average_precision)
-            precisions.append(np.add.reduceat(heights, first) / count)
+            for rule, found in precisions.items():
+                found.append(np.add.reduceat(_heights(hits, positives.rank, rule), first) / count)
             penalties.append(count / (positives.rank[last] + 1.0))
 
     first_ranks = np.concatenate(first_ranks)
     _need_valid_query(first_ranks, query_ids)
     found_at = np.bincount(first_ranks, minlength=max_rank)[:max_rank]
     cmc = np.cumsum(found_at).astype(np.float32) / np.float32(len(first_ranks))
-    return Ranking(cmc, np.concatenate(precisions), np.concatenate(penalties))
+    penalties = np.concatenate(penalties)
+    return {rule: Ranking(cmc, np.concatenate(found), penalties) for rule, found in precisions.items()}
 
 
 def single_shot_metrics(

@@ -14,6 +14,9 @@ from mdpr_fastreid.evaluation.reranking import METRICS
 Metrics = Callable[[Outputs], Mapping[str, float]]
 """Further numbers by name, of the outputs of all test images."""
 
+BOTH = "both"
+"""The value of ``TEST.AP`` that asks for every rule."""
+
 # What stands beside results in tables and in metrics.json
 _LOGGED = ("dataset", "iteration", "lr", "time", "data_time", "total_loss")
 
@@ -38,8 +41,13 @@ def check_test_settings(cfg: CfgNode) -> None:
         raise SettingsError(f"TEST.RERANK.LAMBDA must be between 0 and 1, got {test.RERANK.LAMBDA}")
     if "AP" not in test:
         raise SettingsError("the config has no TEST.AP: mdpr_fastreid.add_mdpr_config(cfg) adds the plugin's keys")
-    if test.AP not in AVERAGE_PRECISIONS:
-        raise SettingsError(f"TEST.AP must be {' or '.join(AVERAGE_PRECISIONS)}, got {test.AP!r}")
+    if test.AP not in (*AVERAGE_PRECISIONS, BOTH):
+        raise SettingsError(f"TEST.AP must be {', '.join(AVERAGE_PRECISIONS)} or {BOTH}, got {test.AP!r}")
+
+
+def rules_of_average_precision(cfg: CfgNode) -> tuple[str, ...]:
+    """The rules that ``TEST.AP`` asks for; that of ``mAP`` is the first."""
+    return AVERAGE_PRECISIONS if cfg.TEST.AP == BOTH else (cfg.TEST.AP,)
 
 
 def check_distance(distance: Distance | None) -> None:

@@ -26,7 +26,7 @@ _PARTS = (
     (r"backbone\.", "backbone"),
     (r"(?P<branch>hard|soft)\.", "{branch} branch: embeddings"),
     (r"heads\.fusion\.", "fusion"),
-    (r"heads\.predictors\.", "distillation"),
+    (r"heads\.(predictors|branch_losses)\.", "distillation"),
     (r"heads\.", "heads"),
 )
 

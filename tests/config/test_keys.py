@@ -70,8 +70,7 @@ def test_every_registry_that_the_tables_name_knows_the_default():
     cfg = get_cfg()
     for key in KEYS:
         if key.values.registry:
-            value = value_of(cfg, key.name)
-            names = [value] if isinstance(value, str) else value
+            names = key.values.names(value_of(cfg, key.name))
             assert set(names) <= set(known_names(key.values.registry, cfg)), key
 
 

@@ -24,13 +24,14 @@ from support.ranked_features import (
 
 from mdpr_fastreid.compat import stock
 from mdpr_fastreid.errors import SettingsError, UsageError
-from mdpr_fastreid.evaluation import Evaluator, evaluator, rank_metrics
+from mdpr_fastreid.evaluation import Evaluator, evaluator, rank_by_rules, rank_metrics
 from mdpr_fastreid.evaluation.outputs import rows as rows_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:This overload of addmm_ is deprecated")
 
 _STOCK_JACCARD = stock("fastreid.utils.compute_dist:compute_jaccard_distance")
 _KEYS = ["Rank-1", "Rank-5", "Rank-10", "mAP", "mINP", "metric"]
+_AP = ("step", "trapezoid", "both")
 _ROC_KEYS = ["TPR@FPR=1e-04", "TPR@FPR=1e-03", "TPR@FPR=1e-02"]
 
 
@@ -61,7 +62,7 @@ def test_keys_and_numbers_are_stocks_for_every_combination_of_settings(
     features["feats"] /= 4
     expected = stock_results(monkeypatch, cfg, features)
     # Some jaccard distances of expanded features are equal up to rounding, which differs between versions
-    monkeypatch.setattr(evaluator, "rank_metrics", of_rounded(rank_metrics))
+    monkeypatch.setattr(evaluator, "rank_by_rules", of_rounded(rank_by_rules))
     results = _evaluate(cfg, features)
     assert list(results) == list(expected) == _KEYS + (_ROC_KEYS if roc_asked else [])
     assert {key: float(value) for key, value in results.items()} == pytest.approx(expected, abs=1e-4)
@@ -186,6 +187,24 @@ def test_the_average_precision_is_the_one_that_the_config_names(features):
         expected = rank_metrics(measured.distances, *labels_of(features), average_precision=name)
         assert measured.metrics["mAP"] == 100 * expected.average_precision.mean()
     assert _evaluate(config("TEST.AP", "trapezoid"), features) != _evaluate(config(), features)
+
+
+@pytest.mark.parametrize("options", [(), ("TEST.RERANK.ENABLED", True, "TEST.ROC.ENABLED", True)])
+def test_both_average_precisions_stand_beside_each_other(features, options):
+    step, trapezoid, both = (_evaluate(config("TEST.AP", name, *options), features) for name in _AP)
+    assert list(both)[:6] == ["Rank-1", "Rank-5", "Rank-10", "mAP", "mAP trapezoid", "mINP"]
+    assert dict(both) == dict(step) | {"mAP trapezoid": trapezoid["mAP"]}
+    assert both["mAP"] > both["mAP trapezoid"] and trapezoid.keys() == step.keys()
+
+
+def test_both_average_precisions_are_there_in_every_pairing(features):
+    features["feats"] = {"image": features["feats"], "clip": features["feats"].flip(1)}
+    pairings = {"I2V": ("image", "clip"), "V2V": ("clip", "clip")}
+    step, trapezoid, both = (_evaluate(config("TEST.AP", name), features, pairings=pairings) for name in _AP)
+    assert dict(both) == dict(step) | {f"{name}/mAP trapezoid": trapezoid[f"{name}/mAP"] for name in pairings}
+    evaluator, collected = _collected(config("TEST.AP", "both"), features, pairings=pairings)
+    expected = rank_metrics(evaluator.measure(collected).distances, *labels_of(features))
+    np.testing.assert_array_equal(evaluator.measure(collected).ranking.average_precision, expected.average_precision)
 
 
 def test_a_new_round_forgets_the_one_before(features):

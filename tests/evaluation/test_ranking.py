@@ -1,5 +1,8 @@
 """CMC, mAP, mINP and ROC against stock FastReID's loops, scikit-learn and values worked out by hand."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from fastreid.evaluation import rank as stock_rank
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from mdpr_fastreid.evaluation import ranking
-from mdpr_fastreid.evaluation.ranking import rank_metrics, single_shot_metrics
+from mdpr_fastreid.evaluation.ranking import AVERAGE_PRECISIONS, rank_by_rules, rank_metrics, single_shot_metrics
 from mdpr_fastreid.evaluation.roc import pair_scores, roc_curve, roc_of_distances
 
 
@@ -100,6 +103,40 @@ def test_the_two_average_precisions_of_a_case_worked_out_by_hand():
     (trapezoid,) = rank_metrics(*case, average_precision="trapezoid").average_precision
     assert step == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert trapezoid == pytest.approx(((0 + 1 / 2) / 2 + (1 / 2 + 2 / 3) / 2) / 2)
+
+
+_PUBLISHED = json.loads((Path(__file__).parents[1] / "data/golden/trapezoid_average_precision.json").read_text())
+
+
+def _published_distances(rule):
+    k = np.arange(np.prod(rule["shape"]), dtype=np.float64)
+    entries = rule["scale"] * (((7 * k * k + rule["a"] * k + rule["b"]) % 1009) / 1009 - 0.5)
+    return entries.reshape(rule["shape"]) + rule["plus"]
+
+
+@pytest.mark.parametrize("case", _PUBLISHED["cases"], ids=lambda case: case["name"].split(" ")[0])
+def test_cmc_and_trapezoid_average_precision_are_a_published_evaluations(case):
+    names = ("query_ids", "gallery_ids", "query_cameras", "gallery_cameras")
+    labels = [np.array(case[name]) for name in names]
+    distances = _published_distances(case["distances"])
+    ours = rank_metrics(distances, *labels, distances.shape[1], "trapezoid")
+    expected = [value for value in case["average_precision_trapezoid"] if value is not None]
+    np.testing.assert_allclose(ours.average_precision, expected, rtol=0, atol=1e-9)
+    assert ours.average_precision.mean() == pytest.approx(case["mAP_trapezoid"], abs=1e-9)
+    np.testing.assert_allclose(ours.cmc, case["cmc"], atol=1e-6)  # float32
+
+
+@settings(max_examples=50, deadline=None)
+@given(rankings(), st.integers(1, 50))
+def test_several_rules_at_once_give_what_each_gives_alone(case, max_rank):
+    if not _has_positive(*case):
+        return
+    both = rank_by_rules(*case, max_rank)
+    assert tuple(both) == AVERAGE_PRECISIONS == ("step", "trapezoid")
+    for rule, found in both.items():
+        for ours, alone in zip(found, rank_metrics(*case, max_rank, rule), strict=True):
+            np.testing.assert_array_equal(ours, alone)
+    assert (both["step"].average_precision >= both["trapezoid"].average_precision - 1e-12).all()
 
 
 def test_an_average_precision_of_another_name_is_named():

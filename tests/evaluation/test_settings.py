@@ -9,7 +9,7 @@ from mdpr_fastreid.evaluation import Evaluator, check_test_settings
 
 _WRONG = [
     (("TEST.METRIC", "manhattan"), "TEST.METRIC must be cosine, euclidean or jaccard, got 'manhattan'"),
-    (("TEST.AP", "mean"), "TEST.AP must be step or trapezoid, got 'mean'"),
+    (("TEST.AP", "mean"), "TEST.AP must be step, trapezoid or both, got 'mean'"),
     (("TEST.RERANK.K1", 0), "TEST.RERANK.K1 must be 1 or more, got 0"),
     (("TEST.RERANK.K2", -1), "TEST.RERANK.K2 must be 1 or more, got -1"),
     (("TEST.RERANK.LAMBDA", 1.5), "TEST.RERANK.LAMBDA must be between 0 and 1, got 1.5"),

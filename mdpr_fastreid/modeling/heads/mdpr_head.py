@@ -13,7 +13,14 @@ from mdpr_fastreid.modeling.branches import Perspectives, SoftContent
 from mdpr_fastreid.modeling.features import FUSION, READINGS, head_widths, heads_on, readings_for
 from mdpr_fastreid.modeling.heads.fusion import FeatureFusion
 from mdpr_fastreid.modeling.layers import CircleSoftmax
-from mdpr_fastreid.modeling.losses import IdentityLosses, build_identity_losses, build_loss
+from mdpr_fastreid.modeling.losses import (
+    COSINE,
+    BranchLosses,
+    IdentityLosses,
+    build_branch_losses,
+    build_identity_losses,
+    build_loss,
+)
 
 _INFERENCE_PARTS = ("embedding_heads", "fusion")
 
@@ -36,6 +43,7 @@ class MDPRHead(nn.Module):
         distillation_loss: compares predictions with features; needed with predictors.
         diversity_loss: on what is pooled through the attention maps of a granularity, or None.
         area_loss: on the attention maps of a granularity, or None.
+        branch_losses: by which ``hard_global`` and ``soft4`` teach each other without predictors, or None.
     """
 
     @configurable
@@ -50,6 +58,7 @@ class MDPRHead(nn.Module):
         distillation_loss: nn.Module | None = None,
         diversity_loss: nn.Module | None = None,
         area_loss: nn.Module | None = None,
+        branch_losses: BranchLosses | None = None,
     ):
         super().__init__()
         self.embedding_heads = nn.ModuleDict(heads)
@@ -59,6 +68,7 @@ class MDPRHead(nn.Module):
         self.distillation_loss = distillation_loss
         self.diversity_loss = diversity_loss
         self.area_loss = area_loss
+        self.branch_losses = branch_losses
         self.inference_features = tuple(inference_features)
 
     @classmethod
@@ -67,7 +77,7 @@ class MDPRHead(nn.Module):
 
         Raises:
             SettingsError: ``MODEL.META_ARCHITECTURE`` is one of FastReID's own, which give no perspectives, or
-                ``MODEL.LOSSES.NAME`` has a loss that no identity head feeds.
+                ``MODEL.LOSSES.NAME`` or ``MODEL.MDPR.DISTILL.KIND`` has a loss that no identity head feeds.
         """
         if META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).__module__.startswith("fastreid."):
             raise SettingsError(
@@ -77,6 +87,7 @@ class MDPRHead(nn.Module):
         mdpr = cfg.MODEL.MDPR
         dim, maps = mdpr.EMBEDDING_DIM, mdpr.ATTENTION.MAPS
         widths = head_widths(mdpr.BRANCHES, mdpr.PARTS, maps, mdpr.FUSION.ENABLED)
+        predicts = mdpr.DISTILL.ENABLED and COSINE in mdpr.DISTILL.KIND.split("+")
 
         def optional(name: str, wanted: bool) -> nn.Module | None:
             return build_loss(name, cfg) if wanted else None
@@ -86,11 +97,12 @@ class MDPRHead(nn.Module):
             "identity_losses": build_identity_losses(cfg),
             "inference_features": mdpr.INFERENCE_FEATURES,
             "fusion": FeatureFusion(dim, cfg.MODEL.HEADS.NORM) if mdpr.FUSION.ENABLED else None,
-            "predictors": _predictors(cfg) if mdpr.DISTILL.ENABLED else None,
-            "distillation_loss": optional("MutualDistillationLoss", mdpr.DISTILL.ENABLED),
+            "predictors": _predictors(cfg) if predicts else None,
+            "distillation_loss": optional("MutualDistillationLoss", predicts),
             # One map has no pair to tell apart, and a weight of zero makes the loss a constant.
             "diversity_loss": optional("AttentionDiversityLoss", mdpr.ATTENTION.DIVERSITY_SCALE != 0 and maps > 1),
             "area_loss": optional("AttentionAreaLoss", mdpr.ATTENTION.AREA_SCALE != 0),
+            "branch_losses": build_branch_losses(cfg) if mdpr.DISTILL.ENABLED else None,
         }
 
     def wanted_readings(self) -> frozenset[str]:
@@ -119,7 +131,8 @@ class MDPRHead(nn.Module):
         """Scalar losses, each with its weight.
 
         ``loss_cls_<head>`` for every head, ``loss_triplet_<head>`` for all but the attention ones,
-        ``loss_diversity<g>`` and ``loss_area<g>`` for the granularities 4 and 3, ``loss_distillation``.
+        ``loss_diversity<g>`` and ``loss_area<g>`` for the granularities 4 and 3, ``loss_distillation``,
+        ``loss_distillation_<kind>`` for every other kind of distillation than the cosine.
 
         Args:
             outputs: what :meth:`forward` gave in training.
@@ -134,6 +147,9 @@ class MDPRHead(nn.Module):
             z1, z2 = heads["hard_global"]["features"], heads["soft4"]["features"]
             predicted2, predicted1 = self.predictors["hard_to_soft"](z1), self.predictors["soft_to_hard"](z2)
             losses["loss_distillation"] = self.distillation_loss(predicted2, z2, predicted1, z1)
+        if self.branch_losses is not None:
+            taught = self.branch_losses(heads["hard_global"], heads["soft4"], targets)
+            losses |= {f"loss_distillation_{name}": loss for name, loss in taught.items()}
         return losses
 
     def inference_heads(self) -> list[str]:
