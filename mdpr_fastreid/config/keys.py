@@ -11,11 +11,8 @@ from fastreid.config import CfgNode, defaults
 
 from mdpr_fastreid.config.values import (
     Values,
-<<<<<<< HEAD
     interval,
-=======
     joined,
->>>>>>> points
     many,
     name_or_none,
     named_folders,
