@@ -1,5 +1,7 @@
 """The keys under ``MODEL.MDKT``."""
 
+from itertools import chain, permutations
+
 from mdpr_fastreid.config import Key, register_keys
 from mdpr_fastreid.config.values import Values, many, number, one_of, path, subset, text, whole, yes_or_no
 
@@ -9,6 +11,13 @@ LAYER4, HEAD = "layer4", "head"
 
 _IN_TRANSFER = ("MODEL.META_ARCHITECTURE", TRANSFER)
 _IN_BOTH_STAGES = ("MODEL.META_ARCHITECTURE", (VIDEO_REID, TRANSFER))
+
+
+def _between_branches(name: str) -> tuple[str, tuple[str, ...]]:
+    """Where MDPR's branches teach each other by the loss of that name, alone or among others."""
+    kinds = ("cosine", "mkd", "tcl")
+    orders = chain.from_iterable(permutations(kinds, count) for count in range(1, len(kinds) + 1))
+    return "MODEL.MDPR.DISTILL.KIND", tuple("+".join(order) for order in orders if name in order)
 
 
 def _key(name: str, default: object, values: Values, meaning: str, used_with: tuple = _IN_TRANSFER) -> Key:
@@ -85,6 +94,18 @@ KEYS = (
     ),
     _key("TCL.REDUCTION", "mean", one_of("mean", "sum"), "How it is reduced over the anchors"),
     _key("TCL.NORMALIZE", False, yes_or_no, "Whether it divides each network's distances by their mean over the batch"),
+    # The same between MDPR's branches, without a teacher
+    _key("BRANCHES.KD.SCALE", 0.1, number(0), "Weight of mkd between MDPR's branches", _between_branches("mkd")),
+    _key("BRANCHES.KD.TEMPERATURE", 16.0, number(above=0), "Its temperature", _between_branches("mkd")),
+    _key("BRANCHES.TCL.SCALE", 1.0, number(0), "Weight of tcl between MDPR's branches", _between_branches("tcl")),
+    _key("BRANCHES.TCL.TEMPERATURE", 1.0, number(above=0), "Its temperature", _between_branches("tcl")),
+    _key(
+        "BRANCHES.TCL.NORMALIZE",
+        False,
+        yes_or_no,
+        "Whether it divides each branch's distances by their mean over the batch",
+        _between_branches("tcl"),
+    ),
 )
 
 register_keys(*KEYS)

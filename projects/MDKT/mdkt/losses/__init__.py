@@ -5,12 +5,15 @@
 directions the sum.
 """
 
+from mdkt.losses.between_branches import ContrastBetweenBranches, LogitsBetweenBranches
 from mdkt.losses.logits_distillation import MutualLogitsDistillation
 from mdkt.losses.mining import Triplets, distances, hardest_triplets, squared_distances
 from mdkt.losses.pairwise_distance import PairwiseDistanceLoss
 from mdkt.losses.triplet_contrast import TripletContrastLoss, TripletProbabilities, bernoulli_divergence
 
 __all__ = [
+    "ContrastBetweenBranches",
+    "LogitsBetweenBranches",
     "MutualLogitsDistillation",
     "PairwiseDistanceLoss",
     "TripletContrastLoss",

@@ -1,0 +1,117 @@
+"""Both stages in one command: what stage 1 takes over, where a stopped training goes on, and what is refused."""
+
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import mdkt.stages
+import pytest
+from mdkt.settings import CONFIGS
+from small_mdkt import PROJECT
+
+from mdpr_fastreid.config import config_from
+from mdpr_fastreid.errors import UsageError
+
+TRANSFER = str(CONFIGS / "synthreid_clips_r18.yml")
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The command lines of what would be trained, which leaves the checkpoints of a complete training."""
+    calls = []
+
+    def train(args):
+        calls.append(args)
+        folder = Path(config_from(args).OUTPUT_DIR)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model_final.pth").touch()
+        (folder / "last_checkpoint").write_text("model_final.pth")
+
+    monkeypatch.setattr(mdkt.stages, "train_or_evaluate", train)
+    return calls
+
+
+def command(output, *overrides, config=TRANSFER, resume=False, eval_only=False):
+    words = ["OUTPUT_DIR", str(output), *overrides]
+    return Namespace(config_file=config, opts=words, resume=resume, eval_only=eval_only, num_gpus=1)
+
+
+def test_a_teacher_that_is_not_named_is_trained_first_on_the_same_data_and_seed(trained, tmp_path):
+    words = ("SEED", 7, "DATASETS.NAMES", ("SynthReIDClipsTiny",), "SOLVER.MAX_EPOCH", 3, "DATALOADER.NUM_WORKERS", 0)
+    mdkt.stages.train_both_stages(command(tmp_path, *words))
+    first, second = map(config_from, trained)
+    assert first.MODEL.META_ARCHITECTURE == "VideoReID" and second.MODEL.META_ARCHITECTURE == "MDKT"
+    assert f"{tmp_path}/teacher" == first.OUTPUT_DIR and str(tmp_path) == second.OUTPUT_DIR
+    assert f"{tmp_path}/teacher/model_final.pth" == second.MODEL.MDKT.TEACHER_WEIGHTS
+    assert first.SEED == second.SEED == 7 and first.DATALOADER.NUM_WORKERS == 0
+    assert first.DATASETS.NAMES == second.DATASETS.NAMES == ("SynthReIDClipsTiny",)
+    assert first.SOLVER.MAX_EPOCH == 10 and second.SOLVER.MAX_EPOCH == 3  # each stage has its own schedule
+
+
+def test_a_named_teacher_another_architecture_and_an_evaluation_are_one_stage(trained, tmp_path):
+    named = command(tmp_path, "MODEL.MDKT.TEACHER_WEIGHTS", "teacher.pth")
+    teacher = command(tmp_path, config=str(CONFIGS / "synthreid_clips_teacher_r18.yml"))
+    evaluated = command(tmp_path, "MODEL.WEIGHTS", "model_final.pth", eval_only=True)
+    for args in (named, teacher, evaluated):
+        mdkt.stages.train_both_stages(args)
+    assert trained == [named, teacher, evaluated]
+
+
+def test_a_stopped_training_goes_on_in_the_stage_that_was_stopped(trained, tmp_path):
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+    (teacher / "last_checkpoint").write_text("model_0000.pth")
+    mdkt.stages.train_both_stages(command(tmp_path, resume=True))  # in stage 1
+    assert [config_from(args).OUTPUT_DIR for args in trained] == [str(teacher), str(tmp_path)]
+    assert all(args.resume for args in trained)
+
+    trained.clear()
+    (tmp_path / "last_checkpoint").unlink()
+    mdkt.stages.train_both_stages(command(tmp_path, resume=True))  # between the stages
+    (only,) = trained
+    assert f"{teacher}/model_final.pth" == config_from(only).MODEL.MDKT.TEACHER_WEIGHTS
+
+    trained.clear()
+    (teacher / "model_final.pth").unlink()
+    args = command(tmp_path, resume=True)
+    mdkt.stages.train_both_stages(args)  # in stage 2, whose checkpoint is all it needs
+    assert trained == [args]
+
+
+def test_without_resume_both_stages_begin_anew(trained, tmp_path):
+    mdkt.stages.train_both_stages(command(tmp_path))
+    mdkt.stages.train_both_stages(command(tmp_path))
+    assert len(trained) == 4 and not any(args.resume for args in trained)
+
+
+def test_no_teacher_and_no_config_of_one_is_an_error(trained, tmp_path):
+    with pytest.raises(UsageError, match="or the config to train it by in MODEL.MDKT.TEACHER_CONFIG"):
+        mdkt.stages.train_both_stages(command(tmp_path, "MODEL.MDKT.TEACHER_CONFIG", ""))
+    assert not trained
+
+
+def test_the_command_trains_both_stages_and_logs_each_once(tmp_path):
+    small = "INPUT:\n  SIZE_TRAIN: [32, 16]\n  SIZE_TEST: [32, 16]\nSOLVER:\n  MAX_EPOCH: 1\n  IMS_PER_BATCH: 8\n"
+    stages = {"teacher": "synthreid_clips_teacher_r18.yml", "transfer": "synthreid_clips_r18.yml"}
+    for name, base in stages.items():
+        own = f"_BASE_: {CONFIGS / base}\n{small}  WARMUP_ITERS: 1\nTEST:\n  EVAL_PERIOD: 1\n"
+        own += 'DATASETS:\n  NAMES: ("SynthReIDClipsTiny",)\n  TESTS: ("SynthReIDClipsTiny",)\n'
+        (tmp_path / f"{name}.yml").write_text(own)
+    words = ["MODEL.MDKT.TEACHER_CONFIG", tmp_path / "teacher.yml", "OUTPUT_DIR", tmp_path / "out"]
+    command = [sys.executable, PROJECT / "train_net.py", "--config-file", tmp_path / "transfer.yml", *words]
+    options = {"capture_output": True, "text": True, "timeout": 600, "check": False, "cwd": tmp_path}
+    done = subprocess.run([*map(str, command), "DATALOADER.NUM_WORKERS", "0", "MODEL.DEVICE", "cpu"], **options)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert done.stdout.count("Starting training from epoch 0") == 2
+    assert done.stdout.count("MDKT prepares its training") == 1
+    own, transfer = ((tmp_path / folder / "log.txt").read_text() for folder in ("out/teacher", "out"))
+    assert "MDKT prepares its training" in transfer and "MDKT prepares its training" not in own
+    assert (tmp_path / "out/model_final.pth").is_file() and "I2V/mAP" in done.stdout
+
+
+def test_a_mistake_is_one_line_of_the_command(tmp_path):
+    words = ["--config-file", TRANSFER, "MODEL.MDKT.MODE", "mutal", "OUTPUT_DIR", str(tmp_path)]
+    command = [sys.executable, str(PROJECT / "train_net.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2 and "did you mean mutual?" in done.stderr and "Traceback" not in done.stderr
