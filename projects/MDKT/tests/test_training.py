@@ -5,11 +5,13 @@ import re
 
 import pytest
 import torch
-from small_mdkt import PROJECT, model_of
+from small_mdkt import PROJECT, batch_of, model_of
 from training_runs import SET, TEACHER, TRANSFER, run, tiny, train_and_keep
 
 from mdpr_fastreid.cli import main
 from mdpr_fastreid.engine.launch import launch
+from mdpr_fastreid.evaluation.inference import FlipAverage
+from mdpr_fastreid.modeling import build_model
 
 ROOT = PROJECT.parents[1]
 
@@ -31,20 +33,13 @@ def test_stage_1_reports_images_and_clips_as_queries_in_one_pass(tmp_path):
     assert results["metric"] == pytest.approx(expected)
 
 
-def test_mirrored_frames_are_seen_too_if_it_is_asked_for(teacher):
-    words = ("MODEL.MDKT.TEACHER_WEIGHTS", str(teacher), "TEST.FLIP.ENABLED", True)
-    from mdpr_fastreid.evaluation.inference import FlipAverage
-
-    model = model_of("VideoReID").eval()
-    from small_mdkt import batch_of
-
-    batch = batch_of()
+def test_mirrored_frames_are_seen_too_if_it_is_asked_for():
+    model, batch = model_of("VideoReID").eval(), batch_of()
     mirrored = {key: value.flip(-1) if key in ("images", "clips") else value for key, value in batch.items()}
     with torch.no_grad():
         found, one, other = FlipAverage(model)(batch), model(batch), model(mirrored)
     for name in one:
         torch.testing.assert_close(found[name], (one[name] + other[name]) / 2)
-    assert tiny(TRANSFER, "logs/test", *words).TEST.FLIP.ENABLED
 
 
 @pytest.mark.parametrize("mode", ["frozen", "independent", "mutual"])
@@ -95,15 +90,14 @@ def test_precise_bn_leaves_a_frozen_teacher_alone_and_sharpens_the_student(teach
     trained = run(tiny(TRANSFER, tmp_path, *words, *precise, "TEST.EVAL_PERIOD", 1)).model.state_dict()
     before = torch.load(teacher, weights_only=True)["model"]
     assert all(torch.equal(trained[f"teacher.{name}"], value) for name, value in before.items())
-    assert trained["student.backbone.bn1.running_mean"].isfinite().all()
+    assert trained["student.backbone.1.running_mean"].isfinite().all()
 
 
 def test_a_few_clips_are_learnt_by_heart():
-    from small_mdkt import batch_of
-
-    model, batch = model_of("MDKT", "MDKT.MODE", "mutual"), batch_of()
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
-    for _ in range(30):
+    torch.manual_seed(0)
+    model, batch = build_model(tiny(TRANSFER, "logs/test", "MODEL.HEADS.NUM_CLASSES", 3)).train(), batch_of()
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=3e-3)
+    for _ in range(60):
         losses = model(batch)
         optimizer.zero_grad()
         sum(losses.values()).backward()
@@ -127,14 +121,8 @@ def test_metrics_are_in_the_log_of_a_run(teacher, tmp_path):
     logged = {}
     for line in (tmp_path / "metrics.json").read_text().splitlines():
         logged |= json.loads(line)
-    assert {
-        "I2V/mAP",
-        "V2V/mAP trapezoid",
-        "loss_mtcl",
-        "raw_pd",
-        "p_teacher_saturated",
-        "gradient_mkd",
-    } <= logged.keys()
+    of_steps = {"loss_mtcl", "raw_pd", "p_teacher_saturated", "gradient_mkd"}
+    assert of_steps | {"I2V/mAP", "V2V/mAP trapezoid"} <= logged.keys()
 
 
 @pytest.mark.parametrize("folder", ["mdpr_fastreid", "tests", "configs", "docs"])

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import mdkt  # noqa: F401  (registers the method, in a process of its own too)
+import small_runs  # noqa: F401  (registers the small backbone)
 import torch
 from fastreid.config import CfgNode
 from fastreid.utils import comm
@@ -16,11 +17,13 @@ TRANSFER, TEACHER = CONFIGS / "synthreid_clips_r18.yml", CONFIGS / "synthreid_cl
 
 
 def tiny(file: Path = TRANSFER, output: Path | str = "logs/test", *overrides) -> CfgNode:
-    """Two epochs of three batches at 32x16."""
+    """Two epochs of three batches at 32x16, by a network of two convolutions."""
+    model = ["MODEL.BACKBONE.NAME", "build_small_backbone", "MODEL.BACKBONE.DROP_RATIO", 0.1]
+    model += ["MODEL.MDKT.LAST_BLOCK_RELU", True, "MODEL.MDKT.RESET", ("head",), "MODEL.MDKT.TEACHER_CONFIG", ""]
     data = ["DATASETS.NAMES", (SET,), "DATASETS.TESTS", (SET,), "DATALOADER.NUM_WORKERS", 0, "MODEL.DEVICE", "cpu"]
     size = ["INPUT.SIZE_TRAIN", [32, 16], "INPUT.SIZE_TEST", [32, 16], "SOLVER.IMS_PER_BATCH", 12]
     length = ["SOLVER.MAX_EPOCH", 2, "SOLVER.WARMUP_ITERS", 2, "SOLVER.CHECKPOINT_PERIOD", 1, "TEST.EVAL_PERIOD", 0]
-    return read_config(file, [*data, *size, *length, "OUTPUT_DIR", str(output), *overrides])
+    return read_config(file, [*data, *model, *size, *length, "OUTPUT_DIR", str(output), *overrides])
 
 
 def run(cfg: CfgNode, resume: bool = False) -> Trainer:
