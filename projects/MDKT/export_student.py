@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 from mdkt.hand_over import student_weights  # noqa: E402
+
 from mdpr_fastreid.errors import UsageError  # noqa: E402
 from mdpr_fastreid.weights import read_checkpoint, write_weights  # noqa: E402
 

@@ -1,9 +1,12 @@
 """From stage 1 to stage 2: what both networks start with, what is reset, and files that are refused."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from mdkt.hand_over import student_weights
-from small_mdkt import batch_of, config, model_of, train_steps
+from small_mdkt import PROJECT, batch_of, config, model_of, train_steps
 
 from mdpr_fastreid.engine.optimizers import build_optimizer
 from mdpr_fastreid.errors import UsageError
@@ -126,8 +129,11 @@ def test_the_student_alone_is_a_network_of_its_own(stage1, tmp_path):
     _, path = stage1
     model, _ = prepared(path)
     train_steps(model, steps=1)
+    torch.save({"model": model.state_dict()}, tmp_path / "model_final.pth")
     exported = tmp_path / "student.pth"
-    torch.save({"model": student_weights(model.state_dict())}, exported)
+    command = [sys.executable, PROJECT / "export_student.py", tmp_path / "model_final.pth", exported]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stdout) == (0, f"wrote {exported}\n"), done.stderr
     alone, again = model_of("VideoReID", seed=5), model_of("VideoReID", seed=6)
     load_for_evaluation(alone, str(exported))
     start_from(again, exported)
@@ -137,6 +143,8 @@ def test_the_student_alone_is_a_network_of_its_own(stage1, tmp_path):
     assert not changed(again, alone.state_dict())
     with pytest.raises(UsageError, match="no weights of a student: give a checkpoint of stage 2"):
         student_weights(alone.state_dict())
+    again = subprocess.run([*command[:2], exported, tmp_path / "no.pth"], capture_output=True, text=True, check=False)
+    assert again.returncode == 2 and "student.pth: no weights of a student" in again.stderr
 
 
 def test_a_teacher_of_other_identities_is_refused_in_a_line(stage1):
