@@ -63,7 +63,15 @@ def test_it_trains_is_evaluated_and_resumed(tmp_path):
 
 
 def test_it_learns_what_it_would_from_the_same_images(tmp_path):
-    precise = ("TEST.PRECISE_BN.ENABLED", True)
-    trained(config_of(tmp_path / "clips", *precise), trainer_class=ClipTrainer)
-    trained(config_of(tmp_path / "images", *precise, "MODEL.META_ARCHITECTURE", "Baseline"))
+    trained(config_of(tmp_path / "clips"), trainer_class=ClipTrainer)
+    trained(config_of(tmp_path / "images", "MODEL.META_ARCHITECTURE", "Baseline"))
     assert_same_weights(*(weights_of(tmp_path / name / "model_final.pth") for name in ("clips", "images")))
+
+
+def test_precise_bn_takes_statistics_of_clips(tmp_path):
+    for name, enabled in (("plain", False), ("precise", True)):
+        trained(config_of(tmp_path / name, "TEST.PRECISE_BN.ENABLED", enabled), trainer_class=ClipTrainer)
+    plain, precise = (weights_of(tmp_path / name / "model_final.pth") for name in ("plain", "precise"))
+    changed = {name for name in plain if not plain[name].equal(precise[name])}
+    assert changed >= {"backbone.1.running_mean", "backbone.1.running_var"}
+    assert not any(name.endswith(("weight", "bias")) for name in changed)
