@@ -127,9 +127,14 @@ def find_differences(summaries: Sequence[Summary]) -> Differences:
     left_out: list[str] = []
     reference, *others = [_read(summary, left_out) for summary in summaries]
     rows: list[Difference] = []
+    first = summaries[0].method.title
     for summary, runs in zip(summaries[1:], others, strict=True):
-        rows += _rows_of(summary, _same_queries(summary, runs, reference, left_out), reference)
-    return Differences(summaries[0].method.title, tuple(rows), tuple(left_out))
+        compared = _same_queries(summary, runs, reference, left_out)
+        found = list(_rows_of(summary, compared, reference))
+        rows += found
+        if compared and not found:
+            left_out.append(f"{summary.method.title} has no pairing in common with {first}, so it is in no difference")
+    return Differences(first, tuple(rows), tuple(left_out))
 
 
 def _read(summary: Summary, left_out: list[str]) -> dict[int, _Precisions]:
@@ -160,19 +165,21 @@ def _same_queries(summary: Summary, runs: _Runs, reference: _Runs, left_out: lis
 
 
 def _rows_of(summary: Summary, runs: _Runs, reference: _Runs) -> Iterator[Difference]:
-    shared = {seed: run.shared(reference[seed]) for seed, run in runs.items()}
-    names = list(dict.fromkeys(name for found in shared.values() for name in found if name))
-    for pairing in names or [""] * bool(runs):
-        # Runs without names have the first pairing
-        seeds = [seed for seed, found in shared.items() if pairing in found or (found == [""] and pairing == names[0])]
-        differences = {seed: runs[seed].of(pairing) - reference[seed].of(pairing) for seed in seeds}
-        identities = runs[seeds[0]].identities
+    by_pairing: dict[str, dict[int, np.ndarray]] = {}
+    for seed, run in runs.items():
+        for pairing in run.shared(reference[seed]):
+            by_pairing.setdefault(pairing, {})[seed] = run.of(pairing) - reference[seed].of(pairing)
+    named = [pairing for pairing in by_pairing if pairing]
+    if named and "" in by_pairing:  # of seeds that an earlier version ran: the first pairing, without its name
+        by_pairing[named[0]] |= by_pairing.pop("")
+    for pairing, of_seeds in by_pairing.items():
+        identities = next(iter(runs.values())).identities
         yield Difference(
             name=summary.method.name,
             title=summary.method.title,
             pairing=pairing,
-            pooled=bootstrap_difference(np.mean(list(differences.values()), axis=0), identities),
-            seeds={seed: bootstrap_difference(one, identities) for seed, one in differences.items()},
+            pooled=bootstrap_difference(np.mean(list(of_seeds.values()), axis=0), identities),
+            seeds={seed: bootstrap_difference(of_seeds[seed], identities) for seed in sorted(of_seeds)},
             identities=len(np.unique(identities)),
             queries=len(identities),
         )
