@@ -111,7 +111,7 @@ def _wide_enough(low: float, high: float) -> tuple[float, float]:
 
 def _differences(differences: Differences) -> Figure:
     """A line for each difference: the seeds, their mean and its interval over test identities."""
-    figure, axes = plt.subplots(figsize=(7, max(2.4, 1.2 + 0.4 * len(differences.rows))))
+    figure, axes = plt.subplots(figsize=(11, max(2.4, 1.2 + 0.4 * len(differences.rows))))
     colour = _look(0)["color"]
     axes.axvline(0, color="#666666", linewidth=1)
     for at, row in enumerate(differences.rows):
