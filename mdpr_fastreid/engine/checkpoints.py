@@ -16,7 +16,7 @@ from torch import nn
 from mdpr_fastreid.engine.storage import check_current_storage
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.io import write_whole
-from mdpr_fastreid.weights import read_checkpoint, start_from
+from mdpr_fastreid.weights import read_checkpoint, start_from, write_with_sha256
 
 _BEST = "best_metric"
 
@@ -66,7 +66,7 @@ class Checkpointer(checkpoint.Checkpointer):
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info(f"Saving checkpoint to {path}")
         try:
-            write_whole(path, lambda file: torch.save(contents, file))
+            write_with_sha256(path, lambda file: torch.save(contents, file))
         except UsageError as error:
             last = f"; --resume goes on from {self.get_checkpoint_file()}" if self.has_checkpoint() else ""
             raise UsageError(f"{error}{last}") from error
@@ -174,7 +174,7 @@ def set_aside_checkpoints(output_dir: Path) -> Path | None:
         number += 1
     folder = output_dir / f"earlier-{number}"
     folder.mkdir()
-    for path in [*checkpoints, *output_dir.glob("last_checkpoint")]:
+    for path in [*checkpoints, *output_dir.glob("*.pth.sha256"), *output_dir.glob("last_checkpoint")]:
         path.rename(folder / path.name)
     logging.getLogger("fastreid").warning(
         f"{output_dir} held {len(checkpoints)} checkpoints of an earlier run, now in {folder}. "
