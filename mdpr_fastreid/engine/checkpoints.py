@@ -13,6 +13,7 @@ from fastreid.modeling.meta_arch import Distiller
 from fastreid.utils import checkpoint
 from torch import nn
 
+from mdpr_fastreid.engine.resuming import OPTIMIZER_KIND, check_resumable, kind_of
 from mdpr_fastreid.engine.storage import check_current_storage
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.io import write_whole
@@ -60,6 +61,8 @@ class Checkpointer(checkpoint.Checkpointer):
             return
         contents = {"model": self.model.state_dict()}
         contents.update((key, obj.state_dict()) for key, obj in self.checkpointables.items())
+        if "optimizer" in self.checkpointables:
+            contents[OPTIMIZER_KIND] = kind_of(self.checkpointables["optimizer"])
         # NumPy scalars are objects that PyTorch refuses to read without code
         for key, value in kwargs.items():
             contents[key] = value.item() if isinstance(value, np.generic) else value
@@ -96,7 +99,9 @@ class Checkpointer(checkpoint.Checkpointer):
             raise UsageError(f"{path}: no such weight file (MODEL.WEIGHTS, or named by a last_checkpoint)")
         if checkpointables == []:
             return start_from(self.model, self.path_manager.get_local_path(path), self.sha256)
-        return super().load(path, checkpointables)
+        loaded = super().load(path, checkpointables)
+        loaded.pop(OPTIMIZER_KIND, None)
+        return loaded
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         """Resume from the checkpoint that ``last_checkpoint`` names, or start from a file.
@@ -117,7 +122,9 @@ class Checkpointer(checkpoint.Checkpointer):
         return loaded
 
     def _load_file(self, f: str) -> dict[str, Any]:
-        return read_checkpoint(f)
+        checkpoint = read_checkpoint(f)
+        check_resumable(f, checkpoint, self.model, self.checkpointables)
+        return checkpoint
 
 
 class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
