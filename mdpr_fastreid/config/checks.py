@@ -4,9 +4,11 @@ They are messages only: what a setting does follows from what reads it, whether 
 """
 
 from collections.abc import Collection, Iterator
+from functools import partial
 
 from fastreid.config import CfgNode
 
+from mdpr_fastreid.config.clips import clip_problems
 from mdpr_fastreid.config.fastreid_keys import FASTREID_KEYS
 from mdpr_fastreid.config.keys import PLUGIN_KEYS, Key, added_keys, has_key, value_of
 from mdpr_fastreid.config.names import UnknownNameError, known_names, nearest, unknown_name
@@ -207,5 +209,7 @@ _PROBLEMS = (
     ({"training"}, _optimizer_problems),
     ({"model", "training"}, _architecture_problems),
     ({"evaluation"}, _evaluation_problems),
+    ({"training"}, partial(clip_problems, part="training")),
+    ({"evaluation"}, partial(clip_problems, part="evaluation")),
 )
 """Checks of several settings together, and the parts they belong to."""

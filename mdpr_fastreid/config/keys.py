@@ -11,6 +11,7 @@ from fastreid.config import CfgNode, defaults
 
 from mdpr_fastreid.config.values import (
     Values,
+    interval,
     many,
     name_or_none,
     named_folders,
@@ -20,6 +21,7 @@ from mdpr_fastreid.config.values import (
     pattern_of_camera,
     registered,
     sha256,
+    shares,
     subset,
     text,
     whole,
@@ -45,6 +47,7 @@ class Key:
 
 
 MDPR = ("MODEL.META_ARCHITECTURE", "MDPR")
+CLIP = ("INPUT.FIELDS", "clip")
 
 PLUGIN_KEYS = (
     Key("SEED", -1, whole(-1), "Seed of Python, NumPy, torch and the loader's workers; -1 draws a new one in each run"),
@@ -98,7 +101,56 @@ PLUGIN_KEYS = (
         "(docs/how-to/masks.md)",
         ("INPUT.FIELDS", "mask"),
     ),
-    Key("INPUT.CLIP.FRAMES", 8, whole(1), "Frames of the field clip"),
+    Key("INPUT.CLIP.FRAMES", 8, whole(1), "Frames of the field clip in training (docs/how-to/video.md)", CLIP),
+    Key(
+        "INPUT.CLIP.TEST_FRAMES",
+        8,
+        whole(0),
+        "Frames of the field clip in evaluation; 0 for all of a tracklet, with one item in a process's batch",
+        CLIP,
+    ),
+    Key(
+        "INPUT.CLIP.SAMPLING",
+        "parts",
+        one_of("parts", "chunk", "multiview"),
+        "Which frames of a tracklet, or in training of all tracklets of its identity (multiview), are in its clip",
+        CLIP,
+    ),
+    Key(
+        "INPUT.CLIP.VIEWS",
+        "tracklet",
+        one_of("tracklet", "camera"),
+        "What multiview takes the frames of a clip from in turn: tracklets of the identity, or its cameras",
+        ("INPUT.CLIP.SAMPLING", "multiview"),
+    ),
+    Key(
+        "INPUT.CLIP.CONSISTENT",
+        True,
+        yes_or_no,
+        "Whether the frames of a clip are augmented by the draws of their image; if not, each has its own, as an image",
+        CLIP,
+    ),
+    Key(
+        "INPUT.CLIP.WITH_IMAGE",
+        True,
+        yes_or_no,
+        "Whether training batches have the image beside the clip; batches of evaluation have both in any case",
+        CLIP,
+    ),
+    Key(
+        "INPUT.CLIP.FROM_IMAGES",
+        False,
+        yes_or_no,
+        "Whether the training images of an identity under a camera are a tracklet, where the data set has none",
+        CLIP,
+    ),
+    Key(
+        "INPUT.REA.AREA",
+        (0.02, 0.33),
+        shares,
+        "Share of the image's area that random erasing erases, from and to",
+    ),
+    Key("INPUT.REA.RATIO", (0.3, 3.3), interval, "Height by width of what random erasing erases, from and to"),
     # Training
     Key(
         "SOLVER.AMP.DTYPE",

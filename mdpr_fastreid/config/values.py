@@ -122,6 +122,11 @@ interval = Values(
     lambda value: many(number(above=0), 2).accepts(value) and value[0] <= value[1],
 )
 
+shares = Values(
+    "a list of 2 values, each a number greater than 0 and at most 1, the smaller first",
+    lambda value: interval.accepts(value) and value[1] <= 1,
+)
+
 
 def _accepts_pairs(value: object) -> bool:
     return _is_many(value) and all(

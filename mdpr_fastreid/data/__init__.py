@@ -1,5 +1,6 @@
 """The way of a batch, from the files of a data set to the tensors a model is called with; see ``pipeline``."""
 
+from mdpr_fastreid.data import clips  # noqa: F401  (registers the field)
 from mdpr_fastreid.data.build import build_test_loader, build_train_loader, training_set
 from mdpr_fastreid.data.fields import FIELD_REGISTRY, Field
 from mdpr_fastreid.data.items import Item

@@ -60,6 +60,9 @@ Region = tuple
 COLOURS = 3
 """Planes of an image; one more, where random erasing may have to mark pixels, is 1 at what was erased."""
 
+IMAGES = "images"
+"""The image in a sample and in a batch."""
+
 
 class Field:
     """One field of a sample.
@@ -73,14 +76,27 @@ class Field:
         key: in the batch.
         in_bytes: whether its tensor holds bytes ``[..., 3 or 4, H, W]`` that the loader turns into floats
             ``[..., 3, H, W]``.
+        draws_alone: whether what it reads is a list of pictures that do not follow the image: each goes through all
+            transforms by draws of its own, as if it were an image.
+        with_image: whether the samples have the image, too.
     """
 
     name: str
     key: str
     in_bytes = False
+    draws_alone = False
+    with_image = True
 
     def __init__(self, cfg: CfgNode, is_train: bool) -> None:
         self.is_train = is_train
+
+    def of_set(self, items: list[tuple]) -> list[tuple]:
+        """All items of a data set, with files of the field that follow from other items; by default as they are.
+
+        Args:
+            items: the number and the order of those that are returned are the same.
+        """
+        return items
 
     def files(self, item: tuple) -> Files:
         """The files of an item.
@@ -99,9 +115,18 @@ class Field:
         """What the files hold: a picture, a ``tv_tensors`` object, a list of them, or anything else."""
         raise NotImplementedError
 
-    def read_for(self, item: tuple, image: Image.Image) -> Any:
-        """What an item's files hold; an image is given, perhaps resized, to a field that may stand for no file."""
+    def read_for(self, item: tuple, image: Image.Image | None) -> Any:
+        """What an item's files hold.
+
+        Args:
+            item: of the data set.
+            image: of the item, perhaps resized, for a field that may stand for no file; None in batches without images.
+        """
         return self.read(self.files(item))
+
+    def damage_report(self) -> str | None:
+        """What to say at the end of a training about files that could not be read; None if nothing."""
+        return None
 
     def to_tensor(self, value: Any, planes: int) -> Tensor:
         """The tensor of a sample.
@@ -135,7 +160,7 @@ class Field:
 class ImageField(Field):
     """The image itself, in every batch: ``images``, ``[B, 3, H, W]`` in float32 from 0 to 255."""
 
-    name, key = "image", "images"
+    name, key = "image", IMAGES
     in_bytes = True
 
     def files(self, item: tuple) -> Files:
@@ -250,41 +275,16 @@ class MaskField(Field):
         self.erase(tensor, region)
 
 
-@FIELD_REGISTRY.register()
-class ClipField(ImageField):
-    """``INPUT.CLIP.FRAMES`` frames of a walk: ``clips``, ``[B, T, 3, H, W]`` in float32 from 0 to 255.
-
-    The walk is cut into T parts of one length. Training draws a frame of each (restricted random sampling, Li et al.,
-    "Diversity Regularized Spatiotemporal Attention for Video-based Person Re-identification", CVPR 2018); evaluation
-    takes the middle ones. A walk of fewer frames repeats some.
-    """
-
-    name, key = "clip", "clips"
-    files = Field.files
-
-    def __init__(self, cfg: CfgNode, is_train: bool) -> None:
-        super().__init__(cfg, is_train)
-        self.frames = cfg.INPUT.CLIP.FRAMES
-
-    def read(self, files: Files) -> list[Image.Image]:
-        parts = torch.arange(self.frames, dtype=torch.float64)
-        within = torch.rand(self.frames, dtype=torch.float64) if self.is_train else 0.5
-        return [read_image(files[int(place)]) for place in (parts + within) * len(files) / self.frames]
-
-    def to_tensor(self, value: Sequence[Image.Image], planes: int) -> Tensor:
-        return torch.stack([super(ClipField, self).to_tensor(frame, planes) for frame in value])
-
-    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        return torch.rand(self.frames, COLOURS, *size, generator=generator) * 255
-
-
 def build_fields(cfg: CfgNode, is_train: bool) -> tuple[Field, ...]:
-    """The image, and the fields that ``INPUT.FIELDS`` names.
+    """The image, and the fields that ``INPUT.FIELDS`` names; in training without the image if the config says so.
 
     Raises:
-        UsageError: a name that is not registered, or is there twice.
+        UsageError: a name that is not registered, or is there twice; settings that contradict each other.
     """
-    names = ("image", *(name for name in cfg.INPUT.get("FIELDS", ()) if name != "image"))
+    names = tuple(name for name in cfg.INPUT.get("FIELDS", ()) if name != ImageField.name)
     if len(set(names)) < len(names):
         raise UsageError(f"INPUT.FIELDS {tuple(cfg.INPUT.FIELDS)} names a field twice")
-    return tuple(registered(FIELD_REGISTRY, name)(cfg, is_train) for name in names)
+    fields = tuple(registered(FIELD_REGISTRY, name)(cfg, is_train) for name in names)
+    if not all(field.with_image for field in fields):
+        return fields
+    return (ImageField(cfg, is_train), *fields)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-Files = str | tuple[str, ...]
-"""The file of a field, or several: the frames of a clip."""
+Files = str | tuple["Files", ...]
+"""The file of a field, or several: the frames of a tracklet, tracklets of frames."""
 
 NO_FIELDS: Mapping[str, Files] = MappingProxyType({})
 
@@ -40,6 +40,11 @@ class Item(tuple):
 def fields_of(item: tuple) -> Mapping[str, Files]:
     """The files of an item's further fields; none for a plain tuple."""
     return getattr(item, "fields", NO_FIELDS)
+
+
+def with_files(item: tuple, field: str, files: Files) -> Item:
+    """The item with other files of a field."""
+    return Item(*item[:3], {**fields_of(item), field: files})
 
 
 def relabelled(item: tuple, pid: Any, camid: Any) -> tuple:

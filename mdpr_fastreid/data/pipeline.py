@@ -4,14 +4,14 @@
                   (a damaged one is an error, or another item takes its place: data/damaged.py)
     2. resize     the image, once for all epochs           data/resized.py      DATALOADER.CACHE
     3. transform  all fields by the same draws             data/transforms.py   INPUT.*
-    4. bytes      a tensor of each field                   data/fields.py
+    4. bytes      a tensor of each field                   data/fields.py, data/erased.py
     5. collate    samples to a batch, in shared memory     here
        ----- from a loader's worker to the process that trains -----
     6. prefetch   and move to the device                   data/loaders.py
     7. floats     of the bytes                             here
 
 Steps 1 to 4 are :class:`FieldDataset`, a worker's work on one item. Bytes are a quarter of the floats that FastReID
-sends, and only random erasing puts anything but whole numbers into an image: a fourth plane marks where.
+sends, and only random erasing puts anything but whole numbers into an image: a bit for each pixel says where.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from mdpr_fastreid.data.damaged import Substitutes
-from mdpr_fastreid.data.fields import COLOURS
+from mdpr_fastreid.data.erased import erased_in, erased_key
+from mdpr_fastreid.data.fields import IMAGES
 from mdpr_fastreid.data.reading import DamagedImageError, read_image
 from mdpr_fastreid.data.resized import ResizedImages
 from mdpr_fastreid.data.transforms import JointTransforms, Sample
@@ -55,6 +56,8 @@ class FieldDataset(CommDataset):
         skip_damaged: bool = False,
         check_command: str = "mdpr data",
     ) -> None:
+        for field in transforms.fields:
+            items = field.of_set(items)
         super().__init__(items, transforms, relabel)
         self.resized = resized
         self.substitutes = Substitutes(items) if skip_damaged else None
@@ -82,11 +85,13 @@ class FieldDataset(CommDataset):
                 return index, self._read(index)
             except DamagedImageError as error:
                 raise UsageError(f"{error}. {self._way_out()}") from None
+        state = torch.get_rng_state()
         for candidate in self.substitutes.candidates(index):
             try:
                 return candidate, self._read(candidate)
             except DamagedImageError as error:
                 self.substitutes.note(candidate, error)
+                torch.set_rng_state(state)  # as if it had been known to be damaged, whichever worker was first to see
         path, identity = self.img_items[index][:2]
         raise UsageError(
             f"{path}: every image of identity {identity} is damaged, so none can take its place: repair one, or take "
@@ -100,21 +105,19 @@ class FieldDataset(CommDataset):
         return f"{lists}; an evaluation needs every image: repair it, or take it out of the set"
 
     def _read(self, index: int) -> Sample:
-        item = self.img_items[index]
-        image, *others = self.transform.fields
-        if self.resized is None:
-            sample = {image.key: image.read(image.files(item))}
-        else:
-            sample = {image.key: self.resized.picture(index, lambda: self.resized_image(item[0]))}
-        for field in others:
-            sample[field.key] = field.read_for(item, sample[image.key])
+        item, sample = self.img_items[index], {}
+        for field in self.transform.fields:
+            if field.key == IMAGES and self.resized is not None:
+                sample[IMAGES] = self.resized.picture(index, lambda: self.resized_image(item[0]))
+            else:
+                sample[field.key] = field.read_for(item, sample.get(IMAGES))
         return sample
 
     def resized_image(self, path: str):
         """The picture of a file as it is after the first transform, which resizes it."""
-        sample = {"images": read_image(path)}
+        sample = {IMAGES: read_image(path)}
         self.transform.transforms[0](sample)
-        return sample["images"]
+        return sample[IMAGES]
 
     def send_bytes(self) -> None:
         """Leave pictures in bytes from now on, for a loader that calls :meth:`to_floats` on its batches."""
@@ -126,12 +129,14 @@ class FieldDataset(CommDataset):
 
     def damage_report(self) -> str | None:
         """What to say at the end of a training about images that could not be read; None if all could."""
-        if self.substitutes is None or not self.substitutes.count:
-            return None
-        return (
-            f"{self.substitutes.count} of {len(self)} training images could not be read, others of their identities "
-            f"took their places (DATALOADER.SKIP_DAMAGED). `{self.check_command}` lists them"
-        )
+        reports = [field.damage_report() for field in self.transform.fields]
+        if self.substitutes is not None and self.substitutes.count:
+            reports.append(
+                f"{self.substitutes.count} of {len(self)} training images could not be read, others of their "
+                "identities took their places"
+            )
+        said = "; ".join(filter(None, reports))
+        return f"{said} (DATALOADER.SKIP_DAMAGED). `{self.check_command}` lists them" if said else None
 
 
 def send_bytes(worker: int) -> None:
@@ -170,16 +175,17 @@ def to_floats(batch: Mapping[str, Any], keys: Iterable[str], fill: Sequence[floa
     """A batch whose bytes are floats, on the same device.
 
     Args:
-        batch: with bytes ``[..., 3 or 4, H, W]`` under each of ``keys``; they become floats ``[..., 3, H, W]``.
+        batch: with bytes ``[..., 3, H, W]`` under each of ``keys``; they become floats.
         keys: of pictures.
-        fill: what stands where the fourth plane is not 0, for each of the three others; None if there is no such plane.
+        fill: what stands where something is erased (:mod:`~mdpr_fastreid.data.erased`), for each of the three colours;
+            None if nothing can be.
     """
     floats = {}
     for key in keys:
-        pictures = batch[key]
-        floats[key] = pictures[..., :COLOURS, :, :].float()
+        floats[key] = batch[key].float()
         if fill is not None:
-            erased = pictures[..., COLOURS, :, :].bool()
+            erased = erased_in(batch, key)
             for colour, value in enumerate(fill):
                 floats[key][..., colour, :, :].masked_fill_(erased, value)
-    return {**batch, **floats}
+    packed = {erased_key(key) for key in keys}
+    return {key: value for key, value in batch.items() if key not in packed} | floats

@@ -12,7 +12,6 @@ from PIL import Image
 from small_runs import small_config
 
 from mdpr_fastreid.data import FIELD_REGISTRY, Field, Item, build_test_loader, build_train_loader, training_set
-from mdpr_fastreid.data.fields import build_fields
 from mdpr_fastreid.data.items import fields_of, relabelled
 from mdpr_fastreid.errors import UsageError
 
@@ -84,40 +83,6 @@ def test_what_does_not_fit_its_image_is_named(tmp_path):
     items = items_with(tmp_path, mask=lambda number: str(tmp_path / "mask.png"))
     with pytest.raises(UsageError, match=r"3\.png: masks of \[9, 9\] pixels beside an image of \[32, 16\]"):
         training_set(cfg, items)[3]
-
-
-def clip_dataset(tmp_path, frames, count):
-    """Image ``i`` walks in frames of the values 10 i, 10 i + 1, ..."""
-
-    def walk(number):
-        return tuple(picture(tmp_path / f"{number}-{t}.png", 10 * number + t) for t in range(count))
-
-    options = ["INPUT.FIELDS", ("clip",), "INPUT.CLIP.FRAMES", frames, "INPUT.FLIP.ENABLED", False]
-    return small_config(tmp_path, *options, "SOLVER.IMS_PER_BATCH", 8), items_with(tmp_path, clip=walk)
-
-
-@pytest.mark.parametrize(("count", "middles"), [(6, [1, 3, 5]), (3, [0, 1, 2]), (2, [0, 1, 1]), (1, [0, 0, 0])])
-def test_a_clip_has_a_frame_of_each_part_of_a_walk(tmp_path, count, middles):
-    cfg, items = clip_dataset(tmp_path, 3, count)
-    evaluated = build_fields(cfg, is_train=False)[1].read(items[2].fields["clip"])
-    assert [frame.getpixel((0, 0))[0] - 20 for frame in evaluated] == middles
-    field, drawn = build_fields(cfg, is_train=True)[1], set()
-    for seed in range(30):
-        torch.manual_seed(seed)
-        drawn.add(tuple(frame.getpixel((0, 0))[0] - 20 for frame in field.read(items[2].fields["clip"])))
-    parts = [{int(place) for place in np.linspace(part, part + 1, 50, endpoint=False) * count / 3} for part in range(3)]
-    assert [{places[part] for places in drawn} for part in range(3)] == parts
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_clips_come_with_their_images(tmp_path, workers):
-    cfg, items = clip_dataset(tmp_path, 4, 4)
-    cfg.DATALOADER.NUM_WORKERS = workers
-    batch = next(iter(build_train_loader(cfg, train_set=training_set(cfg, items))))
-    assert batch["clips"].shape == (8, 4, 3, 32, 16) and batch["clips"].dtype == torch.float32
-    walks = torch.tensor([int(Path(path).stem) for path in batch["img_paths"]])
-    expected = (10 * walks[:, None] + torch.arange(4)).float()
-    assert torch.equal(batch["clips"], expected.view(8, 4, 1, 1, 1).expand_as(batch["clips"]))
 
 
 def test_a_field_of_ones_own_needs_a_class_alone(tmp_path):

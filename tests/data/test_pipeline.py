@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, SequentialSampler
 import mdpr_fastreid
 from mdpr_fastreid.bench.stock_loader import stock_loader
 from mdpr_fastreid.data import Item, build_train_loader, pipeline, training_set, transforms
+from mdpr_fastreid.data.erased import pack_erased
 from mdpr_fastreid.data.masks import PART_GROUPS
 from mdpr_fastreid.data.pipeline import collate, to_floats
 from tests.support.image_trees import pictures_of_all_sizes
@@ -133,7 +134,8 @@ def test_a_workers_images_are_bytes_and_those_of_this_process_floats(tmp_path, i
     loader = our_loader(cfg, items)
     assert loader.dataset[3]["images"].dtype == torch.float32
     batch = next(DataLoader.__iter__(loader))
-    assert batch["images"].dtype == torch.uint8 and batch["images"].shape == (8, 4, 32, 16)
+    assert batch["images"].dtype == torch.uint8 and batch["images"].shape == (8, 3, 32, 16)
+    assert batch["images erased"].dtype == torch.uint8 and batch["images erased"].shape == (8, 32, 2)
     assert next(iter(loader))["images"].dtype == torch.float32
 
 
@@ -207,12 +209,14 @@ def test_a_batch_is_stocks_and_lies_in_shared_memory_when_a_worker_makes_it():
 
 
 def test_erased_bytes_become_the_fill_in_batches_samples_and_clips():
-    coded = torch.tensor([[[5, 6]], [[7, 8]], [[9, 10]], [[0, 1]]], dtype=torch.uint8)
+    pixels = torch.tensor([[[5, 6]], [[7, 8]], [[9, 10]]], dtype=torch.uint8)
+    erased = pack_erased(torch.tensor([[0, 1]], dtype=torch.uint8))
     expected = [[[5.0, 0.5]], [[7.0, 1.5]], [[9.0, 2.5]]]
     for shape in [(), (1,), (1, 1)]:
-        batch = {"images": coded.reshape(*shape, *coded.shape), "targets": 3}
+        pictures = {"images": pixels.reshape(*shape, *pixels.shape), "images erased": erased.reshape(*shape, 1, 1)}
+        batch = {**pictures, "targets": 3}
         floats = to_floats(batch, ["images"], [0.5, 1.5, 2.5])
-        assert floats["targets"] == 3
+        assert floats.keys() == {"images", "targets"} and floats["targets"] == 3
         assert floats["images"].reshape(3, 1, 2).tolist() == expected
         assert batch["images"].dtype == torch.uint8, "the batch itself is left alone"
 

@@ -10,6 +10,7 @@ from PIL import Image
 from small_runs import small_config
 from torchvision.transforms.v2 import functional as F
 
+from mdpr_fastreid.data.erased import erased_in
 from mdpr_fastreid.data.label_maps import LabelMap, label_map_class
 from mdpr_fastreid.data.masks import PART_GROUPS
 from mdpr_fastreid.data.transforms import Patching, build_transforms
@@ -77,13 +78,13 @@ def test_a_mask_and_its_image_stay_aligned_to_the_pixel(part):
         sample = transformed(transforms, number)
         image, mask = sample["images"], sample["masks"]
         assert mask.dtype == torch.uint8 and mask.shape == image.shape[1:] == (HEIGHT, WIDTH)
-        erased = image[3].bool() if len(image) > 3 else torch.zeros_like(mask, dtype=torch.bool)
-        pasted = (image[:3] == torch.tensor([1, 2, 3]).view(3, 1, 1)).all(0)
+        erased = erased_in(sample, "images") if transforms.fill is not None else torch.zeros_like(mask, dtype=bool)
+        pasted = (image == torch.tensor([1, 2, 3]).view(3, 1, 1)).all(0)
         assert (mask[erased | pasted] == 0).all()
         covered += int((erased | pasted).sum())
         seen = {}
         for label, colour in zip(
-            mask[~(erased | pasted)].tolist(), image[:3, ~(erased | pasted)].T.tolist(), strict=True
+            mask[~(erased | pasted)].tolist(), image[:, ~(erased | pasted)].T.tolist(), strict=True
         ):
             seen.setdefault(label, set()).add(tuple(colour))
         assert len(seen) > 2
@@ -130,8 +131,10 @@ def test_frames_that_are_their_image_stay_it(part):
         sample = transformed(transforms, number, clips=[picture.copy() for _ in range(3)])
         assert sample["clips"].shape == (3, *sample["images"].shape)
         assert all(torch.equal(frame, sample["images"]) for frame in sample["clips"])
-        image = sample["images"]
-        changed += bool(image[3:].any()) or not np.array_equal(image[:3].permute(1, 2, 0), picture)
+        if transforms.fill is not None:
+            assert all(torch.equal(bits, sample["images erased"]) for bits in sample["clips erased"])
+        erased = transforms.fill is not None and erased_in(sample, "images").any()
+        changed += bool(erased) or not np.array_equal(sample["images"].permute(1, 2, 0), picture)
     assert (changed > 5) == (part != "nothing")
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fastreid.data.datasets.bases import ImageDataset
 
-from mdpr_fastreid.data.items import Item, fields_of
+from mdpr_fastreid.data.items import fields_of, with_files
 from mdpr_fastreid.errors import UsageError
 
 FOLDER = "masks"
@@ -92,7 +92,7 @@ class MaskPlaces:
             raise UsageError(
                 f"{mask} would be the mask of {other} and of {item[0]}: put masks into folders that mirror the images'"
             )
-        return Item(*item[:3], {**fields, "mask": mask})
+        return with_files(item, "mask", mask)
 
     def _candidates(self, folder: str) -> Iterator[tuple[str, Layout]]:
         """Where the masks of the images in a folder may lie."""
