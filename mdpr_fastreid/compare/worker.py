@@ -43,6 +43,7 @@ from mdpr_fastreid.config.own_code import import_modules
 from mdpr_fastreid.engine import Trainer, load_for_evaluation
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.weights import sha256_file
 
 _POINTS_OF_A_CURVE = 100
 _CPU_BATCH = 32
@@ -208,6 +209,7 @@ def _drop_checkpoints(folder: Path) -> None:
     for path in folder.glob("model_*.pth"):
         if newest and path.name not in (newest, "model_final.pth"):
             path.unlink()
+            sha256_file(path).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_names_it(tmp_path):
     fill_disk_at(tmp_path / "model_0001.pth")
     with pytest.raises(UsageError, match=r"model_0001\.pth cannot be written: No space left .*from .*model_0000\.pth$"):
         checkpointer.save("model_0001", epoch=1)
-    assert names(tmp_path) == ["last_checkpoint", "model_0000.pth"]
+    assert names(tmp_path) == ["last_checkpoint", "model_0000.pth", "model_0000.pth.sha256"]
     assert checkpointer.resume_or_load("", resume=True)["epoch"] == 0
 
 
@@ -78,7 +78,7 @@ def test_a_kill_before_the_tag_resumes_from_the_checkpoint_before(tmp_path, monk
 
 def test_nothing_is_left_beside_the_files(tmp_path):
     Checkpointer(nn.Linear(2, 2), str(tmp_path / "new")).save("model_final", metric=np.float64(3.5))
-    assert names(tmp_path / "new") == ["last_checkpoint", "model_final.pth"]
+    assert names(tmp_path / "new") == ["last_checkpoint", "model_final.pth", "model_final.pth.sha256"]
     assert torch.load(tmp_path / "new/model_final.pth", weights_only=True)["metric"] == 3.5
 
 
