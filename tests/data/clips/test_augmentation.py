@@ -9,9 +9,10 @@ from fastreid.data.transforms.transforms import RandomPatch
 from PIL import Image
 from small_runs import small_config
 from support.tracklets import tracklets
+from torchvision.tv_tensors import BoundingBoxes
 
 from mdpr_fastreid.bench.stock_loader import stock_transforms
-from mdpr_fastreid.data import Item, training_set
+from mdpr_fastreid.data import FIELD_REGISTRY, Field, Item, training_set
 from mdpr_fastreid.data.pipeline import FieldDataset
 from mdpr_fastreid.data.transforms import build_transforms
 
@@ -101,6 +102,24 @@ def test_fields_beside_frames_that_draw_alone_follow_the_image(tmp_path):
     assert erased.any() and not mask[erased].any() and len(mask.unique()) == 7
     assert samples[0]["clips"].shape == (8, 3, 48, 24)
     assert all(torch.equal(samples[0][key], samples[1][key]) for key in ("images", "masks", "clips"))
+
+
+def test_fields_beside_clips_without_images_are_left_as_they_were_read(tmp_path):
+    @FIELD_REGISTRY.register()
+    class Place(Field):
+        name, key = "place", "places"
+
+        def read_for(self, item, image):
+            assert image is None
+            return BoundingBoxes([[1, 2, 3, 4]], format="XYXY", canvas_size=(48, 24))
+
+    try:
+        cfg = config(*PARTS["flip"], *PARTS["padding"], *PARTS["erasing"], *PARTS["patches"], "INPUT.FLIP.PROB", 1.0)
+        cfg.INPUT.FIELDS, cfg.INPUT.CLIP.WITH_IMAGE = ("place", "clip"), False
+        sample = training_set(cfg, tracklets(tmp_path, [3]))[0]
+        assert sample["places"].tolist() == [[1, 2, 3, 4]] and sample["clips"].shape == (8, 3, 48, 24)
+    finally:
+        del FIELD_REGISTRY._obj_map["place"]
 
 
 @pytest.mark.parametrize("part", [part for part in PARTS if part not in ("auto augmentation", "augmix")])
