@@ -11,6 +11,24 @@ from mdpr_fastreid.progress import Progress
 
 HELP = "count a data set, show a sample of it, and check every image"
 _LISTED = 20
+_SIZES = {"width": "width", "height": "height"}
+# The columns of the table, and what a report calls their counts
+_OF_IMAGES = {
+    "identities": "identities",
+    "images": "images",
+    "cameras": "cameras",
+    "images an identity": "images_per_identity",
+    **_SIZES,
+}
+_OF_TRACKLETS = {
+    "identities": "identities",
+    "tracklets": "tracklets",
+    "images of their own": "images",
+    "frames": "frames",
+    "cameras": "cameras",
+    "frames a tracklet": "frames_per_tracklet",
+    **_SIZES,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sets", nargs="+", metavar="NAME|DIR", help="registered data set, or folder of your own images")
     parser.add_argument("--root", default=root, help="data root (default: $FASTREID_DATASETS or datasets)")
     parser.add_argument(
-        "--sample", type=Path, metavar="PNG", help="write a sheet: identities by cameras (one set only)"
+        "--sample",
+        type=Path,
+        metavar="PNG",
+        help="write a sheet: identities by cameras, or tracklets (one set only)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, all findings listed")
     parser.add_argument("--camera-pattern", default="", metavar="REGEX", help="as DATASETS.CUSTOM_CAMERA_PATTERN")
@@ -30,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the report of each set; 1 if there is an error in one."""
-    from mdpr_fastreid.data.check import check, find_masks, open_dataset, sample_sheet
+    from mdpr_fastreid.data.check import check, find_masks, open_dataset, pictures_of, sample_sheet
 
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers {args.workers}: give at least 1")
@@ -40,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     for name in args.sets:
         data = open_dataset(name, args.root, args.camera_pattern)
         masks = find_masks(data, args.groups, args.mask_folder)
-        total = len({item[0] for item in data.train + data.query + data.gallery}) + len(masks.files)
+        total = len(pictures_of(data)) + len(masks.files)
         progress = Progress(total, f"checking {name}")
         report = check(data, progress.step, args.workers, masks)
         progress.close()
@@ -69,18 +90,13 @@ def _write(path: Path, write) -> None:
 def _print(report) -> None:
     from tabulate import tabulate
 
-    headers = ("split", "identities", "images", "cameras", "images an identity", "width", "height")
+    columns = _OF_TRACKLETS if report.tracklets else _OF_IMAGES
     rows = [
-        (
-            part,
-            *(f"{c[key]:,}" for key in headers[1:4]),
-            "{} / {:g} / {}".format(*c["images_per_identity"]) if c["images_per_identity"] else "",
-            *("-".join(map(str, dict.fromkeys(c[key]))) for key in ("width", "height")),
-        )
-        for part, c in report.splits.items()
+        (part, *(_cell((counts | report.tracklets.get(part, {}))[key]) for key in columns.values()))
+        for part, counts in report.splits.items()
     ]
-    print(f"{report.name} in {report.folder} (images an identity: min / median / max)")
-    print(tabulate(rows, headers, disable_numparse=True))
+    print(f"{report.name} in {report.folder} ({list(columns)[-3]}: min / median / max)")
+    print(tabulate(rows, ("split", *columns), disable_numparse=True))
     if report.masks:
         _print_masks(report.masks)
     for (level, kind), count in Counter((f.level, f.kind) for f in report.findings).items():
@@ -91,6 +107,15 @@ def _print(report) -> None:
             print(f"  and {count - _LISTED} more; --json FILE lists all")
     counts = f"findings: {len(report.findings)}, of them errors: {len(report.errors)}"
     print(counts if report.findings else "nothing wrong")
+
+
+def _cell(value: int | list) -> str:
+    """A count; the ends of a range; or the least, the median and the most."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    if len(value) == 3:
+        return "{} / {:g} / {}".format(*value)
+    return "-".join(map(str, dict.fromkeys(value)))
 
 
 def _print_masks(masks: dict) -> None:

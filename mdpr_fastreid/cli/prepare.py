@@ -101,7 +101,7 @@ def _named(name: str):
     if plain(name) in sources:
         return sources[plain(name)]
     nearest = [known for known in sources if plain(name) and plain(name) in known]
-    nearest += difflib.get_close_matches(plain(name), sources, n=3, cutoff=0.6)
+    nearest += difflib.get_close_matches(plain(name), sources, n=3, cutoff=0.65)
     hint = f"did you mean {' or '.join(list(dict.fromkeys(sources[n].name for n in nearest))[:4])}? " if nearest else ""
     raise UsageError(f"nothing is known of {name!r}; {hint}`mdpr prepare` lists all")
 

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from mdpr_fastreid.data.datasets.base import Count, count_of
+from mdpr_fastreid.data.datasets.base import missing_files
+from mdpr_fastreid.data.datasets.counts import Count
 from mdpr_fastreid.data.sources import DataSource, WeightSource
 from mdpr_fastreid.data.synth.presets import PRESETS
 from mdpr_fastreid.data.synth.writer import RenderError, read_manifest, set_folder
+from mdpr_fastreid.data.tracklets import files_of
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.weights import read_weights, sha256_of
 
@@ -39,9 +41,9 @@ def data_state(source: DataSource, root: Path) -> State:
         return _rendered_state(source, root)
     dataset = DATASET_REGISTRY.get(source.name)
     folders = source.folders or dataset.folders
-    found = [name for name in folders if os.path.isdir(root / name)]
-    place = root / (found or folders)[0]
-    if not found:
+    there = [name for name in folders if os.path.isdir(root / name)]
+    place = root / (there or folders)[0]
+    if not there:
         others = f"or, in the same place, {', '.join(folders[1:])}" if len(folders) > 1 else ""
         return State(place, "missing", [others] if others else [])
     logging.disable(logging.WARNING)  # the counts that a set warns of are reported here in full
@@ -54,9 +56,8 @@ def data_state(source: DataSource, root: Path) -> State:
     published = published_counts(source)
     details, whole = [], True
     for split in ("train", "query", "gallery"):
-        paths = [item[0] for item in getattr(items, split)]
-        gone = [path for path in paths if not os.path.exists(path)]
-        counted, expected = count_of(getattr(items, split)), published.get(split, Count(0, 0))
+        found, expected = getattr(items, split), published.get(split, Count(0, 0))
+        gone, counted = missing_files(files_of(found)), expected.of(found)
         if gone:
             details.append(f"{split}: {len(gone):,} images are missing, the first one {gone[0]}")
         if counted != expected:

@@ -5,7 +5,8 @@ Facts only. How many images a set has stands in ``data/datasets/``.
 
 from typing import NamedTuple
 
-from mdpr_fastreid.data.datasets.base import PUBLISHED_BY_THE_TOOLBOX, Count
+from mdpr_fastreid.data.datasets.counts import PUBLISHED_BY_THE_TOOLBOX, Count
+from mdpr_fastreid.data.synth.presets import PRESETS
 
 _ON_REQUEST = "for research; its authors give it to those who ask and agree to their terms"
 _OF_DUKE = "made of DukeMTMC-reID, so that one's terms bind it too"
@@ -140,6 +141,30 @@ DATA_SOURCES = (
         _ICME,
         "for research, as its authors' page says",
     ),
+    DataSource(
+        "MARS",
+        "MARS",
+        "Zheng et al., MARS: A Video Benchmark for Large-Scale Person Re-Identification, ECCV 2016",
+        "https://github.com/liangzheng06/MARS-evaluation",
+        "for research, as its authors' page says",
+    ),
+    DataSource(
+        "DukeMTMCVideoReID",
+        "DukeMTMC-VideoReID",
+        "Wu et al., Exploit the Unknown Gradually: One-Shot Video-Based Person Re-Identification by Stepwise Learning, "
+        "CVPR 2018; Ristani et al., Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking, ECCV "
+        "Workshops 2016",
+        "",
+        "made of the videos of DukeMTMC, withdrawn by their authors in 2019; only a copy that you are entitled to",
+    ),
+    DataSource(
+        "VeRi776Video",
+        "VeRi-776",
+        "Liu et al., A Deep Learning-Based Approach to Progressive Vehicle Re-identification for Urban Surveillance, "
+        "ECCV 2016",
+        "https://github.com/JDAI-CV/VeRidataset",
+        _ON_REQUEST,
+    ),
     *(
         DataSource(
             f"SynthReID{preset.title().replace('_', '')}",
@@ -149,7 +174,7 @@ DATA_SOURCES = (
             "this project's licence, Apache-2.0; nobody is depicted",
             preset=preset,
         )
-        for preset in ("tiny", "demo", "base", "occluded", "occluded_tiny", "occluded_demo")
+        for preset in PRESETS
     ),
 )
 

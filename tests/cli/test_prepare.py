@@ -12,12 +12,13 @@ from fastreid.config import get_cfg
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.modeling.backbones.resnet import model_urls
 from support.image_trees import market_tree, write_images
+from support.video_trees import mars_tree
 
 from mdpr_fastreid.cli import main
 from mdpr_fastreid.data import sources
-from mdpr_fastreid.data.datasets.base import Count
+from mdpr_fastreid.data.datasets.counts import Count, TrackletCount
 from mdpr_fastreid.data.sources import DATA_SOURCES, WEIGHT_SOURCES
-from mdpr_fastreid.weights import files
+from mdpr_fastreid.weights import integrity
 
 ROOT = Path(__file__).parents[2]
 
@@ -122,7 +123,7 @@ def test_what_may_not_be_read_is_a_state_not_an_end(tmp_path, prepare, home, mon
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "stat", refuse)
-    monkeypatch.setattr(files, "open", refuse, raising=False)
+    monkeypatch.setattr(integrity, "open", refuse, raising=False)
     code, out, _ = prepare()
     states = {line.split()[0]: line for line in out.splitlines() if line}
     assert code == 0
@@ -246,3 +247,35 @@ def test_a_rendered_set_is_counted_against_its_manifest(tmp_path, prepare):
     assert (code, "state    incomplete" in out, "query: 1 images of 2" in out) == (1, True, True)
     (folder / "manifest.json").write_text("{")
     assert "state    damaged" in prepare("SynthReIDTiny")[1]
+
+
+def test_a_set_of_tracklets_is_counted_and_its_missing_frames_are_told(tmp_path, prepare, monkeypatch):
+    folder = mars_tree(tmp_path)
+    code, out, _ = prepare("mars")
+    assert (code, "train: 3 tracklets of 2 identities here, 8,298 tracklets of 625 identities" in out) == (1, True)
+    counts = {"train": TrackletCount(2, 3), "query": TrackletCount(2, 3), "gallery": TrackletCount(3, 6)}
+    monkeypatch.setattr(DATASET_REGISTRY.get("MARS"), "published", counts)
+    code, out, _ = prepare("MARS")
+    assert (code, "gallery: 6 tracklets of 3 identities, as published" in out) == (0, True)
+    (folder / "bbox_test/0007/0007C2T0002F003.jpg").unlink()
+    code, out, _ = prepare("MARS")
+    assert (code, "gallery: 1 images are missing" in out, "0007C2T0002F003.jpg" in out) == (1, True, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("MARS", ("ECCV 2016", "https://github.com/liangzheng06/", "as its authors' page says")),
+        ("DukeMTMC-VideoReID", ("CVPR 2018", "withdrawn by their authors", "it is not given out any more")),
+        ("VeRi-776", ("https://github.com/JDAI-CV/VeRidataset", "to those who ask and agree")),
+    ],
+)
+def test_video_sets_tell_paper_page_and_terms(prepare, name, words):
+    code, out, _ = prepare(name)
+    assert (code, "state    missing" in out) == (1, True)
+    assert all(word in out for word in words), out
+
+
+def test_every_rendered_set_is_known(prepare):
+    for name in ("SynthReIDClipsTiny", "SynthReIDClips", "SynthReIDVideo"):
+        assert "by itself when it is first used" in prepare(name)[1]

@@ -16,8 +16,10 @@ from mdpr_fastreid.data.check.masks import (
     inspect_masks,
     mask_problems,
 )
+from mdpr_fastreid.data.check.tracklets import count_tracklets, tracklet_errors, tracklet_warnings
 from mdpr_fastreid.data.custom.dataset import queries_without_match
-from mdpr_fastreid.data.datasets.base import PUBLISHED_BY_THE_TOOLBOX, count_of
+from mdpr_fastreid.data.datasets.counts import PUBLISHED_BY_THE_TOOLBOX
+from mdpr_fastreid.data.tracklets import files_of, frames_of, is_tracklet
 
 ERROR, WARNING = "error", "warning"
 
@@ -42,6 +44,8 @@ class Report(NamedTuple):
     findings: list[Finding]
     masks: dict
     """As of :func:`~mdpr_fastreid.data.check.masks.count_masks`."""
+    tracklets: dict
+    """As of :func:`~mdpr_fastreid.data.check.tracklets.count_tracklets`."""
 
     @property
     def errors(self) -> list[Finding]:
@@ -52,7 +56,7 @@ class Report(NamedTuple):
 def check(
     data: ImageDataset, progress: Callable[[], object], workers: int | None = None, masks: SetMasks | None = None
 ) -> Report:
-    """Count a set, decode all its images, and its masks if it has any, and compare them.
+    """Count a set, decode all its images and frames, and its masks if it has any, and compare them.
 
     Args:
         data: the set.
@@ -63,7 +67,7 @@ def check(
     masks = find_masks(data) if masks is None else masks
     name = type(data).__name__
     splits = {"train": data.train, "query": data.query, "gallery": data.gallery}
-    paths = sorted({item[0] for items in splits.values() for item in items})
+    paths = pictures_of(data)
     inspections = {found.path: found for found in inspect_all(paths, progress, workers)}
     inspected_masks = inspect_masks(masks, progress, workers)
     published = getattr(data, "published", None) or PUBLISHED_BY_THE_TOOLBOX.get(name, {})
@@ -73,14 +77,16 @@ def check(
         *(Finding(ERROR, "damaged", f"{found.path}: {found.error}") for found in inspections.values() if found.error),
         *_masks(masks, splits, inspected_masks, inspections),
         *_unseen_parts(counted_masks),
+        *(Finding(ERROR, *found) for found in tracklet_errors(splits)),
+        *(Finding(WARNING, *found) for found in tracklet_warnings(splits)),
         *_identities_in_both(data, splits),
         *_unmatched(splits),
         *_half_a_test(splits),
         *_duplicates(splits, inspections),
         *(
-            Finding(WARNING, "counts", f"{part} has {count_of(splits[part])}, {count} as published")
+            Finding(WARNING, "counts", f"{part} has {count.of(splits[part])}, {count} as published")
             for part, count in published.items()
-            if count_of(splits[part]) != count
+            if count.of(splits[part]) != count
         ),
     ]
     if left_out := getattr(data, "left_out", []):
@@ -88,12 +94,19 @@ def check(
         findings += [Finding(WARNING, kind, str(path)) for path in left_out]
     if not paths:
         findings.append(Finding(ERROR, "empty", "there is no image in it"))
-    return Report(name, str(getattr(data, "dataset_dir", "")), counted, findings, counted_masks)
+    return Report(
+        name, str(getattr(data, "dataset_dir", "")), counted, findings, counted_masks, count_tracklets(splits)
+    )
+
+
+def pictures_of(data: ImageDataset) -> list[str]:
+    """All files of a set that are decoded: its images, and the frames of its tracklets."""
+    return sorted(files_of(data.train + data.query + data.gallery))
 
 
 def _counted(items: list[tuple], inspections: dict[str, Inspection]) -> dict:
     a_identity = sorted(Counter(item[1] for item in items).values())
-    sizes = sorted(inspections[item[0]].size for item in items if not inspections[item[0]].error)
+    sizes = [inspections[path].size for path in files_of(items) if not inspections[path].error]
     return {
         "identities": len(a_identity),
         "images": len(items),
@@ -162,17 +175,24 @@ def _half_a_test(splits: dict[str, list[tuple]]) -> list[Finding]:
 
 
 def _duplicates(splits: dict[str, list[tuple]], inspections: dict[str, Inspection]) -> list[Finding]:
-    split_of = {item[0]: part for part, items in splits.items() for item in items}
-    identity_of = {item[0]: item[1] for items in splits.values() for item in items}
+    listed = [(part, item) for part, items in splits.items() for item in items]
+    split_of = {path: part for part, item in listed for path in files_of([item])}
+    labels_of = {path: item[1:] for _, item in listed for path in files_of([item])}
+    beside_tracklets = {item[0] for _, item in listed if frames_of(item) and not is_tracklet(item)}
     alike: dict[str, list[Inspection]] = defaultdict(list)
     for found in inspections.values():
         if not found.error:
             alike[found.pixel_hash].append(found)
     findings = []
-    for group in (group for group in alike.values() if len(group) > 1):
+    for group in alike.values():
+        # Of a query beside a tracklet, copies of its identity and camera do not count in its ranking
+        kept = {labels_of[found.path] for found in group if found.path not in beside_tracklets}
+        group = [found for found in group if found.path not in beside_tracklets or labels_of[found.path] not in kept]
+        if len(group) < 2:
+            continue
         across = len({split_of[found.path] for found in group}) > 1
         what = "bytes" if len({found.file_hash for found in group}) == 1 else "pixels"
-        mixed = len({identity_of[found.path] for found in group}) > 1
+        mixed = len({labels_of[found.path][0] for found in group}) > 1
         where = "across splits" if across else "under two identities" if mixed else "within a split"
         paths = ", ".join(found.path for found in group)
         findings.append(Finding(ERROR if across or mixed else WARNING, f"duplicate {where}", f"same {what}: {paths}"))

@@ -1,9 +1,10 @@
-"""A picture of a data set: identities in rows, cameras in columns."""
+"""A picture of a data set: identities in rows and cameras in columns, or tracklets and their frames."""
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from fastreid.data.datasets.bases import ImageDataset
@@ -13,6 +14,7 @@ from mdpr_fastreid.data.check.masks import SetMasks
 from mdpr_fastreid.data.masks.groups import UNLABELLED
 from mdpr_fastreid.data.masks.overlay import legend, overlaid
 from mdpr_fastreid.data.reading import DAMAGE, read_rgb
+from mdpr_fastreid.data.tracklets import frames_of
 from mdpr_fastreid.errors import UsageError
 
 ROWS, COLUMNS = 8, 8
@@ -20,11 +22,25 @@ _CELL, _GAP, _LEFT, _TOP = (64, 128), 4, 110, 22
 _INK, _PAPER, _EMPTY, _WRONG = (40, 40, 40), (250, 250, 250), (228, 228, 228), (180, 0, 0)
 
 
+class Row(NamedTuple):
+    """A row of a sheet."""
+
+    split: str
+    number: str
+    """Of the identity."""
+    shown: list[str | None]
+    """The pictures of the columns; None for none."""
+    under: str = ""
+    """What stands below the identity."""
+
+
 def sample_sheet(data: ImageDataset, masks: SetMasks | None = None) -> tuple[Image.Image, dict[str, str]]:
     """Up to four training and four test identities, those with most cameras, before up to eight cameras.
 
     A set without cameras (each image has one of its own) has an identity's images in the columns instead. With masks,
-    each image stands there a second time, in grey, with its mask in colours over it, and a legend below all.
+    each image stands there a second time, in grey, with its mask in colours over it, and a legend below all. A set of
+    tracklets has two tracklets of two training and two test identities in its rows, each with its camera, how many
+    frames it has, and eight of these, evenly apart, without masks.
 
     Args:
         data: the set.
@@ -33,36 +49,72 @@ def sample_sheet(data: ImageDataset, masks: SetMasks | None = None) -> tuple[Ima
     Returns:
         The picture, and the names, by the numbers that stand there in their place, that no font here can write.
     """
-    rows = [("train", *row) for row in _rows(data.train)[: ROWS // 2]]
     junk = set(data._junk_pids)
-    rows += [("test", *row) for row in _rows([i for i in data.query + data.gallery if i[1] not in junk])[: ROWS // 2]]
+    splits = {"train": data.train, "test": [item for item in data.query + data.gallery if item[1] not in junk]}
     prefix = f"{getattr(data, 'dataset_name', '')}_"
+    if any(frames_of(item) for items in splits.values() for item in items):
+        headings, rows = tracklet_rows(splits, prefix)
+        masks = None
+    else:
+        headings, rows = identity_rows(splits, prefix)
     names = {str(number): name for number, name in getattr(data, "identity_names", {}).items()}
+    return _drawn(headings, rows, names, Cells(masks if masks is not None and masks.files else None))
+
+
+def identity_rows(splits: Mapping[str, list[tuple]], prefix: str) -> tuple[list[str], list[Row]]:
+    """The headings of the columns, and a row for each of some identities.
+
+    Args:
+        splits: items by the names of the splits.
+        prefix: of identities and cameras, left out.
+    """
+    rows = [(split, *row) for split, items in splits.items() for row in _most_cameras(items)[: ROWS // 2]]
     cameras = {str(camera).removeprefix(prefix) for _, _, images in rows for camera in images}
     known = len(cameras) < sum(len(images) for _, _, images in rows) or len(cameras) <= COLUMNS
     most = min(COLUMNS, max((len(images) for *_, images in rows), default=0))
     columns = sorted(cameras, key=lambda camera: (len(camera), camera))[:COLUMNS] if known else list(range(most))
-    cells = Cells(masks if masks is not None and masks.files else None)
-    step = cells.width + _GAP
-    sheet = Image.new("RGB", (_LEFT + len(columns) * step + _GAP, _TOP + len(rows) * (_CELL[1] + _GAP) + _GAP), _PAPER)
+    headings = [f"camera {column}" if known else f"image {column + 1}" for column in columns]
+
+    def shown(images: Mapping) -> list[str | None]:
+        of_camera = {str(camera).removeprefix(prefix): path for camera, path in images.items()}
+        return [of_camera.get(camera) for camera in columns] if known else list(of_camera.values())
+
+    return headings, [Row(split, str(pid).removeprefix(prefix), shown(images)) for split, pid, images in rows]
+
+
+def tracklet_rows(splits: Mapping[str, list[tuple]], prefix: str) -> tuple[list[str], list[Row]]:
+    """The headings of the columns, and a row for each of some tracklets, as of :func:`identity_rows`."""
+    rows = []
+    for split, items in splits.items():
+        of_identity: dict = defaultdict(dict)
+        for item in items:
+            of_identity[item[1]].setdefault(item[2], frames_of(item) or item[:1])
+        for pid, walks in sorted(of_identity.items(), key=lambda row: -len(row[1]))[: ROWS // 4]:
+            for camera, frames in list(walks.items())[:2]:
+                chosen = [frames[k * len(frames) // COLUMNS] for k in range(COLUMNS)]
+                shown = chosen if len(frames) > COLUMNS else list(frames)
+                under = f"camera {str(camera).removeprefix(prefix)}\n{len(frames)} frames"
+                rows.append(Row(split, str(pid).removeprefix(prefix), shown, under))
+    return [f"{k + 1} of {COLUMNS}" for k in range(COLUMNS)], rows
+
+
+def _drawn(headings: list[str], rows: list[Row], names: Mapping[str, str], cells: "Cells") -> tuple:
+    step, high = cells.width + _GAP, _CELL[1] + _GAP
+    sheet = Image.new("RGB", (_LEFT + len(headings) * step + _GAP, _TOP + len(rows) * high + _GAP), _PAPER)
     draw, font, unwritten = ImageDraw.Draw(sheet), _font(), {}
-    for x, camera in enumerate(columns):
-        label = f"camera {camera}" if known else f"image {x + 1}"
-        draw.text((_LEFT + x * step, 4), label[:11], _INK, font)
-    for y, (part, identity, images) in enumerate(rows):
-        top = _TOP + y * (_CELL[1] + _GAP)
-        number = str(identity).removeprefix(prefix)
-        name = names.get(number, number)
+    for x, heading in enumerate(headings):
+        draw.text((_LEFT + x * step, 4), heading[:11], _INK, font)
+    for y, row in enumerate(rows):
+        top = _TOP + y * high
+        name = names.get(row.number, row.number)
         letters = _font(name)
         if letters is None:
-            unwritten[number], name = name, number
-        draw.text((6, top + 52), part, _INK, font)
+            unwritten[row.number], name = name, row.number
+        draw.text((6, top + 52), row.split, _INK, font)
         draw.text((6, top + 66), name[-16:], _INK, letters or font)
-        of_camera = {str(camera).removeprefix(prefix): path for camera, path in images.items()}
-        shown = [of_camera.get(camera) for camera in columns] if known else list(of_camera.values())[:COLUMNS]
-        for x in range(len(columns)):
-            cell = cells.cell(shown[x] if x < len(shown) else None)
-            sheet.paste(cell, (_LEFT + x * step, top))
+        draw.text((6, top + 80), row.under, _INK, font)
+        for x in range(len(headings)):
+            sheet.paste(cells.cell(row.shown[x] if x < len(row.shown) else None), (_LEFT + x * step, top))
     return cells.with_legend(sheet), unwritten
 
 
@@ -141,7 +193,7 @@ def _has(path: str, text: str) -> bool:
         return False
 
 
-def _rows(items: list[tuple]) -> list[tuple]:
+def _most_cameras(items: list[tuple]) -> list[tuple]:
     """``(identity, {camera: its first image})``, those with most cameras first."""
     of_identity: dict = defaultdict(dict)
     for path, identity, camera, *_ in items:

@@ -6,34 +6,23 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-from mdpr_fastreid.data.datasets.base import DISTRACTOR, IMAGE_SUFFIXES, JUNK, images_in
+from mdpr_fastreid.data.custom.records import Record
+from mdpr_fastreid.data.custom.tracklets import joined
+from mdpr_fastreid.data.datasets.base import DISTRACTOR, IMAGE_SUFFIXES, JUNK, folders_in, images_in
 from mdpr_fastreid.data.masks.places import FOLDER as MASKS
 from mdpr_fastreid.errors import UsageError
 
 MANIFEST = "manifest.csv"
-COLUMNS = ("path", "identity", "camera", "split", "mask", "frame")
+COLUMNS = ("path", "identity", "camera", "split", "mask", "frame", "tracklet")
 SPLITS = ("train", "query", "gallery", "test")
 _MARKET = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
 _OF_FILE_MANAGERS = {"Thumbs.db", "desktop.ini"}
 _MARKET_NAME = re.compile(r"^(-?\d+)_c(\d+)")
 
 
-class Record(NamedTuple):
-    """One image as the user describes it; what is not known is empty."""
-
-    path: str
-    identity: str
-    camera: str = ""
-    split: str = ""
-    """One of :data:`SPLITS`; ``test`` is still to be parted into query and gallery."""
-    mask: str = ""
-    frame: int = 0
-
-
 def read_records(folder: Path, camera_pattern: str = "") -> list[Record]:
-    """The images of a folder in one of the three layouts, without junk (identity -1).
+    """The images, or tracklets, of a folder in one of the three layouts, without junk (identity -1).
 
     Args:
         folder: has ``manifest.csv``, or Market-1501's folders, or one folder per identity (perhaps within ``train``,
@@ -47,7 +36,7 @@ def read_records(folder: Path, camera_pattern: str = "") -> list[Record]:
         raise UsageError(f"{folder} is no folder")
     pattern = _compiled(camera_pattern)
     if (folder / MANIFEST).is_file():
-        records = list(_from_manifest(folder / MANIFEST, pattern))
+        records = joined(list(_from_manifest(folder / MANIFEST, pattern)))
     elif _is_market(folder):
         records = list(_from_market(folder))
     else:
@@ -109,23 +98,22 @@ def _from_folders(folder: Path, pattern: re.Pattern | None) -> Iterator[Record]:
     if loose:
         raise UsageError(f"{loose[0]} lies beside the identities' folders; put each image into its identity's folder")
     for part, split in _parts(folder):
-        for identity in (path for path in _folders_in(part) if not _holds_masks(path, folder)):
+        for identity in (path for path in folders_in(part) if not _holds_masks(path, folder)):
             paths = images_in(identity)
             if not paths:
-                raise UsageError(f"{identity} holds no images; identities have one folder each, without folders in it")
+                raise UsageError(
+                    f"{identity} holds no images; identities have one folder each, without folders in it "
+                    f"({MANIFEST} can name tracklets)"
+                )
             for path in paths:
                 yield Record(str(path), identity.name, _camera(path, pattern), split)
 
 
 def _parts(folder: Path) -> list[tuple[Path, str]]:
     """The folders that hold identities, with their splits: those named so, or the folder itself."""
-    folders = [path for path in _folders_in(folder) if not _holds_masks(path, folder)]
+    folders = [path for path in folders_in(folder) if not _holds_masks(path, folder)]
     named = folders and {path.name for path in folders} <= set(SPLITS)
     return [(path, path.name) for path in folders] if named else [(folder, "")]
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _holds_masks(path: Path, folder: Path) -> bool:
@@ -188,7 +176,7 @@ def _record(manifest: Path, line: int, row: dict, pattern: re.Pattern | None) ->
     if cell["frame"] and not cell["frame"].isdecimal():
         raise wrong(f"frame {cell['frame']!r} is no whole number")
     camera = cell["camera"] or _camera(path, pattern)
-    return Record(str(path), cell["identity"], camera, cell["split"], mask, int(cell["frame"] or 0))
+    return Record(str(path), cell["identity"], camera, cell["split"], mask, int(cell["frame"] or 0), cell["tracklet"])
 
 
 def left_out(folder: Path) -> list[Path]:

@@ -5,39 +5,26 @@ which stay with it. Identities and cameras are whole numbers from the file names
 the set's name before them (``"occludedduke_12"``), as the toolbox's do, so that sets can be trained on together.
 """
 
+import functools
 import logging
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from fastreid.data.datasets.bases import ImageDataset
 
+from mdpr_fastreid.data.datasets.counts import Count
 from mdpr_fastreid.data.items import relabelled
+from mdpr_fastreid.data.tracklets import files_of, frames_of
 from mdpr_fastreid.errors import UsageError
 
 logger = logging.getLogger(__name__)
+_toolbox_log = logging.getLogger("fastreid.data.datasets.bases")
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 JUNK, DISTRACTOR = -1, 0
-
-
-class Count(NamedTuple):
-    """Identities and images of one split."""
-
-    identities: int
-    images: int
-
-    def __str__(self) -> str:
-        return f"{self.images:,} images of {self.identities:,} identities"
-
-
-PUBLISHED_BY_THE_TOOLBOX = {
-    "Market1501": {"train": Count(751, 12_936), "query": Count(750, 3_368), "gallery": Count(751, 15_913)},
-    "DukeMTMC": {"train": Count(702, 16_522), "query": Count(702, 2_228), "gallery": Count(1_110, 17_661)},
-    "MSMT17": {"train": Count(1_041, 30_248), "query": Count(3_060, 11_659), "gallery": Count(3_060, 82_161)},
-}
-"""Published counts of the sets whose classes are the toolbox's, as these load them; no class of ours repeats them."""
 
 
 class ItemDataset(ImageDataset):
@@ -60,7 +47,9 @@ class ItemDataset(ImageDataset):
 
     def combine_all(self) -> None:
         """Add the labelled test images to the training items; items keep their fields."""
-        labelled = [item for item in self.query + self.gallery if item[1] not in self._junk_pids]
+        # A query tracklet may stand in the gallery, too
+        items = dict.fromkeys(self.query + self.gallery)
+        labelled = [item for item in items if item[1] not in self._junk_pids]
         self._train = self.train + self._named(labelled, "test_")
 
     def show_train(self) -> None:
@@ -73,6 +62,7 @@ class ItemDataset(ImageDataset):
             name = type(self).__name__
             raise UsageError(f"{name} has no training images: it belongs in DATASETS.TESTS, not in DATASETS.NAMES")
         super().show_train()
+        self._log_tracklets("train")
 
     def show_test(self) -> None:
         """Log what there is to test on.
@@ -84,6 +74,15 @@ class ItemDataset(ImageDataset):
             if not items:
                 raise UsageError(f"{type(self).__name__} has no {part} images, so it cannot stand in DATASETS.TESTS")
         super().show_test()
+        self._log_tracklets("query", "gallery")
+
+    def _log_tracklets(self, *parts: str) -> None:
+        """Say what the table of FastReID's, which calls every item an image, does not."""
+        for part in parts:
+            tracklets = [frames_of(item) for item in getattr(self, part) if frames_of(item)]
+            if tracklets:
+                frames = sum(map(len, tracklets))
+                _toolbox_log.info("%s: %d items with %d frames in tracklets", part, len(tracklets), frames)
 
 
 class PublishedDataset(ItemDataset):
@@ -143,11 +142,24 @@ class PublishedDataset(ItemDataset):
                 items.append((str(path), int(found[1]), int(found[2]) - 1))
         return items
 
+    def warn_of_missing(self, items: Iterable[tuple]) -> None:
+        """Warn of files that lists name and that are not there: a download that is not whole still loads."""
+        files = files_of(items)
+        gone = missing_files(files)
+        if gone:
+            name = type(self).__name__
+            logger.warning(
+                "%s: %d of %d images are not in %s, the first one %s; extract the set anew. DATALOADER.SKIP_DAMAGED "
+                "True trains without them, `mdpr data %s` lists them",
+                *(name, len(gone), len(files), self.dataset_dir, gone[0], name),
+            )
+
     def _compare(self, splits: dict[str, list[tuple]]) -> None:
+        counted = {part: (count.of(splits[part]), count) for part, count in self.published.items()}
         differing = [
-            f"{part} has {count_of(items)} here, {self.published[part]} as published"
-            for part, items in splits.items()
-            if part in self.published and count_of(items) != self.published[part]
+            f"{part} has {here} here, {published} as published"
+            for part, (here, published) in counted.items()
+            if here != published
         ]
         if differing:
             name = type(self).__name__
@@ -173,6 +185,12 @@ def images_in(folder: Path) -> list[Path]:
     return [path for path in entries if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
 
 
-def count_of(items: list[tuple]) -> Count:
-    """Identities (a distractor counts as one, as in the papers' tables) and images of items."""
-    return Count(len({item[1] for item in items}), len(items))
+def folders_in(folder: Path) -> list[Path]:
+    """The folders right in a folder, by name; hidden ones are left out."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def missing_files(paths: Iterable[str]) -> list[str]:
+    """The paths that are no files, in their order; each folder is read once."""
+    names_in = functools.cache(lambda folder: frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset())
+    return [path for path in paths if os.path.basename(path) not in names_in(os.path.dirname(path))]

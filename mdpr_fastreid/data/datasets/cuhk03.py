@@ -6,7 +6,8 @@ from typing import ClassVar
 import numpy as np
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from mdpr_fastreid.data.datasets.base import Count, PublishedDataset
+from mdpr_fastreid.data.datasets.base import PublishedDataset
+from mdpr_fastreid.data.datasets.counts import Count
 from mdpr_fastreid.errors import UsageError
 
 

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from mdpr_fastreid.data.datasets.base import PUBLISHED_BY_THE_TOOLBOX, PublishedDataset
+from mdpr_fastreid.data.datasets.base import PublishedDataset
+from mdpr_fastreid.data.datasets.counts import PUBLISHED_BY_THE_TOOLBOX
 from mdpr_fastreid.errors import UsageError
 
 

@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from mdpr_fastreid.data.datasets.base import Count, MarketLayout
+from mdpr_fastreid.data.datasets.base import MarketLayout
+from mdpr_fastreid.data.datasets.counts import Count
 
 
 @DATASET_REGISTRY.register()

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from mdpr_fastreid.data.datasets.base import Count, PublishedDataset, images_in
+from mdpr_fastreid.data.datasets.base import PublishedDataset, images_in
+from mdpr_fastreid.data.datasets.counts import Count
 from mdpr_fastreid.errors import UsageError
 
 

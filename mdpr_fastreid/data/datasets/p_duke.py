@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from mdpr_fastreid.data.datasets.base import Count, PublishedDataset
+from mdpr_fastreid.data.datasets.base import PublishedDataset
+from mdpr_fastreid.data.datasets.counts import Count
 from mdpr_fastreid.data.datasets.occluded_reid import occluded_and_whole
 
 

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from mdpr_fastreid.data.datasets.base import JUNK, Count, PublishedDataset, images_in
+from mdpr_fastreid.data.datasets.base import JUNK, PublishedDataset, images_in
+from mdpr_fastreid.data.datasets.counts import Count
 from mdpr_fastreid.errors import UsageError
 
 _UNKNOWN_QUERY, _UNKNOWN_GALLERY = JUNK, JUNK - 1

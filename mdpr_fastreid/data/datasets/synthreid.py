@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 _NAME = re.compile(r"^(-?\d+)_c(\d)s\d_\d+_\d+\.jpg$")
 
 
-class SynthReID(ItemDataset):
-    """What the registered sets share; see ``docs/reference/synthreid.md``. Items have the field ``mask``.
+class Rendered(ItemDataset):
+    """What the rendered sets share; see ``docs/reference/synthreid.md``. A subclass implements ``splits``.
 
     Args:
         root: the data root; the set lies in ``ROOT/synthreid-<preset>`` and is rendered there (seed 0, 128 x 64) if it
@@ -36,10 +36,11 @@ class SynthReID(ItemDataset):
     def __init__(self, root: str = "datasets", **kwargs):
         self.dataset_name = f"synthreid_{self.preset}"
         self.dataset_dir = str(self._rendered(root))
-        folders = [os.path.join(self.dataset_dir, name) for name in (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER)]
-        self.check_before_run(folders)
-        train, query, gallery = map(self._items, folders)
-        super().__init__(train, query, gallery, **kwargs)
+        super().__init__(*self.splits(), **kwargs)
+
+    def splits(self) -> tuple[list[tuple], list[tuple], list[tuple]]:
+        """The items of training, query and gallery, identities and cameras as numbers."""
+        raise NotImplementedError
 
     def _rendered(self, root: str) -> Path:
         preset = PRESETS[self.preset]
@@ -52,6 +53,17 @@ class SynthReID(ItemDataset):
         if changed:
             logger.warning("%s: %s is used with %s", type(self).__name__, folder, ", ".join(changed))
         return folder
+
+
+class SynthReID(Rendered):
+    """A set of images. Items have the field ``mask``."""
+
+    def splits(self) -> tuple[list[tuple], list[tuple], list[tuple]]:
+        """The images of the three folders."""
+        folders = [os.path.join(self.dataset_dir, name) for name in (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER)]
+        self.check_before_run(folders)
+        train, query, gallery = map(self._items, folders)
+        return train, query, gallery
 
     def _items(self, folder: str) -> list[tuple]:
         items = []

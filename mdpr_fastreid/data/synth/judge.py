@@ -15,14 +15,14 @@ import numpy as np
 from PIL import Image
 
 from .canvas import LOWER, SHOES, UPPER
-from .plan import GALLERY_FOLDER, QUERY_FOLDER, plan
+from .identity import TEST
+from .plan import GALLERY_FOLDER, QUERY_FOLDER, TRACKLET_FOLDERS, plan, query_tracklets
 from .presets import Preset
 from .writer import (
     RENDERER_VERSION,
     RenderError,
     Request,
     encode,
-    mask_path,
     pictures,
     read_manifest,
 )
@@ -45,6 +45,22 @@ def labelled(folder: Path) -> Labelled:
     paths = sorted(path for path in folder.glob("*.jpg") if not path.name.startswith("-1"))
     names = [path.name.split("_") for path in paths]
     return Labelled(paths, np.array([int(n[0]) for n in names]), np.array([int(n[1][1]) for n in names]))
+
+
+def queries_and_gallery(folder: Path) -> tuple[Labelled, Labelled]:
+    """Queries and gallery of a set, or, where it has tracklets alone, the first frame of each of these."""
+    if (folder / QUERY_FOLDER).is_dir():
+        return labelled(folder / QUERY_FOLDER), labelled(folder / GALLERY_FOLDER)
+    paths = np.array(sorted((folder / TRACKLET_FOLDERS[TEST]).glob("*/*F001.jpg"), key=_track))
+    pids, camids = (np.array([int(path.name[place]) for path in paths]) for place in (slice(4), slice(5, 6)))
+    chosen = np.array(query_tracklets(zip(pids.tolist(), camids.tolist(), strict=True)), bool)
+    query, gallery = (Labelled(list(paths[part]), pids[part], camids[part]) for part in (chosen, ~chosen))
+    return query, gallery
+
+
+def _track(path: Path) -> tuple[str, str]:
+    """Identity and number of a tracklet, from a name as ``0001C1T0001F001.jpg``."""
+    return path.name[:4], path.name[7:11]
 
 
 def hsv_histogram(image: Image.Image, stripes: int = 1) -> np.ndarray:
@@ -85,7 +101,7 @@ def nearest_neighbour_map(folder: Path, describe: Callable[[Image.Image], np.nda
     """mAP in percent of ranking the gallery by Euclidean distance between descriptors."""
     from sklearn.metrics import pairwise_distances
 
-    query, gallery = labelled(folder / QUERY_FOLDER), labelled(folder / GALLERY_FOLDER)
+    query, gallery = queries_and_gallery(folder)
     features = [np.stack([describe(_opened(path)) for path in part.paths]) for part in (query, gallery)]
     precisions = []
     for first in range(0, len(query.paths), _CHUNK):
@@ -110,13 +126,14 @@ def mask_colour_agreement(folder: Path, images: int = 400) -> dict[str, float]:
     lay elsewhere would leave R^2 near 0, perfect ones near 1.
     """
     people = json.loads((folder / "identities.json").read_text())
-    gallery = labelled(folder / GALLERY_FOLDER)
+    _, gallery = queries_and_gallery(folder)
     known = [k for k in range(len(gallery.paths)) if gallery.pids[k] > 0]
     agreement = {}
     for garment, part in GARMENTS.items():
         seen, true, camids = [], [], []
         for k in known[:: max(1, len(known) // images)]:
-            with Image.open(mask_path(gallery.paths[k])) as mask:
+            place = gallery.paths[k].relative_to(folder).with_suffix(".png")
+            with Image.open(folder / "masks" / place) as mask:
                 inside = np.asarray(mask) == part
             # A few pixels at a rim are mostly their neighbours.
             if inside.sum() >= inside.size // 400:
@@ -162,7 +179,8 @@ class Again(NamedTuple):
 def rendered_again(folder: Path, images: int = 300) -> Again:
     """Render and encode some images of a set in this process and compare the decoded pixels with the files'."""
     request = request_of(folder)
-    jobs = [job for job in plan(request.preset, request.seed) if job.kind != "tracklet"]
+    jobs = plan(request.preset, request.seed)
+    jobs = [job for job in jobs if job.kind != "tracklet"] or jobs
     same = count = 0
     spent = 0.0
     for job in jobs[:: max(1, len(jobs) * 16 // images)]:

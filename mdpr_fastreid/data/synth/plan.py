@@ -1,6 +1,7 @@
 """Which images make up a set: their folders, names, identities and cameras, cut into jobs of one identity each."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from .exact import Stream
@@ -11,6 +12,9 @@ TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER = "bounding_box_train", "query", "bou
 TRACKLET_FOLDERS = {TRAIN: "tracklets/bbox_train", TEST: "tracklets/bbox_test"}
 DISTRACTOR, JUNK = 0, -1
 """The identities that Market-1501 gives to false alarms and to boxes that miss most of a person."""
+
+QUERY_CAMERAS = 3
+"""Under how many cameras an identity of test is a query by a tracklet."""
 
 _KIND = {TRAIN_FOLDER: 1, QUERY_FOLDER: 2, GALLERY_FOLDER: 3, "distractor": 4, "junk": 5, "tracklet": 6}
 
@@ -96,3 +100,17 @@ def plan(preset: Preset, seed: int) -> list[Job]:
     jobs += _tracklets(seed, preset, TRAIN, _shares(preset.train_tracklets, trained))
     jobs += _tracklets(seed, preset, TEST, _shares(preset.test_tracklets, tested))
     return jobs
+
+
+def query_tracklets(walks: Iterable[tuple[int, int]]) -> list[bool]:
+    """Which tracklets are queries: the first one under each of an identity's first three cameras.
+
+    Args:
+        walks: identity and camera of each tracklet, in the order of their numbers.
+    """
+    seen: dict[int, set[int]] = defaultdict(set)
+    chosen = []
+    for identity, camera in walks:
+        chosen.append(camera not in seen[identity] and len(seen[identity]) < QUERY_CAMERAS)
+        seen[identity].add(camera)
+    return chosen

@@ -11,7 +11,8 @@ from small_runs import small_config
 from support.image_trees import write_images
 
 from mdpr_fastreid.data import Item, build_train_loader
-from mdpr_fastreid.data.datasets.base import Count, ItemDataset, PublishedDataset
+from mdpr_fastreid.data.datasets.base import ItemDataset, PublishedDataset
+from mdpr_fastreid.data.datasets.counts import Count
 from mdpr_fastreid.errors import UsageError
 
 CUHK_PARTS = ("bounding_box_train/0001_c1_1.png", "query/0002_c2_1.png", "bounding_box_test/0002_c1_2.png")

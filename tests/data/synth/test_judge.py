@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from mdpr_fastreid.data.synth.judge import (
     mask_colour_agreement,
     mean_average_precision,
     nearest_neighbour_map,
+    queries_and_gallery,
     raw_pixels,
     rendered_again,
 )
@@ -94,6 +96,22 @@ def test_judging_gives_every_figure(micro_set):
     names = " ".join(name for name, _ in judge(micro_set))
     for word in ("equal the files", "a second on one core", "HSV histogram", "raw pixels", "upper", "lower", "shoes"):
         assert word in names
+
+
+def test_a_set_of_tracklets_alone_is_judged_by_their_first_frames(tmp_path):
+    preset = replace(PRESETS["clips_tiny"], name="walks", train_tracklets=6, test_tracklets=12, cameras=2, frames=2)
+    folder = ensure(tmp_path, preset, size=(64, 32))
+    query, gallery = queries_and_gallery(folder)
+    assert (len(query.paths), len(gallery.paths)) == (12, 0)  # two tracklets an identity, each a query
+    preset = replace(preset, name="more", test_tracklets=24)
+    folder = ensure(tmp_path, preset, size=(64, 32))
+    query, gallery = queries_and_gallery(folder)
+    tracks = [[path.name[6:15] for path in part.paths[:2]] for part in (query, gallery)]
+    assert tracks == [["T0001F001", "T0002F001"], ["T0003F001", "T0004F001"]]
+    assert query.pids.tolist() == gallery.pids.tolist() and query.camids.tolist() == gallery.camids.tolist()
+    figures = dict(judge(folder))
+    assert figures["images rendered again that equal the files"] == "60 of 60"
+    assert all(float(figure) > 0.5 for name, figure in figures.items() if "R^2" in name)
 
 
 def test_judging_what_is_no_set_says_so(tmp_path):
