@@ -137,8 +137,8 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
             epoch: the one that is over, from 0.
             kwargs: ``metric``, and what else is saved.
         """
-        is_final = epoch >= self.max_epoch - 1
-        if not is_final and (self.period < 1 or (epoch + 1) % self.period != 0):
+        name = self.name_after(epoch)
+        if not name:
             return
         is_best = kwargs["metric"] > self.best_metric
         self.best_metric = max(kwargs["metric"], self.best_metric)
@@ -146,7 +146,23 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
         if is_best:
             self.checkpointer.save("model_best", **state)
         # Last, so that last_checkpoint names it
-        self.checkpointer.save("model_final" if is_final else f"model_{epoch:04d}", **state)
+        self.checkpointer.save(name, **state)
+
+    def save_weights(self, epoch: int) -> None:
+        """Save what :meth:`step` will save, before there is a metric: an evaluation that fails costs no weights.
+
+        Args:
+            epoch: the one that is over, from 0.
+        """
+        name = self.name_after(epoch)
+        if name:
+            self.checkpointer.save(name, epoch=int(epoch), **{_BEST: self.best_metric})
+
+    def name_after(self, epoch: int) -> str:
+        """Of the file that is saved after an epoch; "" if none is."""
+        if epoch >= self.max_epoch - 1:
+            return "model_final"
+        return f"model_{epoch:04d}" if self.period >= 1 and (epoch + 1) % self.period == 0 else ""
 
     def resume(self, loaded: Mapping[str, Any]) -> None:
         """Go on from what a checkpoint says; FastReID's own have the metric of their epoch, not the best one."""
@@ -164,11 +180,12 @@ def teacher_of(model: nn.Module) -> dict[str, nn.Module]:
     return {}
 
 
-def set_aside_checkpoints(output_dir: Path) -> Path | None:
+def set_aside_checkpoints(output_dir: Path, asked_to_resume: bool = False) -> Path | None:
     """Move the checkpoints of an earlier run into a folder ``earlier-<n>`` of their own, and say so.
 
     Args:
         output_dir: ``OUTPUT_DIR``.
+        asked_to_resume: whether the run would have gone on from one, had ``last_checkpoint`` named it.
 
     Returns:
         The new folder, or None if there was no checkpoint.
@@ -183,8 +200,13 @@ def set_aside_checkpoints(output_dir: Path) -> Path | None:
     folder.mkdir()
     for path in [*checkpoints, *output_dir.glob("*.pth.sha256"), *output_dir.glob("last_checkpoint")]:
         path.rename(folder / path.name)
+    how = (
+        "--resume found no last_checkpoint there, the file that names the newest one"
+        if asked_to_resume
+        else "--resume would have continued that one"
+    )
     logging.getLogger("fastreid").warning(
         f"{output_dir} held {len(checkpoints)} checkpoints of an earlier run, now in {folder}. "
-        "This run starts anew; --resume would have continued that one"
+        f"This run starts anew; {how}"
     )
     return folder
