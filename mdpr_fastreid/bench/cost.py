@@ -32,15 +32,15 @@ def multiply_adds(model: nn.Module, size: tuple[int, int]) -> int:
 
 
 def training_multiply_adds(model: nn.Module, batch: dict[str, torch.Tensor]) -> int:
-    """Multiply-adds of a training step for each image: forward, losses, backward; not the optimizer's.
+    """Multiply-adds of a training step for each image, or clip: forward, losses, backward; not the optimizer's.
 
     It computes the step. Batch norms' statistics are updated, and gradients are left behind.
 
     Args:
         model: in training mode, from a batch to a dict of losses.
-        batch: FastReID's, with ``images`` ``[B, 3, H, W]`` and ``targets`` ``[B]``.
+        batch: as the model takes it, with ``targets`` ``[B]``.
     """
-    return counted(lambda: sum(model(batch).values()).backward()) // len(batch["images"])
+    return counted(lambda: sum(model(batch).values()).backward()) // len(batch["targets"])
 
 
 def counted(compute: Callable[[], object]) -> int:

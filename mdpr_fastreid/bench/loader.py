@@ -51,6 +51,7 @@ _STEPS = {
     "ToBytes": "to tensor",
     "RandomErasing": "random erasing",
     "Erasing": "random erasing",
+    "PackErased": "random erasing",
     "RandomPatch": "random patch",
     "Patching": "random patch",
 }

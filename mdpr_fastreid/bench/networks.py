@@ -18,6 +18,7 @@ from mdpr_fastreid.errors import UsageError
 _CONFIGS = {"mdpr": "MDPR/duke_r50.yml", "sbs": "Baselines/sbs_duke_r50.yml", "mgn": "Baselines/mgn_duke_r50.yml"}
 _DUKE_IDENTITIES = 702
 _INSTANCES = 4
+_IMAGES = "images"
 _WITHOUT_BOTTLENECKS = ("r18", "r34")
 
 
@@ -171,21 +172,24 @@ def exists(setting: str, args: argparse.Namespace) -> bool:
 def synthetic_batch(
     args: argparse.Namespace, cfg: CfgNode | None = None, is_train: bool = True
 ) -> dict[str, torch.Tensor]:
-    """Noise for images ``[B, 3, H, W]`` in 0 to 255, and labels with four images an identity, as PK sampling gives.
+    """Noise for images ``[B, 3, H, W]`` in 0 to 255, and labels with four of an identity, as PK sampling gives.
 
     Args:
         args: of :func:`add_network_arguments`.
-        cfg: a config whose ``INPUT.FIELDS`` are in the batch, too.
+        cfg: a config whose ``INPUT.FIELDS`` are in the batch, too, or alone if its batches have no images.
         is_train: whether the batch is one of training.
 
     Raises:
         UsageError: a field makes up no sample.
     """
     generator = torch.Generator().manual_seed(args.seed)
-    batch = {"images": torch.rand(args.batch, 3, *args.size, generator=generator) * 255}
-    batch["targets"] = torch.arange(args.batch) // _INSTANCES
-    for field in build_fields(cfg, is_train)[1:] if cfg is not None else ():
-        batch[field.key] = torch.stack([field.noise(args.size, generator) for _ in range(args.batch)])
+    fields = build_fields(cfg, is_train) if cfg is not None else ()
+    batch = {"targets": torch.arange(args.batch) // _INSTANCES}
+    if cfg is None or any(field.key == _IMAGES for field in fields):
+        batch[_IMAGES] = torch.rand(args.batch, 3, *args.size, generator=generator) * 255
+    for field in fields:
+        if field.key != _IMAGES:
+            batch[field.key] = torch.stack([field.noise(args.size, generator) for _ in range(args.batch)])
     return {key: value.to(args.device) for key, value in batch.items()}
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from mdpr_fastreid.engine.steps import TrainingStep
 from mdpr_fastreid.modeling.features import heads_on
+from mdpr_fastreid.modeling.images import images_of
 from mdpr_fastreid.modeling.layers import AttentionMaker, AttentionPooling, Embedding
 from mdpr_fastreid.modeling.meta_arch.mdpr import MDPR
 
@@ -49,7 +50,7 @@ class PublishedOrder(nn.Module):
     def forward(self, batch: dict | torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         """As :meth:`MDPR.forward`: losses in training, features ``[B, D]`` in evaluation."""
         model, backbone = self.model, self.model.backbone
-        images = batch["images"] if isinstance(batch, dict) else batch
+        images = images_of(batch)
         shared = backbone.trunk((images - model.pixel_mean) / model.pixel_std)
         maps = self._hard(backbone.hard(shared))
         x3 = backbone.soft.stage3(shared)

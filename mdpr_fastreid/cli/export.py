@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"folding {cfg.MODEL.META_ARCHITECTURE} of {args.config_file} with the weights of {args.weights}", flush=True)
     network = load(cfg, args.weights, device="cpu", winograd=False)
     about = metadata(cfg, network, args.weights)
-    print(f"writing {path}, then running it to compare (a minute for a large network)", flush=True)
+    print(f"exporting to {path}, and running the export to compare (a minute for a large network)", flush=True)
     difference = export(network, path, args.format, size, about)
     outputs = outputs_of(network, size)
     if network.features:

@@ -43,6 +43,15 @@ class Accuracy(NamedTuple):
     """Up to rank 50, in percent."""
 
 
+class OfPairing(NamedTuple):
+    """How well one pairing of a model's outputs ranks."""
+
+    metrics: dict[str, float]
+    """As of :class:`Accuracy`."""
+    average_precision: np.ndarray
+    """``[V]``, 0 to 1, in the order of :class:`RankLists`."""
+
+
 class Measurements(NamedTuple):
     """What the evaluator finds of a network on a test set."""
 
@@ -56,6 +65,8 @@ class Measurements(NamedTuple):
     """What the model's own ``metrics`` found."""
     collected: Collected
     """Outputs and labels of the test images."""
+    pairings: dict[str, OfPairing]
+    """Of every pairing, by its name; not re-ranked. Empty for a model without pairings."""
 
 
 def measure_accuracy(
@@ -63,7 +74,7 @@ def measure_accuracy(
 ) -> Measurements:
     """Rank a test set, with and without re-ranking.
 
-    Of a model with several pairings, it is the first one that is measured.
+    Of a model with several pairings, it is the first one that is re-ranked, and whose lists are kept.
 
     Args:
         cfg: of the run; whether or not ``TEST.RERANK`` is on makes no difference.
@@ -80,11 +91,19 @@ def measure_accuracy(
     measured = evaluator.measure(collected, reranked=False)
     plain, lists = _accuracy(measured), rank_lists(measured, collected)
     del measured  # or two matrices of distances are kept
+    pairings: dict[str, OfPairing] = {}
+    for name in evaluator.pairings:
+        first = OfPairing(plain.metrics, lists.average_precision)
+        pairings[name] = _of_pairing(evaluator.measure(collected, name, reranked=False)) if pairings else first
     own_metrics = evaluator.own_metrics(collected, taken=plain.metrics)
     compared = brought_by(model).get("compared")
     captions = compared and captions_of(compared, *evaluator.paired(collected), lists.query, lists.gallery)
     reranked = _accuracy(evaluator.measure(collected, reranked=True))
-    return Measurements(plain, reranked, lists, captions, own_metrics, collected)
+    return Measurements(plain, reranked, lists, captions, own_metrics, collected, pairings)
+
+
+def _of_pairing(measured: Measured) -> OfPairing:
+    return OfPairing(_accuracy(measured).metrics, measured.ranking.average_precision)
 
 
 def _accuracy(measured: Measured) -> Accuracy:

@@ -8,6 +8,7 @@ import jinja2
 import numpy as np
 
 from mdpr_fastreid.compare import table
+from mdpr_fastreid.compare.differences import Differences
 from mdpr_fastreid.compare.pictures import Album, data_uri, encode, overlay, read_image
 from mdpr_fastreid.compare.plan import Plan, describe_method, describe_shared
 from mdpr_fastreid.compare.provenance import machine_of
@@ -44,14 +45,18 @@ class Case:
     lists: list[RankList]
 
 
-def write_page(plan: Plan, summaries: Sequence[Summary], plots: Mapping[str, Path]) -> Path:
+def write_page(
+    plan: Plan, summaries: Sequence[Summary], plots: Mapping[str, Path], differences: Differences | None = None
+) -> Path:
     """Write ``report.html`` into the comparison's folder.
 
     Args:
         plan: what was asked for.
         summaries: what came of it.
         plots: SVG files by what they show, of :func:`mdpr_fastreid.compare.plots.write_plots`.
+        differences: of mAP from the first method.
     """
+    differences = differences or Differences()
     seed, rankings = load_rankings(summaries)
     cases = _cases(rankings, {one.method.name: one.method.title for one in summaries})
     attention = _attention(cases, rankings, summaries)
@@ -62,7 +67,7 @@ def write_page(plan: Plan, summaries: Sequence[Summary], plots: Mapping[str, Pat
         setting=table.setting(plan),
         seeds=plan.seeds,
         verdict=table.verdict(plan, summaries),
-        results=_results(plan, summaries),
+        results=_results(plan, summaries, differences),
         plots={name: data_uri(path.read_bytes(), "image/svg+xml") for name, path in plots.items()},
         album=Album(),
         rank_lists=cases,
@@ -93,10 +98,16 @@ def title_of(plan: Plan) -> str:
     return f"{', '.join(method.title for method in plan.methods)} side by side on {plan.data.name}"
 
 
-def _results(plan: Plan, summaries: Sequence[Summary]) -> dict[str, object]:
+def _results(plan: Plan, summaries: Sequence[Summary], differences: Differences) -> dict[str, object]:
     return {
         "accuracy_headings": table.accuracy_headings(summaries),
         "accuracy": table.accuracy_rows(summaries),
+        "pairing_headings": table.pairing_headings(summaries),
+        "pairings": table.pairing_rows(summaries),
+        "pairing_caption": table.PAIRING_CAPTION,
+        "difference_headings": table.difference_headings(differences),
+        "differences": table.difference_rows(differences),
+        "difference_caption": table.difference_caption(differences) if differences.rows else "",
         "reranked_headings": table.accuracy_headings(summaries, reranked=True),
         "reranked": table.accuracy_rows(summaries, reranked=True),
         "caption": table.caption(plan, summaries),
@@ -104,7 +115,7 @@ def _results(plan: Plan, summaries: Sequence[Summary]) -> dict[str, object]:
         "cost": table.cost_rows(summaries),
         "cost_caption": table.COST_CAPTION,
         "notes": [f"{one.method.title}: {note}" for one in summaries for note in plan.notes.get(one.method.name, ())],
-        "missing": table.problems(plan, summaries),
+        "missing": [*table.problems(plan, summaries), *differences.left_out],
     }
 
 

@@ -8,6 +8,8 @@ import matplotlib
 import numpy as np
 from PIL import Image as PillowImage
 
+from mdpr_fastreid.data import reading
+
 HEIGHT, WIDTH = 128, 64
 _JPEG_QUALITY = 80
 _OPACITY = 0.6
@@ -38,10 +40,10 @@ class Album:
 def read_image(path: Path) -> np.ndarray | None:
     """``[128, 64, 3]`` uint8 RGB, or None for an image that cannot be read any more."""
     try:
-        with PillowImage.open(path) as image:
-            return np.asarray(image.convert("RGB").resize((WIDTH, HEIGHT), PillowImage.Resampling.LANCZOS))
-    except OSError:
+        image = reading.read_image(str(path))
+    except reading.DamagedImageError:
         return None
+    return np.asarray(image.resize((WIDTH, HEIGHT), PillowImage.Resampling.LANCZOS))
 
 
 def thumbnail(path: Path) -> bytes | None:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mdpr_fastreid.compare.curves import read_curves
+from mdpr_fastreid.compare.differences import Differences
 from mdpr_fastreid.compare.summary import Summary, own_metrics
 from mdpr_fastreid.io import write_whole
 
@@ -43,22 +44,26 @@ SMALLEST_SPAN = 4.0
 """Points of mAP that an axis shows at least."""
 
 
-def write_plots(summaries: Sequence[Summary], folder: Path) -> dict[str, Path]:
+def write_plots(summaries: Sequence[Summary], folder: Path, differences: Differences | None = None) -> dict[str, Path]:
     """Draw what the finished runs allow.
 
     Args:
         summaries: of the methods.
         folder: made if missing.
+        differences: of mAP from the first method.
 
     Returns:
-        The files by what they show: ``accuracy``, ``cmc``, ``speed``, ``training``.
+        The files by what they show: ``accuracy``, ``cmc``, ``speed``, ``training``; and ``differences``, if any.
     """
     finished = [one for one in summaries if one.results]
     if not finished:
         return {}
+    drawn = {"accuracy": _accuracy, "cmc": _cmc, "speed": _speed, "training": _training}
+    if differences is not None and differences.rows:
+        drawn["differences"] = lambda _: _differences(differences)
     files = {}
     with plt.rc_context(_STYLE):
-        for name, draw in (("accuracy", _accuracy), ("cmc", _cmc), ("speed", _speed), ("training", _training)):
+        for name, draw in drawn.items():
             figure = draw(finished)
             files[name] = folder / f"{name}.svg"
             save = functools.partial(figure.savefig, format="svg", metadata={"Date": None})
@@ -102,6 +107,26 @@ def _wide_enough(low: float, high: float) -> tuple[float, float]:
     """Limits that do not blow up differences of a fraction of a point."""
     missing = max(0.0, SMALLEST_SPAN - (high - low)) / 2
     return low - missing, high + missing
+
+
+def _differences(differences: Differences) -> Figure:
+    """A line for each difference: the seeds, their mean and its interval over test identities."""
+    figure, axes = plt.subplots(figsize=(11, max(2.4, 1.2 + 0.4 * len(differences.rows))))
+    colour = _look(0)["color"]
+    axes.axvline(0, color="#666666", linewidth=1)
+    for at, row in enumerate(differences.rows):
+        seeds = [one.mean for one in row.seeds.values()]
+        axes.plot(seeds, [at + 0.18] * len(seeds), "o", color=colour, alpha=0.35, markersize=4)
+        mean, low, high = row.pooled
+        errors = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
+        look = {"fmt": "D", "color": colour, "markerfacecolor": colour if row.clear else "white", "capsize": 4}
+        axes.errorbar(mean, at, xerr=errors, **look)
+    names = [f"{row.title}, {row.pairing}" if row.pairing else row.title for row in differences.rows]
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(_wide_enough(*axes.get_xlim()))
+    axes.set_xlabel(f"mAP above {differences.reference}, points")
+    return figure
 
 
 def _cmc(summaries: Sequence[Summary]) -> Figure:

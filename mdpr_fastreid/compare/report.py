@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdpr_fastreid.compare import table
+from mdpr_fastreid.compare.differences import find_differences
 from mdpr_fastreid.compare.page import write_page
 from mdpr_fastreid.compare.plan import Plan
 from mdpr_fastreid.compare.plots import write_plots
@@ -31,18 +32,18 @@ def write_all(plan: Plan) -> Outcome:
     """
     make_output(plan.output)
     summaries = summarize(plan)
-    here = environment()
-    write_results(plan, summaries, here)
-    plots = write_plots(summaries, plan.output / "plots")
+    differences = find_differences(summaries)
+    write_results(plan, summaries, environment(), differences.as_json())
+    plots = write_plots(summaries, plan.output / "plots", differences)
     files = [
         plan.output / "results.json",
         plan.output / "results.csv",
-        table.write_table(plan, summaries),
+        table.write_table(plan, summaries, differences),
         *plots.values(),
-        write_page(plan, summaries, plots),
+        write_page(plan, summaries, plots, differences),
     ]
     return Outcome(
-        text=table.markdown(plan, summaries),
+        text=table.markdown(plan, summaries, differences),
         files=files,
         failed=any(summary.failures for summary in summaries),
     )

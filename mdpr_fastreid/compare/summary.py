@@ -18,6 +18,10 @@ from mdpr_fastreid.io import write_whole
 
 ACCURACY = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
 """In percent; what :func:`mdpr_fastreid.compare.evaluate.accuracy` measures."""
+TRAPEZOID = "mAP trapezoid"
+"""Beside ``mAP`` of runs with ``TEST.AP both``."""
+OF_PAIRINGS = ("mAP", TRAPEZOID, "Rank-1", "mINP")
+"""What is reported of every pairing of a model."""
 SPEED = ("training_images_per_second", "inference_images_per_second", "feature_length")
 """What else is measured of each run."""
 
@@ -50,21 +54,48 @@ class Summary:
     cost: Cost
 
     def spread(self, name: str, reranked: bool = False) -> Spread | None:
-        """Of a number of :data:`ACCURACY`, :data:`SPEED` or the model's own; None if no run has it."""
+        """Of a number that :meth:`value` knows; None if no run has it."""
         values = [self.value(seed, name, reranked) for seed in self.results]
         return spread([value for value in values if value is not None])
 
     def value(self, seed: int, name: str, reranked: bool = False) -> float | None:
-        """Of a number of :data:`ACCURACY`, :data:`SPEED` or the model's own, for one finished run."""
+        """A number of one finished run; None if it has no such.
+
+        Args:
+            seed: of the run.
+            name: of :data:`ACCURACY` or :data:`SPEED`, :data:`TRAPEZOID`, the model's own, or that of a pairing:
+                ``V2V/mAP``.
+            reranked: whether it is of the re-ranked ones.
+        """
         result = self.results[seed]
-        if name in ACCURACY:
-            return result["reranked" if reranked else "metrics"][name]
-        return result[name] if name in SPEED else _own(result).get(name)
+        if name in (*ACCURACY, TRAPEZOID):
+            return result["reranked" if reranked else "metrics"].get(name)
+        return result[name] if name in SPEED else (_own(result) | _of_pairings(result)).get(name)
 
 
 def own_metrics(summaries: Sequence[Summary]) -> list[str]:
     """Names of the numbers that models report of themselves, in the order in which the methods have them."""
     return list(dict.fromkeys(name for one in summaries for result in one.results.values() for name in _own(result)))
+
+
+def accuracy_names(summaries: Sequence[Summary]) -> tuple[str, ...]:
+    """:data:`ACCURACY`, with :data:`TRAPEZOID` if runs have it."""
+    if not any(TRAPEZOID in result["metrics"] for one in summaries for result in one.results.values()):
+        return ACCURACY
+    return (ACCURACY[0], TRAPEZOID, *ACCURACY[1:])
+
+
+def pairing_names(summaries: Sequence[Summary]) -> list[str]:
+    """Numbers of :data:`OF_PAIRINGS` of all pairings, ``I2V/mAP`` and so on, in the order of the methods' pairings."""
+    results = [result for one in summaries for result in one.results.values()]
+    found = dict.fromkeys(name for result in results for name in _of_pairings(result))
+    pairings = dict.fromkeys(name for result in results for name in result.get("pairings", {}))
+    return [name for pairing in pairings for name in (f"{pairing}/{each}" for each in OF_PAIRINGS) if name in found]
+
+
+def _of_pairings(result: Mapping) -> dict[str, float]:
+    pairings = result.get("pairings", {})
+    return {f"{name}/{each}": of[each] for name, of in pairings.items() for each in OF_PAIRINGS if each in of}
 
 
 def _own(result: Mapping) -> Mapping[str, float]:
@@ -125,13 +156,19 @@ def summarize(plan: Plan) -> list[Summary]:
     return summaries
 
 
-def write_results(plan: Plan, summaries: Sequence[Summary], environment: Mapping[str, object]) -> None:
+def write_results(
+    plan: Plan,
+    summaries: Sequence[Summary],
+    environment: Mapping[str, object],
+    differences: Mapping[str, object] | None = None,
+) -> None:
     """Write ``results.json``, with everything, and ``results.csv``, with a line a run, into the comparison's folder.
 
     Args:
         plan: what was asked for.
         summaries: what came of it.
         environment: of this process; each run's own is in its result.
+        differences: of mAP from the first method, as :meth:`mdpr_fastreid.compare.differences.Differences.as_json`.
     """
     content = {
         "command": plan.command,
@@ -141,21 +178,24 @@ def write_results(plan: Plan, summaries: Sequence[Summary], environment: Mapping
         "shared": {key: value for key, value in flat(plan.shared).items() if not key.startswith(("MODEL.", "KD."))},
         "left_out": dict(plan.left_out),
         "methods": [_as_json(summary, plan) for summary in summaries],
+        "differences": dict(differences or {}),
     }
     records.write_json(plan.output / "results.json", json.loads(json.dumps(content, default=str)))
     rows = io.StringIO(newline="")
     writer = csv.writer(rows)
-    reranked, own = [f"reranked {name}" for name in ACCURACY], own_metrics(summaries)
-    writer.writerow(["method", "seed", *ACCURACY, *reranked, *SPEED, *own, "config_hash", "error"])
+    accuracy, others = accuracy_names(summaries), [*SPEED, *own_metrics(summaries), *pairing_names(summaries)]
+    reranked = [f"reranked {name}" for name in accuracy]
+    writer.writerow(["method", "seed", *accuracy, *reranked, *others, "config_hash", "error"])
     for summary in summaries:
         for seed in summary.folders:
-            writer.writerow(_row(summary, seed, own))
+            writer.writerow(_row(summary, seed, accuracy, others))
     write_whole(plan.output / "results.csv", rows.getvalue().encode())
 
 
 def _as_json(summary: Summary, plan: Plan) -> dict:
-    spreads = {name: summary.spread(name) for name in (*ACCURACY, *SPEED, *own_metrics([summary]))}
-    spreads |= {f"reranked {name}": summary.spread(name, reranked=True) for name in ACCURACY}
+    accuracy, others = accuracy_names([summary]), (*SPEED, *own_metrics([summary]), *pairing_names([summary]))
+    spreads = {name: summary.spread(name) for name in (*accuracy, *others)}
+    spreads |= {f"reranked {name}": summary.spread(name, reranked=True) for name in accuracy}
     return {
         "name": summary.method.name,
         "title": summary.method.title,
@@ -171,14 +211,14 @@ def _as_json(summary: Summary, plan: Plan) -> dict:
     }
 
 
-def _row(summary: Summary, seed: int, own: Sequence[str]) -> list:
+def _row(summary: Summary, seed: int, accuracy: Sequence[str], others: Sequence[str]) -> list:
     if seed not in summary.results:
-        nothing = [""] * (2 * len(ACCURACY) + len(SPEED) + len(own) + 1)
+        nothing = [""] * (2 * len(accuracy) + len(others) + 1)
         outdated = {seed: f"run under other conditions ({why})" for seed, why in summary.outdated.items()}
         return [summary.method.name, seed, *nothing, {**outdated, **summary.failures}.get(seed, "not finished yet")]
-    accuracy = [summary.value(seed, name, reranked) for reranked in (False, True) for name in ACCURACY]
-    others = [summary.value(seed, name) for name in (*SPEED, *own)]
-    return [summary.method.name, seed, *map(_rounded, [*accuracy, *others]), summary.results[seed]["config_hash"], ""]
+    values = [summary.value(seed, name, reranked) for reranked in (False, True) for name in accuracy]
+    values += [summary.value(seed, name) for name in others]
+    return [summary.method.name, seed, *map(_rounded, values), summary.results[seed]["config_hash"], ""]
 
 
 def _rounded(value: float | None) -> float | None:

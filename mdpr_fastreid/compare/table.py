@@ -8,12 +8,22 @@ from typing import Literal, NamedTuple
 
 from tabulate import tabulate
 
+from mdpr_fastreid.compare.bootstrap import DRAWS, LEVEL, Interval
+from mdpr_fastreid.compare.differences import Differences
 from mdpr_fastreid.compare.plan import Plan
 from mdpr_fastreid.compare.provenance import machine_of, without_home
-from mdpr_fastreid.compare.summary import ACCURACY, Spread, Summary, clear_best, own_metrics
+from mdpr_fastreid.compare.summary import (
+    Spread,
+    Summary,
+    accuracy_names,
+    clear_best,
+    own_metrics,
+    pairing_names,
+)
 from mdpr_fastreid.io import write_whole
 
 _MOST_LISTED = 6
+_NO_DIFFERENCES = Differences()
 # What Markdown, or HTML in it, would take for markup; a backslash counts only before one of these
 _MARKUP = re.compile(r"[`*<|]|\\(?=[\\`*<|])")
 _ESCAPED_BAR = r"\|"
@@ -28,29 +38,89 @@ class Cell(NamedTuple):
 
 def accuracy_headings(summaries: Sequence[Summary], reranked: bool = False) -> list[str]:
     """Of :func:`accuracy_rows`."""
-    return ["method", *ACCURACY, *([] if reranked else own_metrics(summaries))]
+    return ["method", *accuracy_names(summaries), *([] if reranked else own_metrics(summaries))]
 
 
 def accuracy_rows(summaries: Sequence[Summary], reranked: bool = False) -> list[list[Cell]]:
-    """A row a method: title, then mean and deviation of each of ``ACCURACY``, clear bests ``strong``.
+    """A row a method: title, then mean and deviation of each of ``accuracy_names``, clear bests ``strong``.
 
     Numbers that models report of themselves follow, unless ``reranked``. Whether more of them is better is not known,
     so that none is ``strong``.
     """
-    best = {name: clear_best({one.method.name: one.spread(name, reranked) for one in summaries}) for name in ACCURACY}
-    rows = []
-    for summary in summaries:
-        cells = []
-        for name in ACCURACY:
-            value = with_deviation(summary.spread(name, reranked))
-            cells.append(Cell(value, "strong" if best[name] == summary.method.name else ""))
-        rows.append([Cell(summary.method.title), *cells])
+    rows = _rows_with_best(summaries, accuracy_names(summaries), reranked)
     for name in [] if reranked else own_metrics(summaries):
         spreads = [summary.spread(name) for summary in summaries]
         digits = _SHARE_DIGITS if all(abs(value.mean) <= 1 for value in spreads if value) else 1
         for row, value in zip(rows, spreads, strict=True):
             row.append(Cell(with_deviation(value, digits)))
     return rows
+
+
+def pairing_rows(summaries: Sequence[Summary]) -> list[list[Cell]]:
+    """A row a method: title, then what ``pairing_names`` names, clear bests ``strong``; none without pairings."""
+    names = pairing_names(summaries)
+    return _rows_with_best(summaries, names) if names else []
+
+
+def pairing_headings(summaries: Sequence[Summary]) -> list[str]:
+    """Of :func:`pairing_rows`: ``I2V/mAP`` is ``I2V mAP``."""
+    return ["method", *(" ".join(name.rsplit("/", 1)) for name in pairing_names(summaries))]
+
+
+PAIRING_CAPTION = (
+    "Each pairing of what a model gives of the queries and of the gallery; in percent, not re-ranked. Other tables, "
+    "curves and rank lists are of the first one that a model has."
+)
+
+
+def _rows_with_best(summaries: Sequence[Summary], names: Sequence[str], reranked: bool = False) -> list[list[Cell]]:
+    best = {name: clear_best({one.method.name: one.spread(name, reranked) for one in summaries}) for name in names}
+    rows = []
+    for summary in summaries:
+        cells = []
+        for name in names:
+            value = with_deviation(summary.spread(name, reranked))
+            cells.append(Cell(value, "strong" if best[name] == summary.method.name else ""))
+        rows.append([Cell(summary.method.title), *cells])
+    return rows
+
+
+def difference_headings(differences: Differences) -> list[str]:
+    """Of :func:`difference_rows`."""
+    pairing = ["pairing"] if differences.has_pairings else []
+    return ["method", *pairing, "all seeds", "clear", *(f"seed {seed}" for seed in _seeds(differences))]
+
+
+def difference_rows(differences: Differences) -> list[list[Cell]]:
+    """A row for each difference of mAP: its title, what it is for all seeds, whether it is clear, and for each seed."""
+    rows = []
+    for row in differences.rows:
+        pairing = [Cell(row.pairing)] if differences.has_pairings else []
+        pooled = Cell(with_interval(row.pooled), "strong" if row.clear else "")
+        seeds = [Cell(with_interval(row.seeds.get(seed))) for seed in _seeds(differences)]
+        rows.append([Cell(row.title), *pairing, pooled, Cell("yes" if row.clear else "no"), *seeds])
+    return rows
+
+
+def _seeds(differences: Differences) -> list[int]:
+    return sorted({seed for row in differences.rows for seed in row.seeds})
+
+
+def with_interval(value: Interval | None) -> str:
+    """``+1.3 [+0.2, +2.5]``; empty for none."""
+    return "" if value is None else f"{value.mean:+.1f} [{value.low:+.1f}, {value.high:+.1f}]"
+
+
+def difference_caption(differences: Differences) -> str:
+    """What the differences are of, how their intervals were found, and what clear means."""
+    first = differences.rows[0]
+    return (
+        f"Points of mAP above {differences.reference}, in brackets the {LEVEL} % interval of a paired bootstrap: "
+        f"{DRAWS:,} draws of the {first.identities:,} test identities, each with all of its queries "
+        f"({first.queries:,} in all), as queries of one identity are not independent. All seeds: of the mean over the "
+        "seeds that both methods have. Clear: two seeds or more, all with the same sign, and an interval of all seeds "
+        "without 0. Each row stands alone: of 20 rows without a difference, one has such an interval by chance."
+    )
 
 
 def cost_rows(summaries: Sequence[Summary]) -> list[list[Cell]]:
@@ -190,20 +260,21 @@ def command_of(summary: Summary) -> str:
     return without_home(command)
 
 
-def markdown(plan: Plan, summaries: Sequence[Summary]) -> str:
+def markdown(plan: Plan, summaries: Sequence[Summary], differences: Differences = _NO_DIFFERENCES) -> str:
     """All tables, with captions, what is missing, the commands and where it was made."""
     results = [result for summary in summaries for result in summary.results.values()]
     parts = [
         "## Accuracy",
         table([escaped(name) for name in accuracy_headings(summaries)], accuracy_rows(summaries)),
         escaped(caption(plan, summaries)),
+        *_further_tables(summaries, differences),
         "## Re-ranked (k-reciprocal)",
         table(accuracy_headings(summaries, reranked=True), accuracy_rows(summaries, reranked=True)),
         "## Cost",
         table(COST_HEADINGS, cost_rows(summaries)),
         COST_CAPTION,
     ]
-    missing = problems(plan, summaries)
+    missing = [*problems(plan, summaries), *differences.left_out]
     if missing:
         parts += ["## Missing", "\n".join(f"* {escaped(line)}" for line in missing)]
     parts += [
@@ -215,10 +286,21 @@ def markdown(plan: Plan, summaries: Sequence[Summary]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def write_table(plan: Plan, summaries: Sequence[Summary]) -> Path:
+def _further_tables(summaries: Sequence[Summary], differences: Differences) -> list[str]:
+    parts = []
+    if pairing_names(summaries):
+        headings = [escaped(name) for name in pairing_headings(summaries)]
+        parts += ["## Pairings", table(headings, pairing_rows(summaries)), PAIRING_CAPTION]
+    if differences.rows:
+        rows = table(difference_headings(differences), difference_rows(differences))
+        parts += ["## Differences in mAP", rows, escaped(difference_caption(differences))]
+    return parts
+
+
+def write_table(plan: Plan, summaries: Sequence[Summary], differences: Differences = _NO_DIFFERENCES) -> Path:
     """Write :func:`markdown` to ``table.md`` in the comparison's folder."""
     path = plan.output / "table.md"
-    write_whole(path, f"# {escaped(plan.data.name)}: side by side\n\n{markdown(plan, summaries)}".encode())
+    write_whole(path, f"# {escaped(plan.data.name)}: side by side\n\n{markdown(plan, summaries, differences)}".encode())
     return path
 
 

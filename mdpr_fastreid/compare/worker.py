@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 
 import mdpr_fastreid  # noqa: F401  (patches FastReID, so it comes before any import of it)
@@ -43,6 +44,7 @@ from mdpr_fastreid.config.own_code import import_modules
 from mdpr_fastreid.engine import Trainer, load_for_evaluation
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.weights import sha256_file
 
 _POINTS_OF_A_CURVE = 100
 _CPU_BATCH = 32
@@ -148,6 +150,7 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
         cameras=collected.cameras[used],
         **({} if attention is None else {"attention": attention}),
         **({} if measured.captions is None else {"caption": measured.captions}),
+        **_precisions(measured.pairings),
     )
     device = next(model.parameters()).device
     batch = cfg.TEST.IMS_PER_BATCH if device.type == "cuda" else min(cfg.TEST.IMS_PER_BATCH, _CPU_BATCH)
@@ -158,6 +161,7 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
         "metrics": measured.plain.metrics,
         "reranked": measured.reranked.metrics,
         "own_metrics": measured.own_metrics,
+        "pairings": {name: one.metrics for name, one in measured.pairings.items()},
         "cmc": measured.plain.cmc,
         "cmc_reranked": measured.reranked.cmc,
         "feature_length": evaluate.feature_length(collected),
@@ -166,6 +170,16 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
         "inference_batch": batch,
         "inference_network": type(network).__name__,
         "environment": environment(),
+    }
+
+
+def _precisions(pairings: Mapping[str, evaluate.OfPairing]) -> dict[str, np.ndarray]:
+    """Names ``[K]`` of the pairings, and the average precision of every query in each, ``[K, V]``."""
+    if not pairings:
+        return {}
+    return {
+        "pairings": np.array(list(pairings)),
+        "pairing_precision": np.stack([one.average_precision for one in pairings.values()]),
     }
 
 
@@ -208,6 +222,7 @@ def _drop_checkpoints(folder: Path) -> None:
     for path in folder.glob("model_*.pth"):
         if newest and path.name not in (newest, "model_final.pth"):
             path.unlink()
+            sha256_file(path).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

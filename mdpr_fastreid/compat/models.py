@@ -37,8 +37,11 @@ def normalized_images(self: torch.nn.Module, batched_inputs: dict | torch.Tensor
 
     Raises:
         TypeError: the input is neither a batch dict nor a tensor.
+        SettingsError: the batch has no images.
     """
-    images = batched_inputs["images"] if isinstance(batched_inputs, dict) else batched_inputs
+    from mdpr_fastreid.modeling.images import images_of
+
+    images = images_of(batched_inputs)
     if not isinstance(images, torch.Tensor):
         raise TypeError(f"expected a batch dict or a tensor of images, got {type(batched_inputs).__name__}")
     return (images - self.pixel_mean).div_(self.pixel_std)

@@ -188,4 +188,4 @@ def to_floats(batch: Mapping[str, Any], keys: Iterable[str], fill: Sequence[floa
             for colour, value in enumerate(fill):
                 floats[key][..., colour, :, :].masked_fill_(erased, value)
     packed = {erased_key(key) for key in keys}
-    return {key: value for key, value in batch.items() if key not in packed} | floats
+    return {key: floats.get(key, value) for key, value in batch.items() if key not in packed}

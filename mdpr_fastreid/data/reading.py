@@ -14,6 +14,9 @@ from mdpr_fastreid.errors import UsageError
 DAMAGE = (OSError, SyntaxError, ValueError, TypeError, zlib.error, struct.error, Image.DecompressionBombError)
 """What Pillow raises for a file that is missing, truncated, empty or no image."""
 
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+"""What an image file may be, by Pillow's names, whatever its suffix: for PostScript, Pillow would start Ghostscript."""
+
 _DEEP = ("I", "I;16", "I;16B", "I;16L")
 _SPREAD = {"L;2": 255 // 3, "L;4": 255 // 15}
 """Between the levels that Pillow makes of the grey levels of a PNG with 2 or 4 bits a pixel."""
@@ -28,7 +31,7 @@ def read_rgb(file: str | BinaryIO) -> Image.Image:
     Raises:
         one of :data:`DAMAGE`: it cannot be decoded to its last pixel, or has floating-point pixels.
     """
-    with Image.open(file) as image:
+    with Image.open(file, formats=FORMATS) as image:
         image.load()
         if image.mode == "F":
             raise ValueError("its pixels are floating-point numbers; save it with 8 bits a channel")
@@ -68,6 +71,8 @@ def read_labels(path: str) -> np.ndarray:
 
 def _read(path: str, read: Callable[[BinaryIO], Any]) -> Any:
     try:
+        if not PathManager.isfile(path) and PathManager.exists(path):
+            raise ValueError("no regular file")  # and to open a pipe would wait for ever
         with PathManager.open(path, "rb") as file:
             return read(file)
     except DAMAGE as error:
@@ -75,7 +80,7 @@ def _read(path: str, read: Callable[[BinaryIO], Any]) -> Any:
 
 
 def _labels(file: BinaryIO) -> np.ndarray:
-    with Image.open(file) as image:
+    with Image.open(file, formats=FORMATS) as image:
         # Pillow spreads grey levels of few bits over 0 to 255
         step = _SPREAD.get(image.tile[0][3], 1) if image.format == "PNG" and image.tile else 1
         labels = np.array(image)
@@ -87,7 +92,7 @@ def _labels(file: BinaryIO) -> np.ndarray:
 def reason_of(error: Exception) -> str:
     """Why a file cannot be read, in a line."""
     if isinstance(error, UnidentifiedImageError):
-        return "not of a format that Pillow knows"
+        return f"not of a format that is read: {', '.join(FORMATS)}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"{type(error).__name__}: {error}".replace("\n", " ")

@@ -61,7 +61,7 @@ class JointTransforms:
         """The sample with a tensor for each field; pictures in bytes, see ``Field.to_tensor``."""
         alone = {field.key: sample.pop(field.key) for field in self.fields if field.draws_alone}
         steps = self.transforms
-        if _lead(sample) is None:  # there is nothing to draw for
+        if not any(field.in_bytes and field.key in sample for field in self.fields):  # nothing to draw for
             steps = [step for step in steps if isinstance(step, ToBytes)]
         self._apply(steps, sample)
         for key, pictures in alone.items():
@@ -102,8 +102,8 @@ def _pictures(sample: Sample) -> Iterator[tuple[str, Any]]:
 
 
 def _lead(sample: Sample) -> Any:
-    """The picture that parameters are drawn for; None if there is none."""
-    return next((picture for _, picture in _pictures(sample)), None)
+    """The picture that parameters are drawn for."""
+    return next(picture for _, picture in _pictures(sample))
 
 
 class Joint:

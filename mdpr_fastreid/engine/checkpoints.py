@@ -13,10 +13,11 @@ from fastreid.modeling.meta_arch import Distiller
 from fastreid.utils import checkpoint
 from torch import nn
 
+from mdpr_fastreid.engine.resuming import OPTIMIZER_KIND, check_resumable, kind_of
 from mdpr_fastreid.engine.storage import check_current_storage
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.io import write_whole
-from mdpr_fastreid.weights import read_checkpoint, start_from
+from mdpr_fastreid.weights import read_checkpoint, start_from, write_with_sha256
 
 _BEST = "best_metric"
 
@@ -60,13 +61,15 @@ class Checkpointer(checkpoint.Checkpointer):
             return
         contents = {"model": self.model.state_dict()}
         contents.update((key, obj.state_dict()) for key, obj in self.checkpointables.items())
+        if "optimizer" in self.checkpointables:
+            contents[OPTIMIZER_KIND] = kind_of(self.checkpointables["optimizer"])
         # NumPy scalars are objects that PyTorch refuses to read without code
         for key, value in kwargs.items():
             contents[key] = value.item() if isinstance(value, np.generic) else value
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info(f"Saving checkpoint to {path}")
         try:
-            write_whole(path, lambda file: torch.save(contents, file))
+            write_with_sha256(path, lambda file: torch.save(contents, file))
         except UsageError as error:
             last = f"; --resume goes on from {self.get_checkpoint_file()}" if self.has_checkpoint() else ""
             raise UsageError(f"{error}{last}") from error
@@ -96,7 +99,9 @@ class Checkpointer(checkpoint.Checkpointer):
             raise UsageError(f"{path}: no such weight file (MODEL.WEIGHTS, or named by a last_checkpoint)")
         if checkpointables == []:
             return start_from(self.model, self.path_manager.get_local_path(path), self.sha256)
-        return super().load(path, checkpointables)
+        loaded = super().load(path, checkpointables)
+        loaded.pop(OPTIMIZER_KIND, None)
+        return loaded
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         """Resume from the checkpoint that ``last_checkpoint`` names, or start from a file.
@@ -117,7 +122,9 @@ class Checkpointer(checkpoint.Checkpointer):
         return loaded
 
     def _load_file(self, f: str) -> dict[str, Any]:
-        return read_checkpoint(f)
+        checkpoint = read_checkpoint(f)
+        check_resumable(f, checkpoint, self.model, self.checkpointables)
+        return checkpoint
 
 
 class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
@@ -130,8 +137,8 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
             epoch: the one that is over, from 0.
             kwargs: ``metric``, and what else is saved.
         """
-        is_final = epoch >= self.max_epoch - 1
-        if not is_final and (self.period < 1 or (epoch + 1) % self.period != 0):
+        name = self.name_after(epoch)
+        if not name:
             return
         is_best = kwargs["metric"] > self.best_metric
         self.best_metric = max(kwargs["metric"], self.best_metric)
@@ -139,7 +146,23 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
         if is_best:
             self.checkpointer.save("model_best", **state)
         # Last, so that last_checkpoint names it
-        self.checkpointer.save("model_final" if is_final else f"model_{epoch:04d}", **state)
+        self.checkpointer.save(name, **state)
+
+    def save_weights(self, epoch: int) -> None:
+        """Save what :meth:`step` will save, before there is a metric: an evaluation that fails costs no weights.
+
+        Args:
+            epoch: the one that is over, from 0.
+        """
+        name = self.name_after(epoch)
+        if name:
+            self.checkpointer.save(name, epoch=int(epoch), **{_BEST: self.best_metric})
+
+    def name_after(self, epoch: int) -> str:
+        """Of the file that is saved after an epoch; "" if none is."""
+        if epoch >= self.max_epoch - 1:
+            return "model_final"
+        return f"model_{epoch:04d}" if self.period >= 1 and (epoch + 1) % self.period == 0 else ""
 
     def resume(self, loaded: Mapping[str, Any]) -> None:
         """Go on from what a checkpoint says; FastReID's own have the metric of their epoch, not the best one."""
@@ -157,11 +180,12 @@ def teacher_of(model: nn.Module) -> dict[str, nn.Module]:
     return {}
 
 
-def set_aside_checkpoints(output_dir: Path) -> Path | None:
+def set_aside_checkpoints(output_dir: Path, asked_to_resume: bool = False) -> Path | None:
     """Move the checkpoints of an earlier run into a folder ``earlier-<n>`` of their own, and say so.
 
     Args:
         output_dir: ``OUTPUT_DIR``.
+        asked_to_resume: whether the run would have gone on from one, had ``last_checkpoint`` named it.
 
     Returns:
         The new folder, or None if there was no checkpoint.
@@ -174,10 +198,15 @@ def set_aside_checkpoints(output_dir: Path) -> Path | None:
         number += 1
     folder = output_dir / f"earlier-{number}"
     folder.mkdir()
-    for path in [*checkpoints, *output_dir.glob("last_checkpoint")]:
+    for path in [*checkpoints, *output_dir.glob("*.pth.sha256"), *output_dir.glob("last_checkpoint")]:
         path.rename(folder / path.name)
+    how = (
+        "--resume found no last_checkpoint there, the file that names the newest one"
+        if asked_to_resume
+        else "--resume would have continued that one"
+    )
     logging.getLogger("fastreid").warning(
         f"{output_dir} held {len(checkpoints)} checkpoints of an earlier run, now in {folder}. "
-        "This run starts anew; --resume would have continued that one"
+        f"This run starts anew; {how}"
     )
     return folder

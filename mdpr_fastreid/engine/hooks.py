@@ -5,7 +5,11 @@ import logging
 
 from fastreid.engine import hooks
 from fastreid.engine.hooks import HookBase
+from fastreid.utils import comm
 from fastreid.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter, get_event_storage
+
+from mdpr_fastreid.engine.checkpoints import PeriodicCheckpointer
+from mdpr_fastreid.engine.preparation import take_from_first_process
 
 
 class EvalHook(hooks.EvalHook):
@@ -18,6 +22,36 @@ class EvalHook(hooks.EvalHook):
         """Evaluate, if the last epoch did not."""
         if self.trainer.finished and self._period > 0:
             super().after_train()
+
+
+class BuffersOfFirst(HookBase):
+    """Gives all processes the buffers of the first one after an epoch: the one model that is evaluated and saved.
+
+    Batch norm gathers its statistics in each process from that process's images, and only the first one's are saved.
+    """
+
+    def after_epoch(self) -> None:
+        """Before precise BN, evaluation and saving."""
+        if comm.get_world_size() > 1:
+            take_from_first_process(self.trainer.model.buffers())
+
+
+class SaveBeforeEvaluation(HookBase):
+    """Saves weights before an evaluation: it may fail, or be killed for its memory.
+
+    Args:
+        saver: what saves them once more, with the metric, after it.
+        period: of the evaluation, in epochs.
+    """
+
+    def __init__(self, saver: PeriodicCheckpointer, period: int) -> None:
+        self._saver, self._period = saver, period
+
+    def after_epoch(self) -> None:
+        """If an evaluation follows."""
+        epoch = self.trainer.epoch
+        if (epoch + 1) % self._period == 0 or epoch + 1 >= self.trainer.max_epoch:
+            self._saver.save_weights(epoch)
 
 
 class LayerFreeze(hooks.LayerFreeze):

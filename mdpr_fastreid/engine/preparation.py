@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from collections.abc import Iterable
 
 import torch
 import torch.distributed as dist
@@ -9,18 +10,20 @@ from fastreid.config import CfgNode
 from fastreid.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import Dataset
 
 from mdpr_fastreid.errors import UsageError
 
 
 @torch.no_grad()
-def prepare_training(cfg: CfgNode, model: nn.Module) -> None:
-    """Call a model's ``prepare_training(cfg)``, if it has one; then all processes have what rank 0 made of it.
+def prepare_training(cfg: CfgNode, model: nn.Module, training_set: Dataset) -> None:
+    """Call a model's ``prepare_training(cfg, training_set)``, if it has one; all processes then have rank 0's tensors.
 
     Args:
         cfg: the run's config.
         model: its optimizer exists, so the method has to change parameters in place; of one that
             ``DistributedDataParallel`` wraps, it is the method of the model inside.
+        training_set: what is trained on: ``len``, ``num_classes``, ``img_items``.
 
     Raises:
         UsageError: the method put another parameter, or other memory, in the place of one that is trained.
@@ -31,7 +34,7 @@ def prepare_training(cfg: CfgNode, model: nn.Module) -> None:
         return
     before = _places(model)
     logging.getLogger("fastreid").info(f"{type(model).__name__} prepares its training")
-    prepare(cfg)
+    prepare(cfg, training_set)
     after = _places(model)
     for name in before.keys() | after.keys():
         if before.get(name) != after.get(name):
@@ -40,7 +43,7 @@ def prepare_training(cfg: CfgNode, model: nn.Module) -> None:
                 "with the one before: change it in place (copy_, load_state_dict)"
             )
     if comm.get_world_size() > 1:
-        _take_state_of_first_process(model)
+        take_from_first_process(itertools.chain(model.parameters(), model.buffers()))
 
 
 def _places(model: nn.Module) -> dict[str, tuple[int, int]]:
@@ -48,8 +51,10 @@ def _places(model: nn.Module) -> dict[str, tuple[int, int]]:
     return {name: (id(parameter), parameter.data_ptr()) for name, parameter in model.named_parameters()}
 
 
-def _take_state_of_first_process(model: nn.Module) -> None:
-    for tensor in itertools.chain(model.parameters(), model.buffers()):
+@torch.no_grad()
+def take_from_first_process(tensors: Iterable[torch.Tensor]) -> None:
+    """Give every process the numbers of the first one, in place."""
+    for tensor in tensors:
         sent = tensor.contiguous()
         dist.broadcast(sent, 0)
         tensor.copy_(sent)

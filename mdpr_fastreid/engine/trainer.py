@@ -27,6 +27,7 @@ from mdpr_fastreid.engine.checkpoints import Checkpointer, PeriodicCheckpointer,
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
 from mdpr_fastreid.engine.fused_steps import set_fused
 from mdpr_fastreid.engine.hooks import (
+    BuffersOfFirst,
     DamageReport,
     EvalHook,
     LayerFreeze,
@@ -34,6 +35,7 @@ from mdpr_fastreid.engine.hooks import (
     MetricPrinter,
     MetricsFile,
     PeriodicWriter,
+    SaveBeforeEvaluation,
     TensorboardFile,
 )
 from mdpr_fastreid.engine.launch import distributed
@@ -112,23 +114,24 @@ class Trainer(DefaultTrainer):
         A training that starts anew begins with the model's ``prepare_training``, if it has one.
 
         Args:
-            resume: whether to resume, if there is a checkpoint.
+            resume: whether to resume, if ``last_checkpoint`` names one.
 
         Raises:
             UsageError: the file cannot be read, is another one than the pinned one, or does not fit; or the model
                 cannot be prepared.
         """
+        resumed = resume and self.checkpointer.has_checkpoint()
         loaded = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
-        if resume and self.checkpointer.has_checkpoint():
+        if resumed:
             self.start_epoch = loaded.get("epoch", -1) + 1
             for hook in self._hooks:
                 if isinstance(hook, PeriodicCheckpointer):
                     hook.resume(loaded)
         else:
-            prepare_training(self.cfg, self.model)
+            prepare_training(self.cfg, self.model, self.data_loader.dataset)
         comm.synchronize()  # MODEL.WEIGHTS may be one of those that are about to be moved
-        if not resume and comm.is_main_process() and self.cfg.OUTPUT_DIR:
-            set_aside_checkpoints(Path(self.cfg.OUTPUT_DIR))
+        if not resumed and comm.is_main_process() and self.cfg.OUTPUT_DIR:
+            set_aside_checkpoints(Path(self.cfg.OUTPUT_DIR), asked_to_resume=resume)
 
     def train(self) -> Mapping | None:
         """Train to ``SOLVER.MAX_EPOCH``, or evaluate a run that is complete already.
@@ -208,15 +211,21 @@ class Trainer(DefaultTrainer):
         return self._last_eval_results
 
     def build_hooks(self) -> list[HookBase]:
-        """What happens besides the steps, in this order: precise BN before evaluation, evaluation before saving."""
-        cfg, found = self.cfg, [hooks.IterationTimer(), LRScheduler(self.optimizer, self.scheduler)]
+        """What happens besides the steps, in this order.
+
+        All processes get the first one's buffers; precise BN; weights are saved, evaluated, and saved with the metric.
+        """
+        cfg, found = self.cfg, [hooks.IterationTimer(), LRScheduler(self.optimizer, self.scheduler), BuffersOfFirst()]
         if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(self.model):
             found.append(hooks.PreciseBN(self.model, self._precise_bn_loader(), cfg.TEST.PRECISE_BN.NUM_ITER))
         if cfg.MODEL.FREEZE_LAYERS and cfg.SOLVER.FREEZE_ITERS > 0:
             found.append(LayerFreeze(self.model, cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS))
+        saver = PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
+        if comm.is_main_process() and cfg.TEST.EVAL_PERIOD > 0:
+            found.append(SaveBeforeEvaluation(saver, cfg.TEST.EVAL_PERIOD))
         found.append(EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate))
         if comm.is_main_process():
-            found.append(PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD))
+            found.append(saver)
             found.append(PeriodicWriter(self.build_writers(), _ITERATIONS_BETWEEN_WRITES))
             found.append(TrainingProgress())
         return [*found, DamageReport()]

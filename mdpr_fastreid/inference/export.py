@@ -118,11 +118,11 @@ def image_size(cfg: CfgNode) -> tuple[int, int]:
 def export(
     network: FoldedNetwork, path: Path | str, file_format: str, size: tuple[int, int], about: Mapping[str, str]
 ) -> float:
-    """Write a folded network, with a free batch size, and make sure that what was written computes the same.
+    """Write a folded network, with a free batch size, once its bytes were run and compute the same.
 
     Args:
         network: float32, without Winograd convolutions, which are for PyTorch on a CPU only.
-        path: the file; it appears under its name when it is complete.
+        path: the file; an older one stays until the new one is complete and compared.
         file_format: ``onnx``, ``torchscript`` or ``torch-export``.
         size: height and width, which are fixed in the file.
         about: the :func:`metadata`.
@@ -144,9 +144,10 @@ def export(
         # Example of two images: PyTorch takes a batch of one for a constant
         content = io.BytesIO()  # not the file itself: on a full disk PyTorch's writer ends the process
         write(_Embedder(network).eval(), _images(2, size), dict(about), content)
-        write_whole(path, content.getvalue())
-        run = read(path)
-    return max(_difference(run, network, _images(batch, size), path) for batch in (1, 7))
+        run = read(content.getvalue())
+        difference = max(_difference(run, network, _images(batch, size), path) for batch in (1, 7))
+    write_whole(path, content.getvalue())
+    return difference
 
 
 def _difference(run: Run, network: FoldedNetwork, images: torch.Tensor, path: Path | str) -> float:
@@ -217,8 +218,8 @@ def _write_torchscript(network: nn.Module, images: torch.Tensor, about: dict[str
     torch.jit.save(traced, file, _extra_files={METADATA_FILE: json.dumps(about)})
 
 
-def _read_torchscript(path: Path | str) -> Run:
-    return torch.jit.load(path, map_location="cpu")
+def _read_torchscript(content: bytes) -> Run:
+    return torch.jit.load(io.BytesIO(content), map_location="cpu")
 
 
 def _write_torch_export(network: nn.Module, images: torch.Tensor, about: dict[str, str], file: BinaryIO) -> None:
@@ -228,8 +229,8 @@ def _write_torch_export(network: nn.Module, images: torch.Tensor, about: dict[st
     torch.export.save(program, file, extra_files={METADATA_FILE: json.dumps(about)})
 
 
-def _read_torch_export(path: Path | str) -> Run:
-    return torch.export.load(path).module()
+def _read_torch_export(content: bytes) -> Run:
+    return torch.export.load(io.BytesIO(content)).module()
 
 
 def _write_onnx(network: nn.Module, images: torch.Tensor, about: dict[str, str], file: BinaryIO) -> None:
@@ -247,10 +248,10 @@ def _write_onnx(network: nn.Module, images: torch.Tensor, about: dict[str, str],
     file.write(program.model_proto.SerializeToString())
 
 
-def _read_onnx(path: Path | str) -> Run:
+def _read_onnx(content: bytes) -> Run:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 
     def run(images: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -1,14 +1,8 @@
 """Weight files: read without running code, recognised by their names, fitted to a model, written whole."""
 
 from mdpr_fastreid.weights.evaluating import load_for_evaluation
-from mdpr_fastreid.weights.files import (
-    check_sha256,
-    load_weight_file,
-    read_checkpoint,
-    read_weights,
-    sha256_of,
-    write_weights,
-)
+from mdpr_fastreid.weights.files import load_weight_file, read_checkpoint, read_weights, write_weights
+from mdpr_fastreid.weights.integrity import check_sha256, sha256_file, sha256_of, write_with_sha256
 from mdpr_fastreid.weights.loading import Fit, fit_to, load_backbone, start_from
 
 __all__ = [
@@ -20,7 +14,9 @@ __all__ = [
     "load_weight_file",
     "read_checkpoint",
     "read_weights",
+    "sha256_file",
     "sha256_of",
     "start_from",
     "write_weights",
+    "write_with_sha256",
 ]

@@ -6,7 +6,8 @@ from fastreid.utils.file_io import PathManager
 from torch import nn
 
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.weights.files import check_sha256, read_checkpoint
+from mdpr_fastreid.weights.files import read_checkpoint
+from mdpr_fastreid.weights.integrity import check_sha256
 from mdpr_fastreid.weights.loading import fit_to
 
 

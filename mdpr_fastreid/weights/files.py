@@ -1,7 +1,6 @@
 """Weight files: read without running code, written whole or not at all."""
 
 import argparse
-import hashlib
 import os
 import pathlib
 import pickle
@@ -15,7 +14,7 @@ import safetensors.torch
 import torch
 
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.io import write_whole
+from mdpr_fastreid.weights.integrity import check_intact, write_with_sha256
 
 # What PyTorch says of a pickle that names more than the types it allows, unlike of one that is damaged
 _SAYS_CODE = re.compile(
@@ -58,6 +57,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
         UsageError: the file is missing, truncated, needs code to be run, or holds no weights.
     """
     path = Path(path)
+    check_intact(path)
     content = _load_safetensors(path) if path.suffix == ".safetensors" else load_weight_file(path)
     if not isinstance(content, dict) or not content:
         raise UsageError(f"{path}: holds no state dict")
@@ -73,7 +73,23 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     wrong = [str(name) for name, value in state_dict.items() if not isinstance(value, (torch.Tensor, np.ndarray))]
     if wrong or not state_dict:
         raise UsageError(f"{path}: holds no state dict; {', '.join(wrong[:5]) or 'it'} has no tensors")
+    for name, value in state_dict.items():
+        if unusual := _unusual(value):
+            raise UsageError(f"{path}: {name} is {unusual}, and weights are dense numbers: save it as float32")
     return {"model": state_dict, **(content if key else {})}
+
+
+def _unusual(value: torch.Tensor | np.ndarray) -> str:
+    """What a tensor is that no weight can be; "" for a usual one."""
+    if isinstance(value, np.ndarray):
+        return "" if value.dtype.kind in "fiub" else f"of type {value.dtype}"
+    if value.is_meta:
+        return "without values (meta)"
+    if value.is_quantized:
+        return f"quantised ({str(value.dtype).removeprefix('torch.')})"
+    if value.layout != torch.strided:
+        return f"sparse ({str(value.layout).removeprefix('torch.')})"
+    return "complex" if value.is_complex() else ""
 
 
 def load_weight_file(path: str | os.PathLike) -> Any:
@@ -123,48 +139,6 @@ def _is_plain_pickle(path: str | os.PathLike) -> bool:
     return first[:1] == b"\x80" and first[1:] > b"\x02"
 
 
-def sha256_of(path: Path | str) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits.
-
-    Raises:
-        UsageError: the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such weight file") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
-    return digest.hexdigest()
-
-
-def check_sha256(path: Path | str, pinned: str, key: str) -> str:
-    """Make sure that a file is the one that was meant, before anything in it is read.
-
-    Args:
-        path: the file.
-        pinned: the SHA-256 it has to have, or its first 8 digits or more, with or without ``sha256:`` before it; ""
-            takes any file.
-        key: the setting that ``pinned`` comes from, for the message.
-
-    Returns:
-        The file's SHA-256.
-
-    Raises:
-        UsageError: it is another file, or ``pinned`` is no SHA-256; both are in the message.
-    """
-    expected = pinned.lower().removeprefix("sha256:")
-    if pinned and not re.fullmatch("[0-9a-f]{8,64}", expected):
-        raise UsageError(f"{key} {pinned!r} is no SHA-256: give its 64 hexadecimal digits, or at least the first 8")
-    actual = sha256_of(path)
-    if not actual.startswith(expected):
-        raise UsageError(f"{path}: is another file than {key} says: its SHA-256 is {actual}, pinned is {expected}")
-    return actual
-
-
 def _harmless_types() -> list:
     """What files of weights hold beside tensors, and what cannot do anything when it is read.
 
@@ -199,12 +173,13 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
 def write_weights(state_dict: dict[str, torch.Tensor], path: Path | str) -> None:
     """Write tensors by name, as ``.safetensors`` or in PyTorch's format by the suffix of the path.
 
-    The file appears under its name only when it is complete; its folder is made if need be.
+    The file appears under its name only when it is complete, its SHA-256 beside it; its folder is made if need be.
 
     Raises:
-        UsageError: as :func:`write_whole`.
+        UsageError: as :func:`~mdpr_fastreid.io.write_whole`.
     """
     if Path(path).suffix == ".safetensors":
-        write_whole(path, safetensors.torch.save({name: value.contiguous() for name, value in state_dict.items()}))
+        contiguous = {name: value.contiguous() for name, value in state_dict.items()}
+        write_with_sha256(path, safetensors.torch.save(contiguous))
     else:
-        write_whole(path, lambda file: torch.save(dict(state_dict), file))
+        write_with_sha256(path, lambda file: torch.save(dict(state_dict), file))

@@ -12,7 +12,8 @@ from tabulate import tabulate
 from torch import nn
 
 from mdpr_fastreid.errors import SettingsError, UsageError
-from mdpr_fastreid.weights.files import check_sha256, read_checkpoint
+from mdpr_fastreid.weights.files import read_checkpoint
+from mdpr_fastreid.weights.integrity import check_sha256
 from mdpr_fastreid.weights.kinds import Recognised, architecture_of, known_kinds, recognise, summarised
 
 logger = logging.getLogger("fastreid.weights")
@@ -120,6 +121,12 @@ def fit_to(model: nn.Module, state_dict: Mapping[str, Any], prefix: str = "", re
         else:
             other_shapes[full] = tuple(value.shape), tuple(needed.shape)
         used.add(original)
+    floating = {name for name, needed in model.state_dict().items() if needed.is_floating_point()}
+    if whole := [
+        n for n, value in taken.items() if n.removeprefix(prefix) in floating and not value.is_floating_point()
+    ]:
+        kind = str(taken[whole[0]].dtype).removeprefix("torch.")
+        raise UsageError(f"holds whole numbers ({kind}) where the model has floating-point weights, in {_some(whole)}")
     if broken := [name for name in state_dict if name in used and not _is_finite(state_dict[name])]:
         raise UsageError(f"holds NaN or infinity, as of a training that diverged, in {_some(broken)}")
     left = [name for name in state_dict if name not in used]

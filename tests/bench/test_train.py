@@ -9,7 +9,7 @@ import pytest
 import torch
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
-from mdpr_fastreid.bench import train
+from mdpr_fastreid.bench import infer, train
 from mdpr_fastreid.bench.cost import multiply_adds
 from mdpr_fastreid.bench.rounds import interleaved, peak_memory, speed
 from mdpr_fastreid.cli import main
@@ -76,6 +76,46 @@ def test_a_config_is_measured_against_a_setting_without_the_reference(own_method
     # It is SBS with masks, by the plugin's convolutions
     assert rows["own.yml"]["parameters"] == rows["sbs"]["parameters"]
     assert rows["own.yml"]["multiply_adds"] == pytest.approx(rows["sbs"]["multiply_adds"], rel=0.1)
+
+
+CLIPS_ALONE = """
+import torch
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+from fastreid.modeling.meta_arch.baseline import Baseline
+
+
+@META_ARCH_REGISTRY.register()
+class ClipBaselineOfBench(Baseline):
+    def forward(self, batch):
+        if self.training:
+            assert sorted(batch) == ["clips", "targets"] and batch["clips"].shape[1:] == (2, 3, 64, 32)
+            return super().forward({"images": batch["clips"][:, 0], "targets": batch["targets"]})
+        assert isinstance(batch, torch.Tensor) or {"images", "clips"} <= batch.keys()
+        return super().forward(batch)
+"""
+
+
+@pytest.mark.parametrize("verb", ["train", "infer"])
+def test_a_method_whose_training_batches_have_no_images_is_measured(verb, tmp_path, monkeypatch):
+    (tmp_path / "clips_of_bench.py").write_text(CLIPS_ALONE)
+    base = config_file("Baselines/sbs_duke_r50.yml")
+    (tmp_path / "clips.yml").write_text(
+        f"_BASE_: {base}\nMODEL:\n  META_ARCHITECTURE: ClipBaselineOfBench\n"
+        'INPUT:\n  FIELDS: ("clip",)\n  CLIP: {FRAMES: 2, WITH_IMAGE: False}\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    for module in (train, infer):
+        monkeypatch.setattr(module, "peak_memory", lambda prepare, setting, args: 1.0)
+    words = ["--methods", "clips.yml", "--against", "sbs", "--import", "clips_of_bench", "--output", "."]
+    try:
+        assert main(["bench", verb, *_SMALL, *words]) == 0
+    finally:
+        META_ARCH_REGISTRY._obj_map.pop("ClipBaselineOfBench", None)
+        sys.modules.pop("clips_of_bench", None)
+    (run,) = json.loads((tmp_path / f"{verb}.json").read_text())["runs"]
+    rows = {row["setting"]: row for row in run["rows"]}
+    assert rows["clips.yml"]["multiply_adds"] == pytest.approx(rows["sbs"]["multiply_adds"], rel=0.1)
+    assert rows["clips.yml"]["images_per_second"]["median"] > 0
 
 
 def test_a_configs_memory_is_measured_in_a_process_that_imports_its_code(own_method):

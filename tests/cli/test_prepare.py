@@ -18,7 +18,7 @@ from mdpr_fastreid.cli import main
 from mdpr_fastreid.data import sources
 from mdpr_fastreid.data.datasets.counts import Count, TrackletCount
 from mdpr_fastreid.data.sources import DATA_SOURCES, WEIGHT_SOURCES
-from mdpr_fastreid.weights import files
+from mdpr_fastreid.weights import integrity
 
 ROOT = Path(__file__).parents[2]
 
@@ -123,7 +123,7 @@ def test_what_may_not_be_read_is_a_state_not_an_end(tmp_path, prepare, home, mon
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "stat", refuse)
-    monkeypatch.setattr(files, "open", refuse, raising=False)
+    monkeypatch.setattr(integrity, "open", refuse, raising=False)
     code, out, _ = prepare()
     states = {line.split()[0]: line for line in out.splitlines() if line}
     assert code == 0

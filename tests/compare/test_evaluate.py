@@ -102,18 +102,44 @@ def test_what_is_not_re_ranked_and_what_is_are_both_measured_whatever_the_config
     assert accuracies[0][0] != accuracies[0][1]
 
 
-def test_a_model_with_pairings_is_measured_by_its_first():
-    class Paired(Flat):
-        def forward(self, batch):
-            features = super().forward(batch)
-            return {"image": features, "clip": features[:, :7]}
+class Paired(Flat):
+    """Gives two outputs, and is ranked by two pairings of them."""
 
+    pairings = {"V2V": ("clip", "clip"), "I2I": ("image", "image")}  # noqa: RUF012
+
+    def forward(self, batch):
+        features = super().forward(batch)
+        return {"image": features, "clip": features[:, :7]}
+
+
+def test_a_model_with_pairings_is_measured_by_its_first():
     cfg, model = _config({}), Paired()
-    model.pairings = {"V2V": ("clip", "clip"), "I2I": ("image", "image")}
     measured = evaluate.measure_accuracy(cfg, model, model, Batches(0), 12)
     results = evaluate_model(cfg, model, Batches(0), evaluator_for(cfg, 12, model))
     assert measured.plain.metrics["mAP"] == results["V2V/mAP"] != results["I2I/mAP"]
     assert evaluate.feature_length(measured.collected) == 16 + 7
+
+
+@pytest.mark.parametrize("ap", ["step", "both"])
+def test_every_pairing_has_the_metrics_and_the_precisions_that_it_would_have_alone(ap):
+    cfg, model = _config({"TEST.AP": ap}), Paired()
+    measured = evaluate.measure_accuracy(cfg, model, model, Batches(0), 12)
+    results = evaluate_model(cfg, model, Batches(0), evaluator_for(cfg, 12, model))
+    assert list(measured.pairings) == ["V2V", "I2I"]
+    for name, found in measured.pairings.items():
+        expected = {key.split("/")[1]: value for key, value in results.items() if key.startswith(f"{name}/")}
+        assert {key: value for key, value in found.metrics.items() if key != "metric"} == pytest.approx(expected)
+        alone = Paired()
+        alone.pairings = {name: Paired.pairings[name]}
+        lists = evaluate.measure_accuracy(cfg, alone, alone, Batches(0), 12).lists
+        np.testing.assert_array_equal(found.average_precision, lists.average_precision)
+        assert found.average_precision.mean() * 100 == pytest.approx(found.metrics["mAP"])
+    assert measured.plain.metrics == measured.pairings["V2V"].metrics
+    assert ("mAP trapezoid" in measured.plain.metrics) == (ap == "both")
+
+
+def test_a_model_without_pairings_has_none():
+    assert _measured(_config({}), 0).pairings == {}
 
 
 def test_a_models_own_metrics_and_captions_are_those_of_the_pairs_that_are_listed():

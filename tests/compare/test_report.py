@@ -67,7 +67,7 @@ def reported(small_plan, images, tmp_path_factory):
 def test_everything_is_written_and_a_failure_is_reported(reported):
     plan, outcome = reported
     names = {path.relative_to(plan.output).as_posix() for path in outcome.files}
-    drawn = {f"plots/{name}.svg" for name in ("accuracy", "cmc", "speed", "training")}
+    drawn = {f"plots/{name}.svg" for name in ("accuracy", "cmc", "speed", "training", "differences")}
     assert names == {"results.json", "results.csv", "table.md", "report.html", *drawn}
     assert all(path.stat().st_size for path in outcome.files)
     assert outcome.failed and "ValueError" in outcome.text
@@ -77,7 +77,7 @@ def test_the_page_needs_no_other_file_and_no_network(reported):
     plan, _ = reported
     html = (plan.output / "report.html").read_text()
     assert not re.search(r"https?://|<script|<link|@import|src=\"(?!data:)|url\((?!data:)", html)
-    assert html.count("data:image/svg+xml") == 4
+    assert html.count("data:image/svg+xml") == 5
 
 
 def test_the_page_has_all_sections_and_escapes_what_others_wrote(reported):

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.comparisons import made_up_result
 
-from mdpr_fastreid.compare.summary import ACCURACY, Spread, clear_best, own_metrics, spread, summarize, write_results
+from mdpr_fastreid.compare.summary import (
+    ACCURACY,
+    Spread,
+    accuracy_names,
+    clear_best,
+    own_metrics,
+    pairing_names,
+    spread,
+    summarize,
+    write_results,
+)
 
 SEEDS = st.lists(st.floats(0, 100), min_size=1, max_size=5)
 
@@ -93,6 +103,41 @@ def test_what_a_model_reports_of_itself_is_in_the_files_and_empty_for_others(pla
     assert [(row["method"], row["mIoU"], row["F1"], row["error"]) for row in rows] == [
         ("mdpr", "0.5", "80.0", ""), ("mdpr", "0.75", "80.0", ""), ("bot", "", "", ""), ("bot", "", "", ""),
     ]  # fmt: skip
+
+
+def test_every_pairing_is_in_the_files_and_empty_for_models_without(plan_in):
+    numbers = {"Rank-1": 10.0, "Rank-5": 50.0, "mAP": 20.0, "mINP": 5.0, "metric": 15.0}
+    for run, more in zip(plan_in.runs, (0.0, None, 2.0, None), strict=True):
+        pairings = {"I2V": numbers, "V2V": {name: value + (more or 0) for name, value in numbers.items()}}
+        made_up_result(plan_in, run, pairings=None if more is None else pairings)
+    summaries = summarize(plan_in)
+    names = [f"{pairing}/{name}" for pairing in ("I2V", "V2V") for name in ("mAP", "Rank-1", "mINP")]
+    assert pairing_names(summaries) == names and own_metrics(summaries) == []
+    assert summaries[0].spread("V2V/mAP") == Spread(21.0, pytest.approx(2**0.5), 2)
+    assert summaries[1].spread("V2V/mAP") is None
+    write_results(plan_in, summaries, {})
+    content = json.loads((plan_in.output / "results.json").read_text())
+    mdpr, bot = content["methods"]
+    assert (mdpr["mean"]["I2V/mAP"], mdpr["mean"]["V2V/Rank-1"]) == (20.0, 11.0)
+    assert mdpr["runs"][1]["pairings"]["V2V"]["mINP"] == 7.0 and "I2V/mAP" not in bot["mean"]
+    assert content["differences"] == {}
+    rows = list(csv.DictReader((plan_in.output / "results.csv").open()))
+    assert [row["V2V/mAP"] for row in rows] == ["20.0", "22.0", "", ""]
+    assert [name for name in rows[0] if "/" in name] == names and all(row["error"] == "" for row in rows)
+
+
+def test_the_trapezoids_map_stands_beside_the_other_where_runs_have_it(plan_in):
+    for run in plan_in.runs[:2]:
+        numbers = {"mAP trapezoid": 35.0} if run.method.name == "mdpr" else {}
+        made_up_result(plan_in, run, pairings={"I2V": {"mAP": 40.0, **numbers}}, **numbers)
+    summaries = summarize(plan_in)
+    assert accuracy_names(summaries) == ("mAP", "mAP trapezoid", *ACCURACY[1:])
+    assert accuracy_names(summaries[1:]) == ACCURACY
+    assert pairing_names(summaries) == ["I2V/mAP", "I2V/mAP trapezoid"]
+    write_results(plan_in, summaries, {})
+    rows = list(csv.DictReader((plan_in.output / "results.csv").open()))
+    assert [row["mAP trapezoid"] for row in rows] == ["35.0", "", "", ""]
+    assert [row["reranked mAP trapezoid"] for row in rows] == ["40.0", "", "", ""]
 
 
 def test_the_files_hold_every_run_and_their_means(partial):

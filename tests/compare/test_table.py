@@ -20,6 +20,8 @@ from mdpr_fastreid.compare.table import (
     cost_rows,
     escaped,
     markdown,
+    pairing_headings,
+    pairing_rows,
     table,
     verdict,
     with_deviation,
@@ -68,6 +70,30 @@ def test_what_models_report_of_themselves_are_further_columns_and_never_bold():
     assert accuracy_headings(both, reranked=True) == ["method", *ACCURACY]
     assert len(accuracy_rows(both, reranked=True)[0]) == 1 + len(ACCURACY)
     assert accuracy_headings([without]) == ["method", *ACCURACY]
+
+
+def test_pairings_are_a_table_of_their_own_that_others_have_not():
+    paired, without = summary("a", 50.0, 52.0), summary("b", 40.0, 41.0)
+    for one, lead in ((paired, 10), (without, 0)):
+        for result in one.results.values():
+            of_first = {"mAP": result["metrics"]["mAP"], "Rank-1": 60.0 + lead, "mINP": 5.0, "metric": 1.0}
+            result["pairings"] = {"I2V": of_first} | ({"V2V": of_first} if lead else {})
+    both = [paired, without]
+    headings = ["method", *(f"{name} {number}" for name in ("I2V", "V2V") for number in ("mAP", "Rank-1", "mINP"))]
+    assert pairing_headings(both) == headings
+    first, second = pairing_rows(both)
+    assert cells(first)[:4] == ["A", "**51.0 ± 1.4**", "**70.0 ± 0.0**", "5.0 ± 0.0"]
+    assert cells(second) == ["B", "40.5 ± 0.7", "60.0 ± 0.0", "5.0 ± 0.0", "", "", ""]
+    assert pairing_rows([summary("c", 1.0)]) == []
+
+
+def test_pairings_are_in_the_text_where_there_are_any(plan_in):
+    for run in plan_in.runs:
+        made_up_result(plan_in, run, pairings={"I|V": {"mAP": 40.0, "Rank-1": 1.0, "mINP": 2.0}})
+    text = markdown(plan_in, summarize(plan_in))
+    assert "## Pairings" in text and "I\\|V Rank-1" in text
+    made_up_result(plan_in, plan_in.runs[0])
+    assert "## Pairings" not in markdown(plan_in, summarize(plan_in)[:0])
 
 
 @pytest.mark.parametrize("other", [(49.7, 50.3), (40.0, 61.9)])

@@ -8,7 +8,9 @@ import subprocess
 import time
 from unittest import mock
 
+import numpy as np
 import pytest
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, Baseline
 from support.comparisons import OVERRIDES, REQUEST
 
 from mdpr_fastreid.compare import evaluate, launch, records, worker
@@ -143,6 +145,42 @@ def test_a_run_without_training_evaluates_the_weights_it_is_given(whole_run, tmp
     first, again = (json.loads((where / records.RESULT).read_text()) for where in (folder, plan.folder(run)))
     assert again["metrics"] == pytest.approx(first["metrics"])
     assert again["training_images_per_second"] is None
+
+
+@META_ARCH_REGISTRY.register()
+class PairedForWorker(Baseline):
+    """Prepares its training, and gives two outputs that are ranked by two pairings."""
+
+    pairings = {"I2V": ("image", "clip"), "V2V": ("clip", "clip")}  # noqa: RUF012
+    prepared = 0
+
+    def prepare_training(self, cfg):
+        PairedForWorker.prepared += 1
+
+    def forward(self, batch):
+        features = super().forward(batch)
+        return features if self.training else {"image": features.sign(), "clip": features}
+
+
+def test_a_run_of_a_model_with_pairings_keeps_all_of_them_and_is_prepared_once(request_, tmp_path):
+    path = tmp_path / "paired.yml"
+    path.write_text(SMALL.replace("MODEL:", "MODEL:\n  META_ARCHITECTURE: PairedForWorker"))
+    plan = make_plan(dataclasses.replace(request_, methods=(str(path),), epochs=1, output=tmp_path / "run"))
+    launch.prepare(plan)
+    folder = plan.folder(plan.runs[0])
+    with mock.patch.object(evaluate, "SECONDS_TO_MEASURE", 0.1):
+        for _ in range(2):  # what was trained is measured again, and not prepared again
+            assert worker.main(folder) == 0, (folder / "failure.json").read_text()
+            result = json.loads((folder / records.RESULT).read_text())
+            (folder / records.RESULT).unlink()
+    assert PairedForWorker.prepared == 1
+    assert list(result["pairings"]) == ["I2V", "V2V"] and result["pairings"]["I2V"] == result["metrics"]
+    assert result["pairings"]["V2V"] != result["metrics"]
+    with np.load(folder / records.RANKING) as arrays:
+        precisions = dict(zip(arrays["pairings"].tolist(), arrays["pairing_precision"], strict=True))
+        np.testing.assert_array_equal(precisions["I2V"], arrays["average_precision"])
+    for name, precision in precisions.items():
+        assert 100 * precision.mean() == pytest.approx(result["pairings"][name]["mAP"])
 
 
 def test_a_run_that_cannot_be_says_why(request_, tmp_path):

@@ -14,6 +14,7 @@ from small_runs import small_config
 from mdpr_fastreid import compat, modeling
 from mdpr_fastreid.compat import models
 from mdpr_fastreid.compat.patching import State
+from mdpr_fastreid.errors import SettingsError
 
 BOTTLENECK = ["MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.DEPTH", "50x"]
 BOTTLENECK += ["MODEL.BACKBONE.FEAT_DIM", 2048, "MODEL.HEADS.EMBEDDING_DIM", 16]
@@ -57,6 +58,8 @@ def test_images_are_normalised_by_mean_and_deviation(tmp_path, architecture):
     ).view(1, 3, 1, 1)
     torch.testing.assert_close(model.preprocess_image({"images": images}), expected)
     torch.testing.assert_close(model.preprocess_image(images), expected)
+    with pytest.raises(SettingsError, match=r"only clips, targets: INPUT\.CLIP\.WITH_IMAGE True"):
+        model({"clips": images[None], "targets": torch.zeros(1)})
     with pytest.raises(TypeError, match="list"):
         model.preprocess_image([images])
 

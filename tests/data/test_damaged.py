@@ -1,5 +1,7 @@
 """Images that cannot be read, and images of every kind that people have."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,7 @@ from small_runs import logged_by_fastreid, small_config
 from support.image_trees import market_tree
 
 from mdpr_fastreid.data import Item, build_train_loader, training_set
-from mdpr_fastreid.data.reading import read_image, read_labels
+from mdpr_fastreid.data.reading import FORMATS, read_image, read_labels
 from mdpr_fastreid.errors import UsageError
 
 DAMAGE = {
@@ -34,6 +36,30 @@ def test_damage_stops_with_the_file_and_the_command(tmp_path, kind):
     with pytest.raises(UsageError, match=r"x\.png: cannot be read as an image") as caught:
         read_image(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_program_for_a_printer_is_no_image_and_is_not_run(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args, **kwargs: started.append(args))
+    path = tmp_path / "x.jpg"
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n")
+    for read in (read_image, read_labels):
+        with pytest.raises(UsageError, match=r"x\.jpg: .*not of a format that is read: JPEG, PNG"):
+            read(str(path))
+    assert not started
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_a_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "x.jpg")
+    with pytest.raises(UsageError, match=r"x\.jpg: .*no regular file"):
+        read_image(str(tmp_path / "x.jpg"))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_that_is_named_is_read(tmp_path, form):
+    Image.new("RGB", (4, 8), (200, 200, 200)).save(tmp_path / "x.jpg", form)
+    assert read_image(str(tmp_path / "x.jpg")).size == (4, 8)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

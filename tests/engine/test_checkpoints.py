@@ -58,7 +58,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_names_it(tmp_path):
     fill_disk_at(tmp_path / "model_0001.pth")
     with pytest.raises(UsageError, match=r"model_0001\.pth cannot be written: No space left .*from .*model_0000\.pth$"):
         checkpointer.save("model_0001", epoch=1)
-    assert names(tmp_path) == ["last_checkpoint", "model_0000.pth"]
+    assert names(tmp_path) == ["last_checkpoint", "model_0000.pth", "model_0000.pth.sha256"]
     assert checkpointer.resume_or_load("", resume=True)["epoch"] == 0
 
 
@@ -78,7 +78,7 @@ def test_a_kill_before_the_tag_resumes_from_the_checkpoint_before(tmp_path, monk
 
 def test_nothing_is_left_beside_the_files(tmp_path):
     Checkpointer(nn.Linear(2, 2), str(tmp_path / "new")).save("model_final", metric=np.float64(3.5))
-    assert names(tmp_path / "new") == ["last_checkpoint", "model_final.pth"]
+    assert names(tmp_path / "new") == ["last_checkpoint", "model_final.pth", "model_final.pth.sha256"]
     assert torch.load(tmp_path / "new/model_final.pth", weights_only=True)["metric"] == 3.5
 
 
@@ -182,3 +182,50 @@ def test_without_a_checkpoint_nothing_is_claimed_of_where_the_weights_are_from(t
 def test_a_missing_checkpoint_is_named_with_its_key(tmp_path):
     with pytest.raises(UsageError, match=r"none\.pth: no such weight file \(MODEL\.WEIGHTS"):
         Checkpointer(nn.Linear(1, 1)).load(str(tmp_path / "none.pth"))
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_weights_are_saved_before_an_evaluation_that_fails(tmp_path, monkeypatch, epochs):
+    def out_of_memory(cfg, model):
+        raise MemoryError
+
+    cfg = small_config(tmp_path, "SOLVER.MAX_EPOCH", epochs, "SOLVER.CHECKPOINT_PERIOD", 1, "TEST.EVAL_PERIOD", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "test", staticmethod(out_of_memory))
+        with pytest.raises(MemoryError):
+            trained(cfg)
+    name = "model_final.pth" if epochs == 1 else "model_0000.pth"
+    assert (tmp_path / "last_checkpoint").read_text() == name
+    resumed = trained(cfg, resume=True)
+    assert resumed.start_epoch == 1 and "mAP" in resumed._last_eval_results
+    saved = torch.load(tmp_path / name, weights_only=True)
+    assert saved["epoch"] == 0
+
+
+def test_nothing_is_saved_before_an_evaluation_but_what_is_saved_after_it(tmp_path, monkeypatch):
+    saved = []
+    save = Checkpointer.save
+    monkeypatch.setattr(
+        Checkpointer, "save", lambda self, name, **kwargs: (saved.append((name, *kwargs)), save(self, name, **kwargs))
+    )
+    options = ["SOLVER.MAX_EPOCH", 3, "SOLVER.CHECKPOINT_PERIOD", 2, "TEST.EVAL_PERIOD", 1]
+    trained(small_config(tmp_path, *options))
+    before, after = ("epoch", "best_metric"), ("epoch", "metric", "best_metric")
+    assert [entry for entry in saved if entry[0] != "model_best"] == [
+        ("model_0001", *before),
+        ("model_0001", *after),
+        ("model_final", *before),
+        ("model_final", *after),
+    ]
+
+
+def test_resuming_without_a_last_checkpoint_sets_the_others_aside_and_says_so(tmp_path):
+    cfg = small_config(tmp_path, "SOLVER.MAX_EPOCH", 1, "TEST.EVAL_PERIOD", 0)
+    trained(cfg)
+    (tmp_path / "last_checkpoint").unlink()
+    before = weights_of(tmp_path / "model_final.pth")
+    with logged_by_fastreid() as messages:
+        Trainer(cfg).resume_or_load(resume=True)
+    assert any("starts anew; --resume found no last_checkpoint there" in message for message in messages)
+    kept = weights_of(tmp_path / "earlier-1/model_final.pth")
+    assert all(torch.equal(before[name], kept[name]) for name in before)

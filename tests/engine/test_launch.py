@@ -16,6 +16,7 @@ from mdpr_fastreid.engine import Trainer
 from mdpr_fastreid.engine import launch as launching
 from mdpr_fastreid.engine.launch import launch
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.weights import load_for_evaluation
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="tells what happens without CUDA")
 
@@ -122,3 +123,24 @@ def test_one_process_runs_here():
     seen = []
     launch(seen.append, 1, args=(os.getpid(),))
     assert seen == [os.getpid()]
+
+
+def train_with_statistics(folder):
+    options = ["MODEL.BACKBONE.NORM", "BN", "TEST.FOLDED", False, "SOLVER.MAX_EPOCH", 2]
+    trainer = Trainer(small_config(folder, *OPTIONS, *options))
+    trainer.train()
+    torch.save(trainer.model.module.state_dict(), os.path.join(folder, f"rank{comm.get_rank()}.pth"))
+    if comm.is_main_process():
+        torch.save(float(trainer._last_eval_results["mAP"]), os.path.join(folder, "reported.pth"))
+
+
+def test_the_model_that_is_reported_is_the_one_that_is_saved(tmp_path):
+    """Batch norm has seen other images in each process."""
+    launch(train_with_statistics, 2, dist_url="auto", args=(str(tmp_path),))
+    first, second = (torch.load(tmp_path / f"rank{rank}.pth") for rank in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    cfg = small_config(tmp_path, *OPTIONS, "MODEL.BACKBONE.NORM", "BN", "TEST.FOLDED", False)
+    cfg.MODEL.HEADS.NUM_CLASSES = len(first["heads.weight"])
+    model = Trainer.build_model(cfg)
+    load_for_evaluation(model, str(tmp_path / "model_final.pth"))
+    assert Trainer.test(cfg, model)["mAP"] == pytest.approx(torch.load(tmp_path / "reported.pth"), abs=1e-6)

@@ -19,7 +19,7 @@ CALLS = []
 class Prepared(Baseline):
     """Begins with other numbers than those it was built with."""
 
-    def prepare_training(self, cfg):
+    def prepare_training(self, cfg, training_set):
         CALLS.append((cfg.MODEL.HEADS.NUM_CLASSES, self.heads.weight.clone()))
         self.heads.weight.copy_(torch.full_like(self.heads.weight, 0.25 + comm.get_rank()))
         self.backbone[1].running_mean.fill_(3.0 + comm.get_rank())
@@ -94,7 +94,7 @@ def test_starting_anew_over_an_earlier_run_is_prepared_again(tmp_path):
 def test_a_failed_preparation_leaves_the_earlier_run_where_it_is(tmp_path, monkeypatch):
     trained(config_of(tmp_path))
 
-    def fail(self, cfg):
+    def fail(self, cfg, training_set):
         raise UsageError("no teacher")
 
     monkeypatch.setattr(Prepared, "prepare_training", fail)
@@ -105,7 +105,7 @@ def test_a_failed_preparation_leaves_the_earlier_run_where_it_is(tmp_path, monke
 
 @pytest.mark.parametrize("how", ["parameter", "memory", "another"])
 def test_a_parameter_that_was_replaced_is_named(tmp_path, monkeypatch, how):
-    def replace(self, cfg):
+    def replace(self, cfg, training_set):
         if how == "parameter":
             self.heads.weight = torch.nn.Parameter(torch.zeros_like(self.heads.weight))
         elif how == "memory":
@@ -123,7 +123,7 @@ def test_a_parameter_that_was_replaced_is_named(tmp_path, monkeypatch, how):
 def test_a_model_without_it_stays_as_it_is():
     model = torch.nn.Linear(2, 2)
     before = model.weight.clone()
-    prepare_training(small_config("unused"), model)
+    prepare_training(small_config("unused"), model, [])
     assert torch.equal(model.weight, before)
 
 

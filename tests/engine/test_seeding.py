@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from fastreid.engine.hooks import HookBase
 from small_runs import assert_same_weights, small_config, trained, weights_of
+from support.killed_runs import run_killed_and_resumed
 from support.settings import SINGLE_BRANCH
 from support.settings import small_config as mdpr_config
 
@@ -17,29 +17,6 @@ SAMPLERS = [
     ["ImbalancedDatasetSampler"],
     ["SetReWeightSampler", "DATALOADER.SET_WEIGHT", [1] * 6, "SOLVER.IMS_PER_BATCH", 48],
 ]
-
-
-class Killed(BaseException):
-    """Stands for a kill -9: nothing of the run survives but its files."""
-
-
-class KillAt(HookBase):
-    def __init__(self, iteration: int) -> None:
-        self.iteration = iteration
-
-    def after_step(self) -> None:
-        if self.trainer.iter == self.iteration:
-            raise Killed
-
-
-def run_killed_and_resumed(cfg, iteration, trainer_class=Trainer):
-    trainer = trainer_class(cfg)
-    trainer.resume_or_load(resume=False)
-    trainer.register_hooks([KillAt(iteration)])
-    with pytest.raises(Killed):
-        trainer.train()
-    torch.manual_seed(12345)  # what other work leaves behind must not matter
-    return trained(cfg, resume=True, trainer_class=trainer_class)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler[0])

@@ -117,12 +117,16 @@ def test_the_checksum_is_that_of_the_weight_file(written, weights):
     assert written[2]["torchscript"]["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
-def test_a_file_that_computes_something_else_is_refused(tmp_path, monkeypatch, config_file, weights):
+def test_a_file_that_computes_something_else_is_refused_and_an_older_one_stays(
+    tmp_path, monkeypatch, config_file, weights
+):
     network = load(config_file, weights, overrides=tuple(OVERRIDES), winograd=False)
-    other = (lambda network, images, about, file: file.write(b"x"), lambda path: lambda images: network(images) * 1.01)
+    other = (lambda network, images, about, file: file.write(b"x"), lambda _: lambda images: network(images) * 1.01)
     monkeypatch.setitem(FORMATS, "torchscript", other)
+    (tmp_path / "n.ts").write_text("older")
     with pytest.raises(UsageError, match="differ from the network's by 1.0e-02"):
         export(network, tmp_path / "n.ts", "torchscript", (64, 32), {})
+    assert (tmp_path / "n.ts").read_text() == "older"
 
 
 def test_features_of_another_length_than_the_heads_say_are_refused(tmp_path, config_file, weights):
@@ -302,7 +306,7 @@ def test_an_output_that_the_file_computes_otherwise_is_named(own_model, tmp_path
     for message, change in read.items():
         other = (
             lambda network, images, about, file: file.write(b"x"),
-            lambda path, change=change: lambda images: change(network(images)),
+            lambda content, change=change: lambda images: change(network(images)),
         )
         monkeypatch.setitem(FORMATS, "torchscript", other)
         with pytest.raises(UsageError, match=message):

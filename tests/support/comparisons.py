@@ -21,7 +21,7 @@ REQUEST = Request(
 )
 
 
-def made_up_result(plan, run, own_metrics=None, **numbers):
+def made_up_result(plan, run, own_metrics=None, pairings=None, **numbers):
     """What a run could have reached, with its files, as a worker leaves them."""
     folder = plan.folder(run)
     folder.mkdir(parents=True, exist_ok=True)
@@ -33,6 +33,7 @@ def made_up_result(plan, run, own_metrics=None, **numbers):
         "metrics": accuracy | numbers,
         "reranked": {name: value + 5 for name, value in (accuracy | numbers).items()},
         **({} if own_metrics is None else {"own_metrics": own_metrics}),
+        **({} if pairings is None else {"pairings": pairings}),
         "cmc": list(np.linspace(30, 95, 50)),
         "cmc_reranked": list(np.linspace(35, 95, 50)),
         "feature_length": 1152,

@@ -93,7 +93,7 @@ def tracklet_rows(splits: Mapping[str, list[tuple]], prefix: str) -> tuple[list[
             for camera, frames in list(walks.items())[:2]:
                 chosen = [frames[k * len(frames) // COLUMNS] for k in range(COLUMNS)]
                 shown = chosen if len(frames) > COLUMNS else list(frames)
-                under = f"camera {str(camera).removeprefix(prefix)}: {len(frames)}"
+                under = f"camera {str(camera).removeprefix(prefix)}\n{len(frames)} frames"
                 rows.append(Row(split, str(pid).removeprefix(prefix), shown, under))
     return [f"{k + 1} of {COLUMNS}" for k in range(COLUMNS)], rows
 

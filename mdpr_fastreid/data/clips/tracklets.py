@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from mdpr_fastreid.data.items import Files, fields_of, with_files
+from mdpr_fastreid.data.tracklets import CLIP
 from mdpr_fastreid.errors import UsageError
-
-CLIP = "clip"
-"""The field's name in ``INPUT.FIELDS`` and in ``Item.fields``."""
 
 
 def check_tracklets(items: list[tuple]) -> None:

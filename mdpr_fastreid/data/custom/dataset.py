@@ -5,10 +5,12 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
-from mdpr_fastreid.data.custom.layouts import Record, is_distractor, left_out, read_records
+from mdpr_fastreid.data.custom.layouts import is_distractor, left_out, read_records
+from mdpr_fastreid.data.custom.records import Record
 from mdpr_fastreid.data.custom.splitting import with_splits
 from mdpr_fastreid.data.datasets.base import DISTRACTOR, JUNK, ItemDataset
 from mdpr_fastreid.data.items import Item
+from mdpr_fastreid.data.tracklets import CLIP
 from mdpr_fastreid.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -20,7 +22,7 @@ class CustomDataset(ItemDataset):
     Identities and cameras are numbered in the order of their names, identities from 1 (``identity_names`` has them by
     number); an image without a camera has one of its own, so that nothing is taken out of the ranking. Files that are
     in none of its splits are warned of, and ``left_out`` has them. An image that a manifest names a mask for has the
-    field ``mask``.
+    field ``mask``, a tracklet that it names the field ``clip``.
 
     Args:
         root: the data root, where a relative folder is looked for if it is not in the working directory.
@@ -103,9 +105,9 @@ def _numbered(records: list[Record]) -> tuple[dict[int, str], tuple[list[tuple],
     items: dict[str, list[tuple]] = {"train": [], "query": [], "gallery": []}
     for number, record in enumerate(sorted(records, key=lambda r: (_natural(r.identity), r.camera, r.frame, r.path))):
         pid = DISTRACTOR if is_distractor(record) else pids[record.identity]
+        fields = {name: files for name, files in (("mask", record.mask), (CLIP, record.clip)) if files}
         camid = camids[record.camera] if record.camera else len(camids) + number
-        item = Item(record.path, pid, camid, {"mask": record.mask}) if record.mask else (record.path, pid, camid)
-        items[record.split].append(item)
+        items[record.split].append(Item(record.path, pid, camid, fields) if fields else (record.path, pid, camid))
     names = {number: identity for identity, number in pids.items()}
     return names, (items["train"], items["query"], items["gallery"])
 

@@ -6,34 +6,23 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
+from mdpr_fastreid.data.custom.records import Record
+from mdpr_fastreid.data.custom.tracklets import joined
 from mdpr_fastreid.data.datasets.base import DISTRACTOR, IMAGE_SUFFIXES, JUNK, folders_in, images_in
 from mdpr_fastreid.data.masks.places import FOLDER as MASKS
 from mdpr_fastreid.errors import UsageError
 
 MANIFEST = "manifest.csv"
-COLUMNS = ("path", "identity", "camera", "split", "mask", "frame")
+COLUMNS = ("path", "identity", "camera", "split", "mask", "frame", "tracklet")
 SPLITS = ("train", "query", "gallery", "test")
 _MARKET = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
 _OF_FILE_MANAGERS = {"Thumbs.db", "desktop.ini"}
 _MARKET_NAME = re.compile(r"^(-?\d+)_c(\d+)")
 
 
-class Record(NamedTuple):
-    """One image as the user describes it; what is not known is empty."""
-
-    path: str
-    identity: str
-    camera: str = ""
-    split: str = ""
-    """One of :data:`SPLITS`; ``test`` is still to be parted into query and gallery."""
-    mask: str = ""
-    frame: int = 0
-
-
 def read_records(folder: Path, camera_pattern: str = "") -> list[Record]:
-    """The images of a folder in one of the three layouts, without junk (identity -1).
+    """The images, or tracklets, of a folder in one of the three layouts, without junk (identity -1).
 
     Args:
         folder: has ``manifest.csv``, or Market-1501's folders, or one folder per identity (perhaps within ``train``,
@@ -47,7 +36,7 @@ def read_records(folder: Path, camera_pattern: str = "") -> list[Record]:
         raise UsageError(f"{folder} is no folder")
     pattern = _compiled(camera_pattern)
     if (folder / MANIFEST).is_file():
-        records = list(_from_manifest(folder / MANIFEST, pattern))
+        records = joined(list(_from_manifest(folder / MANIFEST, pattern)))
     elif _is_market(folder):
         records = list(_from_market(folder))
     else:
@@ -112,7 +101,10 @@ def _from_folders(folder: Path, pattern: re.Pattern | None) -> Iterator[Record]:
         for identity in (path for path in folders_in(part) if not _holds_masks(path, folder)):
             paths = images_in(identity)
             if not paths:
-                raise UsageError(f"{identity} holds no images; identities have one folder each, without folders in it")
+                raise UsageError(
+                    f"{identity} holds no images; identities have one folder each, without folders in it "
+                    f"({MANIFEST} can name tracklets)"
+                )
             for path in paths:
                 yield Record(str(path), identity.name, _camera(path, pattern), split)
 
@@ -184,7 +176,7 @@ def _record(manifest: Path, line: int, row: dict, pattern: re.Pattern | None) ->
     if cell["frame"] and not cell["frame"].isdecimal():
         raise wrong(f"frame {cell['frame']!r} is no whole number")
     camera = cell["camera"] or _camera(path, pattern)
-    return Record(str(path), cell["identity"], camera, cell["split"], mask, int(cell["frame"] or 0))
+    return Record(str(path), cell["identity"], camera, cell["split"], mask, int(cell["frame"] or 0), cell["tracklet"])
 
 
 def left_out(folder: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 import hashlib
 from collections import defaultdict
 
-from mdpr_fastreid.data.custom.layouts import Record
+from mdpr_fastreid.data.custom.records import Record
 from mdpr_fastreid.errors import UsageError
 
 

@@ -93,7 +93,9 @@ class VeRi776Video(PublishedDataset):
 
     def _tracks(self, list_file: Path, images: Path) -> list[Item]:
         tracks = []
-        for where, (_, *names) in self._lines(list_file):
+        for where, (track, *others) in self._lines(list_file):
+            # Should a line have no name of its track, its first word is an image that is not there again
+            names = [track, *others] if _NAME.match(track) and track not in others else others
             frames = [_frame(name, where) for name in names]
             if not frames:
                 raise UsageError(f"{where}: a track without images; use the list of the set's own release")

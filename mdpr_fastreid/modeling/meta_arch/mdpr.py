@@ -11,6 +11,7 @@ from mdpr_fastreid.modeling.backbones import BranchedBackbone, StageMaps, build_
 from mdpr_fastreid.modeling.branches import AttentionMaps, HardContentBranch, Perspectives, SoftContentBranch
 from mdpr_fastreid.modeling.compilation import compile_in_training
 from mdpr_fastreid.modeling.features import BRANCHES, READINGS, check_settings, readings_for
+from mdpr_fastreid.modeling.images import images_of
 
 
 @META_ARCH_REGISTRY.register()
@@ -151,7 +152,7 @@ class MDPR(Baseline):
 
     def preprocess_image(self, batched_inputs: dict | torch.Tensor) -> torch.Tensor:
         """The batch's images ``[B, 3, H, W]``, normalised, as a new tensor."""
-        images = batched_inputs["images"] if isinstance(batched_inputs, dict) else batched_inputs
+        images = images_of(batched_inputs)
         if self.training and self.channels_last:
             # The layout of a convolution's input is that of its output, so this decides for the whole network
             images = images.contiguous(memory_format=torch.channels_last)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fastreid.utils import comm
 from PIL import Image
 from small_runs import logged_by_fastreid, small_config
 from support.tracklets import frame, levels, tracklets
@@ -88,7 +89,7 @@ def test_all_frames_of_tracklets_of_any_length(tmp_path, sampling):
     assert [levels(batch["clips"]) for batch in batches] == [[[0]], [list(range(1, 6))], [list(range(6, 19))]]
 
 
-def test_all_frames_in_a_batch_of_several_are_refused_with_the_way_out(tmp_path):
+def test_all_frames_in_a_batch_a_process_of_several_are_refused_with_the_way_out(tmp_path, monkeypatch):
     cfg = config(tmp_path, "INPUT.CLIP.TEST_FRAMES", 0, "TEST.IMS_PER_BATCH", 4)
     line = "INPUT.CLIP.TEST_FRAMES 0 .*set TEST.IMS_PER_BATCH 4 to 1, .* or INPUT.CLIP.TEST_FRAMES to a number"
     with pytest.raises(SettingsError, match=line):
@@ -97,6 +98,9 @@ def test_all_frames_in_a_batch_of_several_are_refused_with_the_way_out(tmp_path)
         check_config(cfg, ("evaluation",))
     build_transforms(cfg, is_train=True)
     check_config(cfg, ("training",))
+    monkeypatch.setattr(comm, "get_world_size", lambda: 4)
+    build_transforms(cfg, is_train=False)
+    check_config(cfg, ("evaluation",))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -182,6 +186,7 @@ def test_another_frame_of_the_tracklet_takes_the_place_of_a_damaged_one(tmp_path
     for number, place in ((0, 2), (0, 3), (1, 1), (2, 0)):
         Path(items[number].fields["clip"][place]).unlink(missing_ok=True)
     loader = build_train_loader(cfg, train_set=training_set(cfg, items))
+    torch.manual_seed(0)
     with logged_by_fastreid() as messages:
         clips = [pair for batch, _ in zip(iter(loader), range(8), strict=False) for pair in shown_in(batch)]
     assert {number for number, _ in clips} == set(range(8)) - {2}, "whose image is damaged"

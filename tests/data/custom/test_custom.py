@@ -12,8 +12,8 @@ from support.image_trees import market_tree, write_images
 from mdpr_fastreid.cli import main
 from mdpr_fastreid.data import build_test_loader, build_train_loader
 from mdpr_fastreid.data.custom import custom_class
-from mdpr_fastreid.data.custom.layouts import Record
 from mdpr_fastreid.data.custom.naming import check_command
+from mdpr_fastreid.data.custom.records import Record
 from mdpr_fastreid.data.custom.splitting import with_splits
 from mdpr_fastreid.errors import SettingsError, UsageError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from fastreid.data.datasets import DATASET_REGISTRY
-from small_runs import small_config
+from small_runs import logged_by_fastreid, small_config
 
 from mdpr_fastreid.data import build_test_loader, build_train_loader
 from mdpr_fastreid.data.custom.dataset import queries_without_match
@@ -40,6 +40,18 @@ def test_items_are_tracklets_of_eight_frames(root):
     assert len({path for item in items for path in frames_of(item)}) == 8 * len(items)
     assert {item[1] for item in data.train} == {f"synthreid_clips_tiny_{pid}" for pid in range(1, 7)}
     assert {item[1] for item in data.query} == set(range(7, 13)) and {item[2] for item in data.query} <= set(range(6))
+
+
+def test_summaries_say_that_items_are_tracklets(root):
+    data = DATASET_REGISTRY.get("SynthReIDClipsTiny")(root=str(root))
+    with logged_by_fastreid() as messages:
+        data.show_train()
+        data.show_test()
+    assert [message for message in messages if "frames" in message] == [
+        "train: 36 items with 288 frames in tracklets",
+        "query: 18 items with 144 frames in tracklets",
+        "gallery: 18 items with 144 frames in tracklets",
+    ]
 
 
 def test_the_first_tracklet_under_each_of_the_first_three_cameras_is_a_query(root):

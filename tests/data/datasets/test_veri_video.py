@@ -43,6 +43,15 @@ def test_the_gallery_is_the_tracks(tmp_path):
     assert [[Path(path).name for path in frames_of(item)] for item in data.gallery] == listed
 
 
+def test_a_track_may_have_the_name_of_its_first_image_or_none(tmp_path):
+    folder = veri_tree(tmp_path)
+    wanted = [frames_of(item) for item in load(tmp_path).gallery]
+    lines = [line.split()[1:] for line in (folder / "test_track.txt").read_text().splitlines()]
+    for named in ([[line[0], *line] for line in lines], lines):
+        (folder / "test_track.txt").write_text("\n".join(" ".join(line) for line in named))
+        assert [frames_of(item) for item in load(tmp_path).gallery] == wanted
+
+
 def test_a_query_is_an_image_with_the_first_track_of_its_identity_and_camera(tmp_path):
     folder = veri_tree(tmp_path)
     data = load(tmp_path)

@@ -55,6 +55,18 @@ def test_preview_writes_three_sheets_and_no_set(tmp_path, capsys):
     assert not (tmp_path / "synthreid-tiny").exists()
 
 
+def test_a_set_of_tracklets_alone_is_previewed_rendered_verified_and_judged(tmp_path, capsys):
+    words = ["synth", "--preset", "clips_tiny", "--size", "32x16", "--workers", "1", "--root", str(tmp_path)]
+    assert main([*words, "--preview"]) == 0
+    assert len(list((tmp_path / "synthreid-clips_tiny-preview").iterdir())) == 3
+    assert main(words) == 0 and main(words) == 0
+    counts = "288 in tracklets/bbox_train, 288 in tracklets/bbox_test"
+    printed = capsys.readouterr().out
+    assert f"rendered, {counts}" in printed and f"verified, {counts}" in printed
+    assert main(["synth", "--judge", str(tmp_path / "synthreid-clips_tiny")]) == 0
+    assert "clips_tiny, seed 0, 32x16" in capsys.readouterr().out
+
+
 def test_judge_prints_the_figures(root, capsys):
     assert main(["synth", "--judge", str(root / "synthreid-tiny")]) == 0
     printed = capsys.readouterr().out

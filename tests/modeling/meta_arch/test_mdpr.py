@@ -9,6 +9,7 @@ from fastreid.utils.events import EventStorage
 from fastreid.utils.precision_bn import get_bn_modules, update_bn_stats
 from support.settings import SINGLE_BRANCH, small_config, small_model
 
+from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.features import INFERENCE_FEATURES
 
 
@@ -128,6 +129,12 @@ def test_attention_maps_are_given_on_request_with_the_size_of_the_last_stage():
 def test_training_without_targets_is_one_clear_error():
     with pytest.raises(ValueError, match="needs a batch with 'targets'"):
         small_model().train()(batch_of()["images"])
+
+
+def test_a_batch_without_images_is_one_clear_error():
+    batch = {"clips": torch.zeros(2, 8, 3, 96, 48), "targets": torch.arange(2)}
+    with pytest.raises(SettingsError, match=r"needs images, and the batch has only clips, targets: INPUT\.CLIP"):
+        small_model().train()(batch)
 
 
 def test_precise_bn_of_the_toolbox_finds_and_updates_every_batch_norm():

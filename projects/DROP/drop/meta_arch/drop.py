@@ -1,6 +1,7 @@
 """DROP: re-identification and human parsing from one backbone, each with features of its own."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sized
 
 import torch
 from fastreid.config import CfgNode, configurable
@@ -15,6 +16,8 @@ from drop.losses import ParsingLoss, part_targets
 from mdpr_fastreid.data.masks import part_groups
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.backbones import build_backbone, map_shapes, stage_outputs
+
+logger = logging.getLogger("fastreid.drop")
 
 
 @META_ARCH_REGISTRY.register()
@@ -149,6 +152,20 @@ class DROP(nn.Module):
             probabilities = probabilities.detach()
         losses = self.heads.losses(features, probabilities, targets, classes)
         return losses | {"loss_parsing": self.parsing_loss(logits, classes)}
+
+    def prepare_training(self, cfg: CfgNode, training_set: Sized) -> None:
+        """Warn of a memory that would hold an image more than once, from steps long past.
+
+        Args:
+            cfg: the run's config.
+            training_set: what is trained on.
+        """
+        size, images = cfg.MODEL.DROP.PCT.BANK_SIZE, len(training_set)
+        if cfg.MODEL.DROP.PCT.SCALE and size > images:
+            logger.warning(
+                f"MODEL.DROP.PCT.BANK_SIZE {size} is larger than the training set of {images} images: the memory holds "
+                f"embeddings of one image from several epochs. Set it to {images} or less"
+            )
 
     @staticmethod
     def distance(query: Mapping[str, torch.Tensor], gallery: Mapping[str, torch.Tensor]) -> torch.Tensor:

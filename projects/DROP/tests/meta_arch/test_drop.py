@@ -69,7 +69,9 @@ def test_detached_parts_leave_the_parsing_branch_to_the_parsing_loss():
     assert found["parsing.classifier.classifier.weight"] > 0
 
 
-def test_identity_losses_reach_the_parsing_branch_by_default(model):
+def test_identity_losses_reach_the_parsing_branch_unless_it_is_detached():
+    torch.manual_seed(0)
+    model = build_model(small("MODEL.DROP.DETACH_PARTS", False))
     with torch.no_grad():  # fresh, all classes are alike, and no weight of a cell depends on the branch's own
         model.parsing.classifier.apply(lambda m: torch.nn.init.normal_(m.weight) if hasattr(m, "weight") else None)
     found = gradients(model, batch_of(), ["loss_cls_parts", "loss_pct"])
@@ -204,3 +206,16 @@ def test_a_training_batch_without_labels_is_an_error(model, missing):
 def test_settings_that_cannot_be_are_one_line(overrides, message):
     with pytest.raises(SettingsError, match=message):
         build_model(small(*overrides))
+
+
+@pytest.mark.parametrize(("images", "warned"), [(39, True), (40, False)])
+def test_a_memory_larger_than_the_training_set_is_a_warning_before_the_first_step(model, caplog, images, warned):
+    model.prepare_training(small(), range(images))
+    said = "BANK_SIZE 40 is larger than the training set of 39 images" in caplog.text
+    assert said == warned
+
+
+def test_no_memory_is_never_too_large(caplog):
+    cfg = small(config=SHARED)
+    build_model(cfg).prepare_training(cfg, range(2))
+    assert "BANK_SIZE" not in caplog.text
