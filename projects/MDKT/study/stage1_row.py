@@ -4,6 +4,7 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from mdkt.meta_arch import VideoReID
+from torch.utils.data import Dataset
 
 from mdpr_fastreid.config import Key, register_keys
 from mdpr_fastreid.config.values import path
@@ -29,7 +30,7 @@ class Stage1(VideoReID):
         self.requires_grad_(False)
         self.nothing = torch.nn.Parameter(torch.zeros(1))  # an optimizer wants a parameter
 
-    def prepare_training(self, cfg: CfgNode) -> None:
+    def prepare_training(self, cfg: CfgNode, training_set: Dataset | None = None) -> None:
         """Load ``MODEL.STAGE1.WEIGHTS``."""
         own, self.nothing = self.nothing, None
         load_for_evaluation(self, cfg.MODEL.STAGE1.WEIGHTS.replace("{seed}", str(cfg.SEED)))

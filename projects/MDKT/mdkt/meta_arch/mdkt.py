@@ -8,6 +8,7 @@ from fastreid.layers.batch_norm import GhostBatchNorm
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import Dataset
 
 from mdkt.config import FROZEN, MUTUAL, VIDEO_REID
 from mdkt.hand_over import hand_over
@@ -192,11 +193,12 @@ class MDKT(nn.Module):
         between = {"loss_mkd": self.logits_loss, "loss_pd": self.distance_loss, "loss_mtcl": self.contrast_loss}
         return weights | {name: loss.scale for name, loss in between.items() if loss is not None}
 
-    def prepare_training(self, cfg: CfgNode) -> None:
+    def prepare_training(self, cfg: CfgNode, training_set: Dataset | None = None) -> None:
         """Start both networks from stage 1, in place; see :func:`~mdkt.hand_over.hand_over`.
 
         Args:
             cfg: the run's config; ``MODEL.MDKT.TEACHER_WEIGHTS`` names the checkpoint.
+            training_set: what is trained on, which is not needed.
 
         Raises:
             UsageError: it names none, or one that does not fit; or ``MODEL.WEIGHTS`` names one, too.
