@@ -235,6 +235,10 @@ class MDKT(nn.Module):
             # In training it then uses those of the batch and leaves its own alone, which it has for evaluation
             norm.track_running_stats = False
 
+    def feature_lengths(self) -> dict[str, int]:
+        """Length of each part of the student's vector."""
+        return self.student.feature_lengths()
+
     def simplify_for_inference(self) -> None:
         """Take away, in place, what no output depends on; see :mod:`mdpr_fastreid.inference.folding`."""
         self.teacher = None

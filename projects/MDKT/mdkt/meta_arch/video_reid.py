@@ -151,6 +151,10 @@ class VideoReID(nn.Module):
         """``[N, 3, H, W]`` -> ``[N, C]``, each image by itself."""
         return self.heads.frame_features(self.backbone(self.pixels(images)))
 
+    def feature_lengths(self) -> dict[str, int]:
+        """Length of the embedding of an image or a clip."""
+        return {"embedding": self.heads.neck.num_features}
+
 
 def _without_last_activation(backbone: nn.Module, name: str) -> None:
     """Take the activation out of a ResNet's last block, in place; its one module serves all places in the block."""

@@ -136,10 +136,10 @@ def test_folded_it_gives_the_same_embeddings(pairings):
         network = fold(model)
         found = network(batch_of())
         torch.testing.assert_close(network(batch_of()["images"]), model(batch_of()["images"]), atol=1e-3, rtol=1e-3)
-        half = fold(model, torch.bfloat16)
+        half = fold(model, torch.float16)
         of_half = half(batch_of())
     assert half.network.pixels.mean.dtype == torch.float32
-    assert half.network.backbone[1].conv1.weight.dtype == torch.bfloat16
+    assert half.network.backbone[1].conv1.weight.dtype == torch.float16
     assert found.keys() == expected.keys() and network.pairings == model.pairings
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], atol=1e-3, rtol=1e-3)
