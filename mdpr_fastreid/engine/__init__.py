@@ -15,6 +15,7 @@ _MODULES = {
     "print_results": "mdpr_fastreid.engine.results",
     "print_written_files": "mdpr_fastreid.engine.results",
     "run": "mdpr_fastreid.engine.command_line",
+    "set_aside_checkpoints": "mdpr_fastreid.engine.checkpoints",
     "seed_setup": "mdpr_fastreid.engine.seeding",
     "train_or_evaluate": "mdpr_fastreid.engine.job",
 }

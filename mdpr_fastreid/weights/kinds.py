@@ -5,7 +5,7 @@ A new kind is a line in one of the three tables: a prefix around a network, a fi
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import torch
@@ -91,18 +91,20 @@ def known_kinds() -> str:
     )
 
 
-def recognise(state_dict: Weights) -> Recognised:
+def recognise(state_dict: Weights, own: Collection[str] = ()) -> Recognised:
     """Tell what wrote a state dict, and translate its names.
 
     Args:
         state_dict: tensors by name.
+        own: the names of the model it is for; a network that the model itself has is not taken out of the file.
 
     Raises:
         UsageError: it is the published MDPR's, but not whole.
     """
     names = _unwrapped({name: name for name in state_dict})
+    known = [wrapping for wrapping in NETWORKS if not any(name.startswith(wrapping.prefix) for name in own)]
     networks = []
-    while wrapping := next((w for w in NETWORKS if any(name.startswith(w.prefix) for name in names)), None):
+    while wrapping := next((w for w in known if any(name.startswith(w.prefix) for name in names)), None):
         networks.append(wrapping)
         names = _unwrapped(_inside(names, wrapping.prefix))
     for kind, marks, translated in _WHOLE_MODELS:

@@ -102,7 +102,7 @@ def fit_to(model: nn.Module, state_dict: Mapping[str, Any], prefix: str = "", re
         UsageError: the file is of a known kind, but not whole, or holds NaN or infinity where the model takes it.
     """
     state_dict = {name: torch.as_tensor(value) for name, value in state_dict.items()}
-    recognised = recognise(state_dict)
+    recognised = recognise(state_dict, own=[prefix + name for name in model.state_dict()])
     taken, missing, other_shapes, used = {}, [], {}, set()
     aliases, of_training = _aliases(model, recognised, prefix), _training_state(model)
     for name, needed in model.state_dict().items():

@@ -44,8 +44,13 @@ def hand_over(path: str, teacher: nn.Module, student: nn.Module, reset: Collecti
 
 
 def _whole_fit(path: str, teacher: nn.Module) -> Fit:
-    local = PathManager.get_local_path(path)
-    fit = fit_to(teacher, read_checkpoint(local)["model"])
+    state_dict = read_checkpoint(PathManager.get_local_path(path))["model"]
+    if any(name.startswith("student.") for name in state_dict):
+        raise UsageError(
+            f"{path}: is a checkpoint of stage 2, with a teacher and a student: name that of stage 1, or take the "
+            "student out by projects/MDKT/export_student.py"
+        )
+    fit = fit_to(teacher, state_dict)
     if _CLASSIFIER in fit.other_shapes:
         (given, width), (needed, own_width) = fit.other_shapes[_CLASSIFIER]
         if width == own_width:

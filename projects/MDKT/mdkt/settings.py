@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 
-from mdkt.config import FROZEN, LAYER4, MUTUAL, VIDEO_REID
+from mdkt.config import FROZEN, MUTUAL, VIDEO_REID
 from mdpr_fastreid.config import read_config
 from mdpr_fastreid.errors import SettingsError
 
@@ -39,6 +39,11 @@ def teacher_config(cfg: CfgNode) -> CfgNode:
     teacher.defrost()
     if file:
         own = read_config(file, parts=("model",)).MODEL
+        if own.META_ARCHITECTURE != VIDEO_REID:
+            raise SettingsError(
+                f"MODEL.MDKT.TEACHER_CONFIG {file} trains a {own.META_ARCHITECTURE}, and the teacher is a "
+                f"{VIDEO_REID}: name the config of stage 1"
+            )
         teacher.MODEL.BACKBONE, teacher.MODEL.HEADS = own.BACKBONE, own.HEADS
         teacher.MODEL.HEADS.NUM_CLASSES = cfg.MODEL.HEADS.NUM_CLASSES
         teacher.MODEL.MDKT.LAST_BLOCK_RELU = own.MDKT.LAST_BLOCK_RELU
@@ -75,13 +80,3 @@ def _contradictions(cfg: CfgNode) -> Iterator[str]:
         yield f"MODEL.MDKT.MODE {mdkt.MODE} trains the teacher, and no loss does: set MODE {FROZEN}, or CE or TRI.SCALE"
     if mdkt.STUDENT != VIDEO_REID and cfg.MODEL.HEADS.NECK_FEAT != "after":
         yield f"MODEL.MDKT.STUDENT {mdkt.STUDENT} needs MODEL.HEADS.NECK_FEAT after: what is compared is what it learns"
-    if LAYER4 in mdkt.RESET and cfg.MODEL.BACKBONE.NAME.startswith(_WITHOUT_LAYER4):
-        yield (
-            f"MODEL.MDKT.RESET names {LAYER4}, which {cfg.MODEL.BACKBONE.NAME} has not: leave it out, as in "
-            'MODEL.MDKT.RESET ("head",)'
-        )
-
-
-_WITHOUT_LAYER4 = tuple(
-    f"build_{name}_" for name in ("osnet", "regnet", "repvgg", "effnet", "mobilenet", "shufflenet", "vit")
-)

@@ -9,9 +9,10 @@ from fastreid.config import CfgNode
 from fastreid.utils import comm
 
 from mdkt.config import TRANSFER
+from mdkt.meta_arch import check_transfer
 from mdkt.settings import teacher_config_file
 from mdpr_fastreid.config import config_from
-from mdpr_fastreid.engine import train_or_evaluate
+from mdpr_fastreid.engine import set_aside_checkpoints, train_or_evaluate
 from mdpr_fastreid.errors import UsageError
 
 TEACHER_FOLDER = "teacher"
@@ -23,6 +24,9 @@ _OF_BOTH_STAGES = (
     "DATASETS.TESTS",
     "DATASETS.CUSTOM",
     "DATASETS.CUSTOM_CAMERA_PATTERN",
+    "DATASETS.COMBINEALL",
+    "INPUT.CLIP.FROM_IMAGES",
+    "DATALOADER.SKIP_DAMAGED",
     "DATALOADER.NUM_WORKERS",
     "MODEL.DEVICE",
     "SEED",
@@ -54,12 +58,14 @@ def train_both_stages(args: Namespace) -> None:
             "train it by in MODEL.MDKT.TEACHER_CONFIG"
         )
     folder = Path(cfg.OUTPUT_DIR) / TEACHER_FOLDER
-    weights = folder / _FINAL
+    check_transfer(cfg)  # now, and not when stage 1 is done
+    if not args.resume and comm.is_main_process():  # or --resume, in stage 1, would find stage 2 of an earlier run
+        set_aside_checkpoints(Path(cfg.OUTPUT_DIR))
     if not (args.resume and _is_complete(folder)):
         train_or_evaluate(_of_stage_1(args, cfg, folder))
         comm.synchronize()
         _close_log()
-    train_or_evaluate(_with(args, {"MODEL.MDKT.TEACHER_WEIGHTS": str(weights)}))
+    train_or_evaluate(_with(args, {"MODEL.MDKT.TEACHER_WEIGHTS": str(folder / _FINAL)}))
 
 
 def _of_stage_1(args: Namespace, cfg: CfgNode, folder: Path) -> Namespace:

@@ -170,5 +170,19 @@ def test_files_that_are_no_teacher_are_refused_in_a_line(stage1, tmp_path):
         assert "\n" not in str(error.value)
     with pytest.raises(UsageError, match=r"does not fit the teacher, .* name in MODEL.MDKT.TEACHER_CONFIG"):
         prepared(path, "MODEL.BACKBONE.DEPTH", "34x")
-    with pytest.raises(UsageError, match="MODEL.WEIGHTS other.pth would be overwritten by MODEL.MDKT.TEACHER_WEIGHTS"):
+    with pytest.raises(UsageError, match="MODEL.WEIGHTS other.pth: both networks of MDKT start from"):
         prepared(path, "MODEL.WEIGHTS", "other.pth")
+
+
+def test_a_checkpoint_of_stage_2_is_no_teacher(tmp_path):
+    model = model_of("MDKT")
+    torch.save({"model": model.state_dict()}, tmp_path / "stage2.pth")
+    with pytest.raises(UsageError, match=r"stage2\.pth: is a checkpoint of stage 2, with a teacher and a student"):
+        model.prepare_training(config("MDKT", "MDKT.TEACHER_WEIGHTS", str(tmp_path / "stage2.pth")))
+
+
+def test_a_checkpoint_of_stage_2_is_evaluated_as_it_is(tmp_path):
+    trained, other = model_of("MDKT", seed=1), model_of("MDKT", seed=2)
+    torch.save({"model": trained.state_dict()}, tmp_path / "stage2.pth")
+    load_for_evaluation(other, str(tmp_path / "stage2.pth"))
+    assert all(map(torch.equal, trained.state_dict().values(), other.state_dict().values()))

@@ -1,5 +1,6 @@
 """Both stages in one command: what stage 1 takes over, where a stopped training goes on, and what is refused."""
 
+import re
 import subprocess
 import sys
 from argparse import Namespace
@@ -85,10 +86,57 @@ def test_without_resume_both_stages_begin_anew(trained, tmp_path):
     assert len(trained) == 4 and not any(args.resume for args in trained)
 
 
+OSNET = ("MODEL.BACKBONE.NAME", "build_osnet_backbone", "MODEL.BACKBONE.DEPTH", "x1_0")
+LATE = {
+    "more frames than a clip has": (("MODEL.MDKT.STUDENT_FRAMES", 5), "STUDENT_FRAMES 5 is more than the 4 frames"),
+    "no clips": (("INPUT.FIELDS", ()), "MDKT teaches with clips"),
+    "weights": (("MODEL.WEIGHTS", "a.pth"), "MODEL.WEIGHTS a.pth: both networks of MDKT start from"),
+    "a config of stage 2": (("MODEL.MDKT.TEACHER_CONFIG", TRANSFER), "trains a MDKT, and the teacher is a VideoReID"),
+    "no such layer": ((*OSNET, "MODEL.MDKT.LAST_BLOCK_RELU", True), "RESET names layer4, which build_osnet_back"),
+}
+
+
+@pytest.mark.parametrize("what", LATE)
+def test_what_stage_2_could_not_begin_with_is_an_error_before_stage_1(trained, tmp_path, what):
+    overrides, message = LATE[what]
+    with pytest.raises(UsageError, match=message):
+        mdkt.stages.train_both_stages(command(tmp_path, *overrides))
+    assert not trained
+
+
+def test_what_is_trained_on_is_the_same_in_both_stages(trained, tmp_path):
+    words = ("DATASETS.COMBINEALL", True, "DATALOADER.SKIP_DAMAGED", True, "INPUT.CLIP.FROM_IMAGES", True)
+    mdkt.stages.train_both_stages(command(tmp_path, *words))
+    for cfg in map(config_from, trained):
+        assert cfg.DATASETS.COMBINEALL and cfg.DATALOADER.SKIP_DAMAGED and cfg.INPUT.CLIP.FROM_IMAGES
+
+
+def test_an_earlier_run_is_set_aside_before_stage_1_begins_anew(trained, tmp_path, monkeypatch):
+    mdkt.stages.train_both_stages(command(tmp_path))
+
+    def killed(args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mdkt.stages, "train_or_evaluate", killed)
+        with pytest.raises(KeyboardInterrupt):
+            mdkt.stages.train_both_stages(command(tmp_path))
+    assert (tmp_path / "earlier-1/model_final.pth").is_file()
+    trained.clear()
+    (tmp_path / "teacher/last_checkpoint").unlink()
+    mdkt.stages.train_both_stages(command(tmp_path, resume=True))
+    assert [config_from(args).OUTPUT_DIR for args in trained] == [f"{tmp_path}/teacher", str(tmp_path)]
+
+
 def test_no_teacher_and_no_config_of_one_is_an_error(trained, tmp_path):
     with pytest.raises(UsageError, match="or the config to train it by in MODEL.MDKT.TEACHER_CONFIG"):
         mdkt.stages.train_both_stages(command(tmp_path, "MODEL.MDKT.TEACHER_CONFIG", ""))
     assert not trained
+
+
+def of_pairing(printed):
+    """The last I2V/mAP that was printed."""
+    return re.findall(r"I2V/mAP\D+([\d.]+)", printed)[-1]
 
 
 def test_the_command_trains_both_stages_and_logs_each_once(tmp_path):
@@ -107,7 +155,11 @@ def test_the_command_trains_both_stages_and_logs_each_once(tmp_path):
     assert done.stdout.count("MDKT prepares its training") == 1
     own, transfer = ((tmp_path / folder / "log.txt").read_text() for folder in ("out/teacher", "out"))
     assert "MDKT prepares its training" in transfer and "MDKT prepares its training" not in own
-    assert (tmp_path / "out/model_final.pth").is_file() and "I2V/mAP" in done.stdout
+    assert "I2V/mAP" in done.stdout
+    evaluated = [*command[:4], "--eval-only", *command[4:], "MODEL.WEIGHTS", tmp_path / "out/model_final.pth"]
+    again = subprocess.run([*map(str, evaluated), "DATALOADER.NUM_WORKERS", "0", "MODEL.DEVICE", "cpu"], **options)
+    assert again.returncode == 0, again.stdout[-3000:] + again.stderr
+    assert of_pairing(again.stdout) == of_pairing(done.stdout)
 
 
 def test_a_mistake_is_one_line_of_the_command(tmp_path):

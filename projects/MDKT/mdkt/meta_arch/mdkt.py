@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Dataset
 
-from mdkt.config import FROZEN, MUTUAL, VIDEO_REID
+from mdkt.config import FROZEN, LAYER4, MUTUAL, VIDEO_REID
 from mdkt.hand_over import hand_over
 from mdkt.heads import ClipReadings
 from mdkt.losses import MutualLogitsDistillation, PairwiseDistanceLoss, TripletContrastLoss
@@ -21,6 +21,7 @@ from mdkt.meta_arch.video_reid import VideoReID
 from mdkt.settings import check_settings, teacher_config
 from mdpr_fastreid.config import check_config
 from mdpr_fastreid.errors import SettingsError, UsageError
+from mdpr_fastreid.modeling import build_model
 
 
 @META_ARCH_REGISTRY.register()
@@ -213,11 +214,7 @@ class MDKT(nn.Module):
                 "MDKT starts from a trained teacher: name the checkpoint of stage 1 in MODEL.MDKT.TEACHER_WEIGHTS, or "
                 "run projects/MDKT/train_net.py, which trains it first"
             )
-        if cfg.MODEL.WEIGHTS:
-            raise UsageError(
-                f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} would be overwritten by MODEL.MDKT.TEACHER_WEIGHTS "
-                f'{mdkt.TEACHER_WEIGHTS}: set it to "", or evaluate it with --eval-only'
-            )
+        _check_start(cfg)
         path = mdkt.TEACHER_WEIGHTS.replace("{seed}", str(cfg.SEED))
         hand_over(path, self.teacher, self.student, mdkt.RESET)
 
@@ -248,6 +245,32 @@ class MDKT(nn.Module):
         self.teacher = None
 
 
+def check_transfer(cfg: CfgNode) -> None:
+    """Refuse, before stage 1 is trained, what stage 2 could not begin with.
+
+    Args:
+        cfg: the config of stage 2.
+
+    Raises:
+        UsageError: as where the model is built and prepared.
+    """
+    _check_start(cfg)
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE, cfg.MODEL.BACKBONE.PRETRAIN = "meta", False
+    cfg.MODEL.HEADS.NUM_CLASSES = max(cfg.MODEL.HEADS.NUM_CLASSES, 1)
+    with torch.device("meta"):
+        build_model(cfg)
+
+
+def _check_start(cfg: CfgNode) -> None:
+    if cfg.MODEL.WEIGHTS:
+        raise UsageError(
+            f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS}: both networks of MDKT start from the checkpoint of stage 1, which "
+            'MODEL.MDKT.TEACHER_WEIGHTS names; set MODEL.WEIGHTS to "", or evaluate it with --eval-only'
+        )
+
+
 def _teacher(cfg: CfgNode) -> VideoReID:
     teacher, mdkt = VideoReID(teacher_config(cfg)), cfg.MODEL.MDKT
     teacher.heads.set_trained(mdkt.CE.SCALE > 0 or (mdkt.MODE == MUTUAL and mdkt.KD.SCALE > 0))
@@ -259,6 +282,11 @@ def _student(cfg: CfgNode) -> VideoReID | MDPRStudent:
     if mdkt.STUDENT == VIDEO_REID:
         student = VideoReID(cfg)
         student.heads.set_trained(mdkt.CE.SCALE > 0 or mdkt.KD.SCALE > 0)
+        if LAYER4 in mdkt.RESET and not hasattr(student.backbone, LAYER4):
+            raise SettingsError(
+                f"MODEL.MDKT.RESET names {LAYER4}, which {cfg.MODEL.BACKBONE.NAME} has not: leave it out, as in "
+                'MODEL.MDKT.RESET ("head",)'
+            )
         return student
     cfg = cfg.clone()
     cfg.defrost()

@@ -42,7 +42,7 @@ def log_step(
         targets: ``[B]``.
         contrast_loss: as the model has it.
     """
-    storage = _storage()
+    storage = current_storage()
     if storage is None or not student.frames.requires_grad:
         return
     log_accuracy(student.logits, targets)
@@ -93,7 +93,7 @@ def _short(name: str) -> str:
     return name.removeprefix("loss_")
 
 
-def _storage() -> EventStorage | None:
+def current_storage() -> EventStorage | None:
     """FastReID's, or None in a training loop of the user's own."""
     try:
         return get_event_storage()

@@ -8,11 +8,11 @@ from fastreid.config import CfgNode, configurable
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.losses import log_accuracy
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
-from fastreid.utils.events import get_event_storage
 from torch import nn
 
 from mdkt.heads import ClipReadings, FrameHead
 from mdkt.meta_arch.evaluation import Pairings, clips_of, embedded, pairings_of
+from mdkt.meta_arch.monitoring import current_storage
 from mdkt.meta_arch.pixels import PixelNormalization
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.backbones import build_backbone
@@ -127,7 +127,8 @@ class VideoReID(nn.Module):
         if not self.training:
             return embedded(self.embed, batch, self.pairings)
         readings, losses = self.learn(*clips_of(batch, type(self).__name__))
-        _log_accuracy(readings.logits, batch["targets"])
+        if current_storage() is not None:
+            log_accuracy(readings.logits.detach(), batch["targets"])
         return losses
 
     def read(self, clips: torch.Tensor) -> ClipReadings:
@@ -172,12 +173,3 @@ def _channels(backbone: nn.Module) -> int:
     shapes_only = copy.deepcopy(backbone).to("meta").eval()
     with torch.no_grad():
         return shapes_only(torch.empty(1, 3, 128, 64, device="meta")).shape[1]
-
-
-def _log_accuracy(logits: torch.Tensor, targets: torch.Tensor) -> None:
-    """Put the classification accuracy beside the losses."""
-    try:
-        get_event_storage()
-    except AssertionError:  # a training loop of the user's own
-        return
-    log_accuracy(logits.detach(), targets)

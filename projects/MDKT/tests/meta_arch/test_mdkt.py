@@ -15,6 +15,7 @@ from mdpr_fastreid.inference import fold
 from mdpr_fastreid.modeling import build_model
 
 MODES = ("frozen", "independent", "mutual")
+WITH_RELU = ("MDKT.LAST_BLOCK_RELU", True)
 ALONE = ("MDKT.KD.SCALE", 0.0, "MDKT.PD.SCALE", 0.0, "MDKT.TCL.SCALE", 0.0)
 
 
@@ -244,7 +245,7 @@ def test_a_loop_without_gradients_or_without_a_triplet_logs_no_nonsense():
             "MODEL.MDKT.STUDENT MDPR learns from a VideoReID: name the config of that",
         ),
         (
-            *[("MODEL.BACKBONE.NAME", "build_osnet_backbone", "MODEL.BACKBONE.DEPTH", "x0_25")],
+            (*("MODEL.BACKBONE.NAME", "build_osnet_backbone", "MODEL.BACKBONE.DEPTH", "x0_25"), *WITH_RELU),
             "MODEL.MDKT.RESET names layer4, which build_osnet_backbone has not",
         ),
         (("MODEL.BACKBONE.NORM", "GhostBN", "MDKT.MODE", "frozen"), "TEACHER_BN batch is not for GhostBN"),
