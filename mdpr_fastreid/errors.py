@@ -4,7 +4,18 @@ import errno
 
 
 class UsageError(Exception):
-    """A mistake of the user's: its message names the thing and the way out, and is all that a command line prints."""
+    """A mistake of the user's: its message names the thing and the way out, and is all that a command line prints.
+
+    Text that moves the cursor or changes a terminal, as names of files may have it, is escaped in the message.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(map(printable, super().__str__().split("\n")))
+
+
+def printable(text: str) -> str:
+    """Text on one line, in which what does not show or what a terminal would obey is escaped as in Python."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 class SettingsError(UsageError, ValueError):

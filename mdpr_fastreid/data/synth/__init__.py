@@ -5,9 +5,9 @@ under any name and as a distribution of its own: ``README.md`` says how.
 
 From the bottom up: ``exact`` (arithmetic and random numbers that agree everywhere), ``identity``, ``texture``,
 ``body`` and ``canvas`` (who, what they wear, how they stand, how it is drawn), ``scene``, ``occluders``, ``camera``,
-``shot`` (one image), ``presets`` and ``plan`` (which images), ``manifest`` (what a folder holds, and whether it is still
-so), ``writer`` (the folder), ``preview`` (contact sheets),
-``judge`` (figures of a rendered set; needs scikit-learn besides).
+``shot`` (one image), ``presets`` and ``plan`` (which images), ``manifest`` (what a folder holds, and whether it still
+does), ``writer`` (the folder), ``preview`` (contact sheets), ``judge`` (figures of a rendered set; needs scikit-learn
+besides).
 """
 
 from .manifest import RenderError, Request, check_files, departures, mask_path, read_manifest, verify
