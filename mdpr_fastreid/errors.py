@@ -1,6 +1,7 @@
 """The errors for mistakes of the user's."""
 
 import errno
+import unicodedata
 
 
 class UsageError(Exception):
@@ -10,12 +11,20 @@ class UsageError(Exception):
     """
 
     def __str__(self) -> str:
-        return "\n".join(map(printable, super().__str__().split("\n")))
+        return printable_lines(super().__str__())
 
 
 def printable(text: str) -> str:
     """Text on one line, in which what does not show or what a terminal would obey is escaped as in Python."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return "".join(
+        char if char.isprintable() or unicodedata.category(char) == "Zs" else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def printable_lines(text: str) -> str:
+    """As :func:`printable`, but for line breaks."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 class SettingsError(UsageError, ValueError):

@@ -90,7 +90,8 @@ def need_places(name: str, folder: Path) -> None:
     path, page = folder / f"{name}.json", folder / f"{name}.md"
     for file in (path, page):
         need_place(file)
-    if page.exists() and not read_runs(path):
+    runs = read_runs(path)
+    if page.exists() and not runs:
         raise UsageError(f"{page} belongs to no {path.name}: move it away, or name another --output")
 
 
