@@ -1,7 +1,6 @@
 """Names of files, data sets and methods show as they are: no markup, no HTML, nothing that a terminal obeys."""
 
 import json
-from pathlib import Path
 
 import pytest
 from support.comparisons import REQUEST, made_up_result
@@ -10,6 +9,7 @@ from support.image_trees import market_tree, write_images
 from mdpr_fastreid.cli import main
 from mdpr_fastreid.compare import plan as planning
 from mdpr_fastreid.compare import report
+from mdpr_fastreid.config.reading import CONFIGS
 from mdpr_fastreid.errors import UsageError, printable
 
 _ESCAPES = "\x1b]0;title\x07\x1b[31m\x9b2J\r\u202e"
@@ -43,7 +43,7 @@ def test_words_with_escapes_are_reported_without_them(words, capsys):
 def test_a_method_named_in_html_is_text_in_every_page(tmp_path):
     name = "<script>alert(1)</script>"
     config = tmp_path / "$x_<img src=q onerror=alert(1)>.yml"
-    config.write_text((Path(planning.__file__).parents[1] / "configs/Baselines/bagtricks_r50.yml").read_text())
+    config.write_text(f"_BASE_: {CONFIGS}/Baselines/Base-BoT.yml\n")
     request = REQUEST.__class__(**{**REQUEST.__dict__, "methods": ("bot", str(config)), "output": tmp_path / "out"})
     made = planning.make_plan(request)
     object.__setattr__(made, "command", f"mdpr compare `{name}` --data a")
