@@ -4,6 +4,7 @@ The cases are small and random: ties, junk (same identity and camera), distracto
 """
 
 import numpy as np
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -147,16 +148,11 @@ def _encoded(order, distances, neighbors, half, k2):
 
 def _jaccard(encoding, queries):
     """Equation 10."""
-    gallery = range(queries, len(encoding))
-    return np.array(
-        [
-            [
-                1 - np.minimum(encoding[q], encoding[g]).sum() / np.maximum(encoding[q], encoding[g]).sum()
-                for g in gallery
-            ]
-            for q in range(queries)
-        ]
-    )
+    distances = np.empty((queries, len(encoding) - queries))
+    for query, one in enumerate(encoding[:queries]):
+        for image, other in enumerate(encoding[queries:]):
+            distances[query, image] = 1 - np.minimum(one, other).sum() / np.maximum(one, other).sum()
+    return distances
 
 
 @_EXAMPLES
@@ -185,7 +181,7 @@ def test_jaccard_distances_are_those_of_sets_of_neighbours(case, k1, k2):
     order = np.argsort(squared, axis=1, kind="stable")
     assume(max(k1, k2) <= len(order))
     k2 = min(k1, k2)  # the toolbox averages over those that its search has found
-    half = int(np.around(k1 / 2))
+    half = min(k1, int(np.around(k1 / 2)) + 1)
     encoding = _encoded(order, squared, k1, half, k2)
     np.testing.assert_allclose(k_reciprocal_jaccard(query, gallery, k1, k2), _jaccard(encoding, len(query)), atol=2e-5)
 
@@ -213,18 +209,14 @@ def test_query_expansion_is_the_weighted_mean_of_the_nearest(case, times, k, alp
 @_EXAMPLES
 @given(features(), st.integers(1, 8), st.integers(1, 5), st.floats(0, 1))
 def test_re_ranking_by_a_distance_is_that_of_its_matrices(case, k1, k2, share):
-    import torch
-
     query, gallery = (torch.from_numpy(part).float() for part in case)
-    manhattan = [
-        (one[:, None] - other[None]).abs().sum(dim=2)
-        for one, other in ((query, gallery), (query, query), (gallery, gallery))
-    ]
-    gaps = np.diff(np.sort(np.block([[manhattan[1], manhattan[0]], [manhattan[0].T, manhattan[2]]]), axis=1), axis=1)
-    assume(gaps.size == 0 or gaps.min() > 1e-4)
+    parts = [_manhattan(*pair) for pair in ((query, gallery), (query, query), (gallery, gallery))]
+    joint = torch.cat((query, gallery))
+    gaps = _manhattan(joint, joint).sort(dim=1).values.diff()
+    assume(gaps.min() > 1e-4)
+    expected = rerank_distances(*parts, k1, k2, share)
+    torch.testing.assert_close(rerank_by(_manhattan, query, gallery, k1, k2, share), expected, atol=2e-5, rtol=0)
 
-    def distance(one, other):
-        return (one[:, None] - other[None]).abs().sum(dim=2)
 
-    expected = rerank_distances(*manhattan, k1, k2, share)
-    torch.testing.assert_close(rerank_by(distance, query, gallery, k1, k2, share), expected, atol=2e-5, rtol=0)
+def _manhattan(query, gallery):
+    return (query[:, None] - gallery[None]).abs().sum(dim=2)
