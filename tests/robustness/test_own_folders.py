@@ -17,7 +17,7 @@ def folder(tmp_path):
 
 
 def _manifest(folder, *lines):
-    (folder / "manifest.csv").write_text("\n".join(["path,identity,camera,frame,tracklet", *lines]) + "\n")
+    (folder / "manifest.csv").write_text("\n".join(["path,identity,camera,frame,split", *lines]) + "\n")
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "loop", "nowhere", "folder"])
@@ -51,6 +51,6 @@ def test_a_line_that_cannot_be_meant_is_one_line(folder, line, message, capsys):
 
 
 def test_an_identity_of_thousands_of_digits_is_a_name(folder, capsys):
-    _manifest(folder, f"train/1/0.png,{_LONG},1,,", "train/1/1.png,12,1,,", "train/2/0.png,2,1,,")
+    _manifest(folder, f"train/1/0.png,{_LONG},1,,train", "train/1/1.png,12,1,,train", "train/2/0.png,2,1,,train")
     assert main(["data", str(folder)]) == 0
     assert "nothing wrong" in capsys.readouterr().out

@@ -60,18 +60,27 @@ def read_manifest(folder: Path) -> dict:
         raise RenderError(f"{folder} has no {MANIFEST}: it is no rendered set; name another folder or delete it")
     try:
         manifest = json.loads(path.read_text())
-        spec, splits = manifest["spec"], manifest["splits"]
-        preset = Preset(**spec["preset"])
-        whole = all(map(_is_whole, (spec["renderer"], spec["seed"], *spec["size"]))) and len(spec["size"]) == 2
-        sound = (
-            whole and _is_sound(preset) and {name: entry["images"] for name, entry in splits.items()} == _images(preset)
-        )
-        sound = sound and all(isinstance(entry["files"], str) for entry in splits.values())
+        sound = _is_sound_spec(manifest["spec"]) and _are_sound_splits(manifest["splits"], manifest["spec"]["preset"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         sound = False
     if not sound:
         raise RenderError(f"{path} is damaged; delete {folder} and render again")
     return manifest
+
+
+def _is_sound_spec(spec: dict) -> bool:
+    size = spec["size"]
+    return (
+        all(map(_is_whole, (spec["renderer"], spec["seed"], *size)))
+        and len(size) == 2
+        and spec["preset"].keys() == {field.name for field in fields(Preset)}
+        and _is_sound(Preset(**spec["preset"]))
+    )
+
+
+def _are_sound_splits(splits: dict, preset: dict) -> bool:
+    counts = {name: entry["images"] for name, entry in splits.items()}
+    return counts == _images(Preset(**preset)) and all(isinstance(entry["files"], str) for entry in splits.values())
 
 
 def _is_whole(value: object) -> bool:
