@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--methods",
         type=_names,
         metavar="LIST",
-        help="of mdpr, sbs, mgn, agw, bot and config files, with commas between; the first is the one from which "
-        "differences are taken (default: all five)",
+        help="of mdpr, sbs, mgn, agw, bot, config files and TITLE=FILE, with commas between; the first is the one from "
+        "which differences are taken (default: all five)",
     )
     parser.add_argument(
         "--ablation",

@@ -67,28 +67,37 @@ class Method:
 
 
 def find_methods(names: Sequence[str]) -> list[Method]:
-    """The methods of a list of names and config files.
+    """The methods of a list of names and config files, of which ``TITLE=FILE`` gives one a title.
 
     Raises:
         UsageError: a name that is neither, or two methods of one name.
     """
-    methods = []
-    for name in names:
-        if name in BUILT_IN:
-            title, config = BUILT_IN[name]
-            methods.append(Method(name, title, config))
-        elif Path(name).suffix in (".yml", ".yaml"):
-            short = re.sub(r"[^\w.-]+", "-", Path(name).stem)
-            methods.append(Method(short, Path(name).stem, name))
-        else:
-            nearest = difflib.get_close_matches(name.lower(), BUILT_IN, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(BUILT_IN)}, and config files"
-            raise UsageError(f"--methods {name}: {hint}")
+    methods = [_find_method(name) for name in names]
     known = [method.name for method in methods]
     twice = next((name for name in known if known.count(name) > 1), None)
     if twice:
-        raise UsageError(f"--methods names {twice} twice (a config file is named after its file name)")
+        raise UsageError(
+            f"--methods names {twice} twice (TITLE=FILE names a config file otherwise than by its file name)"
+        )
     return methods
+
+
+def _find_method(name: str) -> Method:
+    if name in BUILT_IN:
+        title, config = BUILT_IN[name]
+        return Method(name, title, config)
+    title, is_titled, config = name.partition("=")
+    if not is_titled or Path(name).is_file():  # whose name may have a = of its own
+        title, config = "", name
+    if Path(config).suffix not in (".yml", ".yaml"):
+        nearest = difflib.get_close_matches(name.lower(), BUILT_IN, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(BUILT_IN)}, and config files"
+        raise UsageError(f"--methods {name}: {hint}")
+    title = title.strip() or Path(config).stem
+    short = re.sub(r"[^\w.-]+", "-", title).strip(".-")
+    if not short:
+        raise UsageError(f"--methods {name}: the title before = has no letters")
+    return Method(short, title, config)
 
 
 def method_config(

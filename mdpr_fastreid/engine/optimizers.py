@@ -20,14 +20,15 @@ def build_optimizer(
 
     Args:
         cfg: the run's config.
-        model: what is trained; ``contiguous`` moves its parameters into flat buffers.
+        model: what is trained; ``contiguous`` moves its parameters into flat buffers. It may have ``lr_factors``: by
+            what the names of parameters begin with, the factor of their learning rates.
         contiguous: whether parameters with the same options share one flat tensor, and their gradients another.
 
     Returns:
         The optimizer, and the flat buffers or, without ``contiguous``, the groups.
 
     Raises:
-        SettingsError: ``SOLVER.OPT`` is no optimizer.
+        SettingsError: ``SOLVER.OPT`` is no optimizer, or ``lr_factors`` fit no parameter.
     """
     solver = cfg.SOLVER
     freeze = bool(cfg.MODEL.FREEZE_LAYERS) and solver.FREEZE_ITERS > 0
@@ -44,11 +45,29 @@ def build_optimizer(
         weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
         freeze_layers=cfg.MODEL.FREEZE_LAYERS if solver.FREEZE_ITERS > 0 else [],
     )
+    _scale_rates(groups, model)
     options = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV} if solver.OPT == "SGD" else {}
     if not contiguous:
         return kind(groups, **options), groups
     parameters = ContiguousParams(groups)
     return keeping_gradients(kind)(parameters.contiguous(), **options), parameters
+
+
+def _scale_rates(groups: list[dict], model: nn.Module) -> None:
+    """Multiply learning rates by a model's ``lr_factors``; each group has one parameter.
+
+    Raises:
+        SettingsError: a factor for names that no trained parameter begins with.
+    """
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    for start, factor in getattr(model, "lr_factors", {}).items():
+        scaled = [group for group in groups if names[group["params"][0]].startswith(start)]
+        if not scaled:
+            raise SettingsError(
+                f"{type(model).__name__}.lr_factors: no parameter that is trained begins with {start!r}"
+            )
+        for group in scaled:
+            group["lr"] *= factor
 
 
 def _optimizer_class(name: str) -> type[Optimizer]:

@@ -103,6 +103,30 @@ def test_a_config_file_of_the_toolbox_is_a_method_with_its_own_backbone(shared, 
     assert method_config(method, shared, 16, "r18").MODEL.BACKBONE.DEPTH == "18x"
 
 
+def test_a_config_file_may_have_a_title(tmp_path):
+    own = tmp_path / "a=b.yml"
+    own.write_text("")
+    methods = find_methods(["Half, 1/2=configs/x=1.yml", "y.yml", str(own)])
+    assert [(method.name, method.title, method.config) for method in methods] == [
+        ("Half-1-2", "Half, 1/2", "configs/x=1.yml"),
+        ("y", "y", "y.yml"),
+        ("a-b", "a=b", str(own)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["..=x.yml"], "the title before = has no letters"),
+        (["A b=x.yml", "A-b=y.yml"], "--methods names A-b twice"),
+        (["mine=mdpr"], "did you mean mdpr"),
+    ],
+)
+def test_a_title_that_names_no_row_of_its_own_is_an_error(names, message):
+    with pytest.raises(UsageError, match=message):
+        find_methods(names)
+
+
 def test_a_method_keeps_what_it_asks_for_beside_the_images(shared, tmp_path):
     path = tmp_path / "with_masks.yml"
     path.write_text(

@@ -91,3 +91,22 @@ def test_gradient_clipping_bounds_the_step(tmp_path):
     before = model.heads.weight.detach().clone()
     step(model, optimizer)
     assert 0 < (model.heads.weight - before).abs().max() < 2e-8
+
+
+def test_a_models_factors_scale_learning_rates_on_top_of_the_keys(tmp_path):
+    model, cfg = model_and_config(tmp_path, "SOLVER.HEADS_LR_FACTOR", 2.0, "SOLVER.BIAS_LR_FACTOR", 1.0)
+    model.lr_factors = {"backbone.": 0.5, "backbone.4.": 0.1, "heads.weight": 3.0}
+    _, groups = build_optimizer(cfg, model, contiguous=False)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    rates = {names[group["params"][0]]: group["lr"] / 0.01 for group in groups}
+    assert rates["backbone.0.weight"] == pytest.approx(0.5)
+    assert rates["backbone.4.weight"] == pytest.approx(0.05)
+    assert rates["heads.weight"] == pytest.approx(6.0)
+    assert rates["heads.bottleneck.0.weight"] == pytest.approx(2.0)
+
+
+def test_a_factor_of_nothing_that_is_trained_is_an_error(tmp_path):
+    model, cfg = model_and_config(tmp_path)
+    model.lr_factors = {"trunk.": 0.1}
+    with pytest.raises(UsageError, match=r"Baseline.lr_factors: no parameter that is trained begins with 'trunk\.'"):
+        build_optimizer(cfg, model)

@@ -68,6 +68,12 @@ KEYS = (
         one_of("batch", "running"),
         "Statistics that the batch norms of a frozen teacher use; the running ones stay as they are",
     ),
+    _key(
+        "TEACHER_LR_FACTOR",
+        1.0,
+        number(above=0),
+        "Learning rate of a teacher that trains, as a multiple of the student's",
+    ),
     # The student
     _key("STUDENT", VIDEO_REID, one_of(VIDEO_REID, "MDPR"), "Architecture of the student"),
     _key("STUDENT_FRAMES", 2, whole(1), "Frames of the teacher's that the student sees, drawn anew for each clip"),

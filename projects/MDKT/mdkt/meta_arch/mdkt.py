@@ -38,6 +38,7 @@ class MDKT(nn.Module):
             from the student, too.
         student_frames: ``M``.
         teacher_bn: whether batch norms of a frozen teacher use the statistics of the "batch", or the "running" ones.
+        teacher_lr_factor: learning rate of a teacher that trains, as a multiple of the student's.
         logits_loss: on both networks' logits, or None.
         distance_loss: on both networks' embeddings, or None.
         contrast_loss: on both networks' embeddings and the targets, or None.
@@ -53,6 +54,7 @@ class MDKT(nn.Module):
         mode: str = MUTUAL,
         student_frames: int = 2,
         teacher_bn: str = "batch",
+        teacher_lr_factor: float = 1.0,
         logits_loss: MutualLogitsDistillation | None = None,
         distance_loss: PairwiseDistanceLoss | None = None,
         contrast_loss: TripletContrastLoss | None = None,
@@ -68,6 +70,7 @@ class MDKT(nn.Module):
         self.distance_loss = distance_loss
         self.contrast_loss = contrast_loss
         self.pairings = dict(pairings or teacher.pairings)
+        self.lr_factors = {} if mode == FROZEN else {"teacher.": teacher_lr_factor}
         if mode == FROZEN:
             self._freeze_teacher()
         if isinstance(student, VideoReID):
@@ -104,6 +107,7 @@ class MDKT(nn.Module):
             "mode": mdkt.MODE,
             "student_frames": mdkt.STUDENT_FRAMES,
             "teacher_bn": mdkt.TEACHER_BN,
+            "teacher_lr_factor": mdkt.TEACHER_LR_FACTOR,
             "logits_loss": logits_loss if kd.SCALE else None,
             "distance_loss": distance_loss if pd.SCALE else None,
             "contrast_loss": contrast_loss if tcl.SCALE else None,

@@ -9,6 +9,7 @@ from fastreid.utils.precision_bn import update_bn_stats
 from mdkt.losses import PairwiseDistanceLoss
 from small_mdkt import batch_of, config, gradients, model_of, train_steps
 
+from mdpr_fastreid.engine.optimizers import build_optimizer
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.inference import fold
 from mdpr_fastreid.modeling import build_model
@@ -258,3 +259,15 @@ def test_settings_that_contradict_each_other_are_one_line(overrides, message):
 def test_clips_shorter_than_what_the_student_sees_are_an_error():
     with pytest.raises(ValueError, match="the student sees 2 frames, and these clips have 1"):
         model_of("MDKT")(batch_of(frames=1))
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("mutual", {"teacher": 0.1, "student": 1.0}), ("frozen", {"student": 1.0})]
+)
+def test_a_teacher_that_trains_has_a_learning_rate_of_its_own(mode, expected):
+    cfg = config("MDKT", "MDKT.MODE", mode, "MDKT.TEACHER_LR_FACTOR", 0.1, "SOLVER.BASE_LR", 0.5)
+    model = build_model(cfg)
+    _, groups = build_optimizer(cfg, model, contiguous=False)
+    names = {parameter: name.partition(".")[0] for name, parameter in model.named_parameters()}
+    rates = {(names[group["params"][0]], round(group["lr"] / 0.5, 6)) for group in groups}
+    assert rates == set(expected.items())
