@@ -1,10 +1,30 @@
 """The errors for mistakes of the user's."""
 
 import errno
+import unicodedata
 
 
 class UsageError(Exception):
-    """A mistake of the user's: its message names the thing and the way out, and is all that a command line prints."""
+    """A mistake of the user's: its message names the thing and the way out, and is all that a command line prints.
+
+    Text that moves the cursor or changes a terminal, as names of files may have it, is escaped in the message.
+    """
+
+    def __str__(self) -> str:
+        return printable_lines(super().__str__())
+
+
+def printable(text: str) -> str:
+    """Text on one line, in which what does not show or what a terminal would obey is escaped as in Python."""
+    return "".join(
+        char if char.isprintable() or unicodedata.category(char) == "Zs" else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def printable_lines(text: str) -> str:
+    """As :func:`printable`, but for line breaks."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 class SettingsError(UsageError, ValueError):

@@ -1,6 +1,7 @@
 """Files that are complete or not there."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -40,6 +41,25 @@ def write_whole(path: Path | str, content: bytes | Callable[[BinaryIO], object])
             f"{path} cannot be written: {said.strerror or said}; make room, or name another place"
         ) from error
     _sync_folder(temporary.parent)
+
+
+def need_place(path: Path) -> None:
+    """Refuse a place that :func:`write_whole` cannot write to, before the work whose result goes there.
+
+    Args:
+        path: of a file; its folder is made.
+
+    Raises:
+        UsageError: it is a folder or no regular file, or its folder cannot be made or written.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} cannot be written: it is {'a folder' if path.is_dir() else 'no regular file'}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}; name another place") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -27,9 +27,10 @@ from mdpr_fastreid.config import config_file
 from mdpr_fastreid.data import build_train_loader, training_set
 from mdpr_fastreid.data.pipeline import FieldDataset
 from mdpr_fastreid.data.reading import read_image
+from mdpr_fastreid.data.synth import Request
 from mdpr_fastreid.data.synth.plan import plan
 from mdpr_fastreid.data.synth.presets import PRESETS
-from mdpr_fastreid.data.synth.writer import Request, encode, pictures
+from mdpr_fastreid.data.synth.writer import encode, pictures
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.progress import Progress
 

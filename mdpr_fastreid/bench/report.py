@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.io import write_whole
+from mdpr_fastreid.io import need_place, write_whole
 from mdpr_fastreid.processor import computes
 
 _PACKAGES = ("torch", "numpy", "faiss-cpu", "fastreid")
@@ -32,10 +32,15 @@ def describe_machine() -> dict[str, str | int | None]:
         "instructions": f"{torch.backends.cpu.get_cpu_capability()}, bfloat16 "
         + ("native" if computes(torch.bfloat16, "cpu") else "emulated"),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "memory_gib": round(memory_gib(), 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         **versions,
     }
+
+
+def memory_gib() -> float:
+    """Memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
 
 
 def add_run(
@@ -72,6 +77,24 @@ def add_run(
     return tables[-1]
 
 
+def need_places(name: str, folder: Path) -> None:
+    """Refuse a folder that :func:`add_run` cannot write to, before the measurement.
+
+    Args:
+        name: as of :func:`add_run`.
+        folder: made if missing.
+
+    Raises:
+        UsageError: the files cannot be written, or are none of ours.
+    """
+    path, page = folder / f"{name}.json", folder / f"{name}.md"
+    for file in (path, page):
+        need_place(file)
+    runs = read_runs(path)
+    if page.exists() and not runs:
+        raise UsageError(f"{page} belongs to no {path.name}: move it away, or name another --output")
+
+
 def read_runs(path: Path) -> list[dict]:
     """The runs that :func:`add_run` has written there so far; none without a file.
 
@@ -79,9 +102,15 @@ def read_runs(path: Path) -> list[dict]:
         UsageError: the file is none of ours.
     """
     try:
-        return json.loads(path.read_text())["runs"] if path.exists() else []
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is not a file of runs: move it away, or name another --output") from error
+        runs = json.loads(path.read_text())["runs"] if path.exists() else []
+        sound = isinstance(runs, list) and all(
+            run.keys() >= {"date", "command", "machine", "rows"} and {*map(type, run["rows"])} <= {dict} for run in runs
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        sound = False
+    if not sound:
+        raise UsageError(f"{path} is not a file of runs: move it away, or name another --output")
+    return runs
 
 
 def _table(run: Mapping, columns: Mapping[str, Callable]) -> str:

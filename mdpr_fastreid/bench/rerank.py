@@ -1,6 +1,7 @@
 """Re-ranking against stock FastReID's: seconds of the search and of the rest, peak memory, largest difference."""
 
 import argparse
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--distance MODULE:FUNCTION needs --outputs and --evaluation, and --outputs needs --distance")
     if args.distance:
         own_distance.distance_named(args.distance)  # in a process of its own, a mistake would be a traceback
+    _need_memory(args)
     for count in args.n:
         if args.distance:
             print(report.add_run("rerank", _by_own_distance(count, args), _COLUMNS, args.output))
@@ -80,6 +82,15 @@ def run(args: argparse.Namespace) -> int:
             rows = _compare(count, width, args)
             print(report.add_run("rerank", rows, _COLUMNS, args.output))
     return 0
+
+
+def _need_memory(args: argparse.Namespace) -> None:
+    """Refuse features that do not fit into the memory of this machine."""
+    numbers = sum(math.prod(one.shape) for one in args.outputs) if args.outputs else max(args.dim)
+    needed, there = max(args.n) * numbers * 4 / 2**30, report.memory_gib()
+    if needed > there:
+        what = f"{max(args.n)} images with {numbers} numbers each"
+        raise UsageError(f"--n: {what} take {needed:,.0f} GiB, and this machine has {there:.0f}; give fewer")
 
 
 def _by_own_distance(count: int, args: argparse.Namespace) -> list[dict]:

@@ -38,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
         The exit code: 0 when it worked, 1 when it did not, 2 for a mistake on the command line.
     """
     words = sys.argv[1:] if argv is None else argv
+    if any("\0" in word for word in words):
+        print("mdpr: an argument has a NUL character, which no name of a file has", file=sys.stderr)
+        return 2
     verb = next((word for word in words if word in VERBS), "")
     args = build_parser(verb).parse_args(words, argparse.Namespace(words=words))
     try:

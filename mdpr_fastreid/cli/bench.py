@@ -23,5 +23,5 @@ def run(args: argparse.Namespace) -> int:
     from mdpr_fastreid.bench import report
 
     for name in (args.benchmark, f"{args.benchmark}_components"):
-        report.read_runs(args.output / f"{name}.json")  # after the measurement it would be too late to complain
+        report.need_places(name, args.output)  # after the measurement it would be too late to complain
     return args.run_benchmark(args)

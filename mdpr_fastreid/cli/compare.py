@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from mdpr_fastreid.config.own_code import add_import_argument, import_modules
+from mdpr_fastreid.errors import printable, printable_lines
 
 HELP = "train methods under the same conditions, and show them side by side"
 
@@ -89,14 +90,18 @@ def run(args: argparse.Namespace) -> int:
         command=without_home(f"mdpr {shlex.join(word for word in args.words if word != '--report-only')}"),
     )
     made = plan.make_plan(request)
-    print(plan.describe(made), flush=True)
+    print(printable_lines(plan.describe(made)), flush=True)
     if args.dry_run:
         return 0
     if args.report_only:
         return _print_outcome(report.write_all(made))
     with launch.sole_user(made.output):
         left, notices = launch.prepare(made)
-        print("\n".join([*notices, f"{len(made.runs) - len(left)} of {len(made.runs)} runs are finished already"]))
+        print(
+            *map(printable, notices),
+            f"{len(made.runs) - len(left)} of {len(made.runs)} runs are finished already",
+            sep="\n",
+        )
         try:
             launch.launch(made, left, args.jobs)
         except KeyboardInterrupt:
@@ -107,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_outcome(outcome) -> int:
-    print(outcome.text)
+    print(printable_lines(outcome.text))
     for path in outcome.files:
         print(f"wrote {path}")
     return 1 if outcome.failed else 0

@@ -1,12 +1,11 @@
 """``mdpr data``: look at a data set, and for what is wrong with it."""
 
 import argparse
-import json
 import os
 from collections import Counter
 from pathlib import Path
 
-from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.errors import UsageError, printable
 from mdpr_fastreid.progress import Progress
 
 HELP = "count a data set, show a sample of it, and check every image"
@@ -51,40 +50,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the report of each set; 1 if there is an error in one."""
-    from mdpr_fastreid.data.check import check, find_masks, open_dataset, pictures_of, sample_sheet
+    from mdpr_fastreid.data.check import check, find_masks, open_dataset, outputs, pictures_of, sample_sheet
 
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers {args.workers}: give at least 1")
     if args.sample and len(args.sets) > 1:
         raise UsageError("--sample is for one set at a time")
+    if args.sample:
+        outputs.need_sheet_place(args.sample)
+    if args.json:
+        outputs.need_report_place(args.json)
     reports = []
     for name in args.sets:
         data = open_dataset(name, args.root, args.camera_pattern)
         masks = find_masks(data, args.groups, args.mask_folder)
         total = len(pictures_of(data)) + len(masks.files)
-        progress = Progress(total, f"checking {name}")
+        progress = Progress(total, f"checking {printable(name)}")
         report = check(data, progress.step, args.workers, masks)
         progress.close()
         reports.append(report)
         _print(report)
         if args.sample:
             sheet, unwritten = sample_sheet(data, masks)
-            _write(args.sample, sheet.save)
-            print(f"sample: {args.sample}")
+            outputs.write_sheet(args.sample, sheet)
+            print(f"sample: {printable(str(args.sample))}")
             if unwritten:
-                named = ", ".join(f"{number} is {name}" for number, name in unwritten.items())
+                named = ", ".join(f"{number} is {printable(name)}" for number, name in unwritten.items())
                 print(f"no font here has the letters of some names, which are numbers there: {named}")
     if args.json:
         content = [{**report._asdict(), "findings": [f._asdict() for f in report.findings]} for report in reports]
-        _write(args.json, lambda path: path.write_text(json.dumps(content, indent=2) + "\n"))
+        outputs.write_report(args.json, content)
     return 1 if any(report.errors for report in reports) else 0
-
-
-def _write(path: Path, write) -> None:
-    try:
-        write(path)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot write {path}: {error}") from error
 
 
 def _print(report) -> None:
@@ -95,13 +91,13 @@ def _print(report) -> None:
         (part, *(_cell((counts | report.tracklets.get(part, {}))[key]) for key in columns.values()))
         for part, counts in report.splits.items()
     ]
-    print(f"{report.name} in {report.folder} ({list(columns)[-3]}: min / median / max)")
+    print(f"{printable(report.name)} in {printable(report.folder)} ({list(columns)[-3]}: min / median / max)")
     print(tabulate(rows, ("split", *columns), disable_numparse=True))
     if report.masks:
         _print_masks(report.masks)
     for (level, kind), count in Counter((f.level, f.kind) for f in report.findings).items():
         print(f"{level}: {kind}: {count}")
-        of_kind = [finding.message for finding in report.findings if finding.kind == kind]
+        of_kind = [printable(finding.message) for finding in report.findings if finding.kind == kind]
         print("\n".join(f"  {message}" for message in of_kind[:_LISTED]))
         if count > _LISTED:
             print(f"  and {count - _LISTED} more; --json FILE lists all")

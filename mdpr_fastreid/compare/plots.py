@@ -25,6 +25,7 @@ _STYLES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "X")
 _MOST_LINES = len(_COLOURS) * len(_STYLES)
 _STYLE = {
+    "text.parse_math": False,  # a name may have dollar signs
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -33,6 +33,9 @@ RANKING = "ranking.npz"
 OUTPUT = "output.txt"
 """What the process printed."""
 
+PAGES = ("results.json", "results.csv", "table.md", "report.html")
+"""What a comparison writes right into its folder."""
+
 # What tables and plots cannot do without
 _IN_A_RESULT = {"metrics", "reranked", "cmc", "feature_length", "config_hash", "environment"}
 # Where things lie, how many processes read images and how often a run looks up do not change what it ends with.
@@ -101,8 +104,11 @@ def make_output(folder: Path) -> None:
     """Make a comparison's folder, unless it exists.
 
     Raises:
-        UsageError: it cannot be made.
+        UsageError: it cannot be made, or has files of the names that are written into it, and no runs of a comparison.
     """
+    foreign = [name for name in PAGES if (folder / name).exists()] if not (folder / "runs").is_dir() else []
+    if foreign:
+        raise UsageError(f"{folder / foreign[0]} is of no comparison, and would be replaced; choose another --output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

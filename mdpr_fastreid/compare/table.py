@@ -20,12 +20,13 @@ from mdpr_fastreid.compare.summary import (
     own_metrics,
     pairing_names,
 )
+from mdpr_fastreid.errors import printable
 from mdpr_fastreid.io import write_whole
 
 _MOST_LISTED = 6
 _NO_DIFFERENCES = Differences()
 # What Markdown, or HTML in it, would take for markup; a backslash counts only before one of these
-_MARKUP = re.compile(r"[`*<|]|\\(?=[\\`*<|])")
+_MARKUP = re.compile(r"[`*<|&]|\](?=\()|\\(?=[\\`*<|&\]])")
 _ESCAPED_BAR = r"\|"
 
 
@@ -279,7 +280,7 @@ def markdown(plan: Plan, summaries: Sequence[Summary], differences: Differences 
         parts += ["## Missing", "\n".join(f"* {escaped(line)}" for line in missing)]
     parts += [
         "## Commands",
-        f"All of it: `{plan.command}`",
+        f"All of it: {code(plan.command)}",
         table(("method", "command"), command_rows(summaries)),
         escaped(f"Data {plan.data.name}, hash {plan.data.digest}. Made on: {machine_of(results)}."),
     ]
@@ -312,10 +313,17 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
 
 def escaped(text: str) -> str:
     """Text as Markdown that shows it as it is: no markup, no HTML."""
-    return _MARKUP.sub(r"\\\g<0>", text)
+    return _MARKUP.sub(r"\\\g<0>", printable(text))
+
+
+def code(text: str) -> str:
+    """Text as a code span of Markdown, whatever backticks it has."""
+    text = printable(text)
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    return f"{fence}{text}{fence}" if len(fence) == 1 else f"{fence} {text} {fence}"
 
 
 def _markdown_cell(cell: Cell) -> str:
     if cell.style == "code":
-        return f"`{cell.text.replace('|', _ESCAPED_BAR)}`"  # within backticks nothing else is markup
+        return code(cell.text.replace("|", _ESCAPED_BAR))  # within backticks nothing else is markup
     return f"**{escaped(cell.text)}**" if cell.style == "strong" else escaped(cell.text)

@@ -11,8 +11,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from mdpr_fastreid.data.datasets.base import missing_files
 from mdpr_fastreid.data.datasets.counts import Count
 from mdpr_fastreid.data.sources import DataSource, WeightSource
-from mdpr_fastreid.data.synth.presets import PRESETS
-from mdpr_fastreid.data.synth.writer import RenderError, read_manifest, set_folder
+from mdpr_fastreid.data.synth import PRESETS, RenderError, read_manifest, set_folder, verify
 from mdpr_fastreid.data.tracklets import files_of
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.weights import read_weights, sha256_of
@@ -86,7 +85,13 @@ def _rendered_state(source: DataSource, root: Path) -> State:
         images = sum(1 for _ in (folder / split).rglob("*.jpg"))
         whole &= images == entry["images"]
         details.append(f"{split}: {images:,} images of {entry['images']:,}")
-    return State(folder, "complete" if whole else "incomplete", details)
+    if not whole:
+        return State(folder, "incomplete", details)
+    try:
+        verify(folder)
+    except RenderError as error:
+        return State(folder, "damaged", [*details, str(error)])
+    return State(folder, "complete", [*details, "every file has the hash that it was rendered with"])
 
 
 def weights_folder() -> Path:

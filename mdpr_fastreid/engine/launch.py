@@ -2,10 +2,8 @@
 
 import inspect
 import os
-import pickle
 import signal
 import socket
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -18,6 +16,7 @@ import torch.multiprocessing as mp
 from fastreid.utils import comm
 from torch.nn.parallel import DistributedDataParallel
 
+from mdpr_fastreid.engine.launch_records import ErrorRecord, error_records, records_folder, write_record
 from mdpr_fastreid.errors import UsageError
 
 TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -48,15 +47,28 @@ def launch(
         args: passed to ``main_func``.
 
     Raises:
-        UsageError: there are fewer GPUs than asked for, or a process raised one.
+        UsageError: there are fewer GPUs than asked for, this machine is none of them, or a process raised one.
         torch.multiprocessing.ProcessRaisedException: the error of the process that failed first.
     """
     if dist.is_initialized() or started_by_torchrun():
         _join_group(main_func, args)
-    elif num_machines * num_gpus_per_machine <= 1:
+        return
+    _check_numbers(num_gpus_per_machine, num_machines, machine_rank)
+    if num_machines * num_gpus_per_machine <= 1:
         main_func(*args)
     else:
         _spawn(main_func, num_gpus_per_machine, num_machines, machine_rank, dist_url, args)
+
+
+def _check_numbers(num_gpus_per_machine: int, num_machines: int, machine_rank: int) -> None:
+    if num_machines < 1:
+        raise UsageError(f"--num-machines {num_machines}: give at least 1")
+    if num_gpus_per_machine < 0:
+        raise UsageError(f"--num-gpus {num_gpus_per_machine}: give 1 or more")
+    if not 0 <= machine_rank < num_machines:
+        raise UsageError(
+            f"--machine-rank {machine_rank} is none of --num-machines {num_machines}: give 0 to {num_machines - 1}"
+        )
 
 
 def started_by_torchrun() -> bool:
@@ -106,14 +118,14 @@ def _spawn(
         if num_machines > 1:
             raise UsageError("several machines need the address of the first one: --dist-url tcp://HOST:PORT")
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
-    with tempfile.TemporaryDirectory(prefix="fastreid-launch-") as folder:
+    with records_folder() as folder:
         arguments = (main_func, num_processes, num_machines, machine_rank, dist_url, folder, args)
         context = mp.start_processes(_worker, arguments, num_processes, join=False, start_method="spawn")
         try:
             while not context.join():
                 pass
         except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
-            raise _first_error(error, context.processes, Path(folder)) from None
+            raise _first_error(error, context.processes, folder) from None
 
 
 def _worker(
@@ -123,7 +135,7 @@ def _worker(
     num_machines: int,
     machine_rank: int,
     dist_url: str,
-    folder: str,
+    folder: Path,
     args: tuple,
 ) -> None:
     try:
@@ -138,8 +150,7 @@ def _worker(
         _leave_group()
     except Exception as error:
         usage = str(error) if isinstance(error, UsageError) else None
-        record = (time.time(), local_rank, os.getpid(), usage, traceback.format_exc())
-        Path(folder, str(local_rank)).write_bytes(pickle.dumps(record))
+        write_record(folder, ErrorRecord(time.time(), local_rank, os.getpid(), usage, traceback.format_exc()))
         raise
 
 
@@ -154,13 +165,15 @@ def _first_error(noticed: Exception, processes: list, folder: Path) -> Exception
                 exit_code=process.exitcode,
                 signal_name="SIGKILL",
             )
-    records = sorted(pickle.loads(path.read_bytes()) for path in folder.iterdir())
+    records = error_records(folder)
     if not records:
         return noticed
-    _, index, pid, usage, text = records[0]
-    if usage is not None:
-        return UsageError(usage)
-    return mp.ProcessRaisedException(f"process {index} of {len(processes)} failed:\n{text}", index, pid)
+    first = records[0]
+    if first.usage is not None:
+        return UsageError(first.usage)
+    return mp.ProcessRaisedException(
+        f"process {first.local_rank} of {len(processes)} failed:\n{first.text}", first.local_rank, first.pid
+    )
 
 
 def _backend() -> str:

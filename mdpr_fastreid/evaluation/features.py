@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 
+from mdpr_fastreid.evaluation.arguments import need_real
 from mdpr_fastreid.progress import Progress, with_progress
 
 Features = np.ndarray | torch.Tensor
@@ -14,6 +15,11 @@ Features = np.ndarray | torch.Tensor
 BLOCK_ELEMENTS = 2**24
 
 _SECONDS_WITHOUT_BAR = 3.0
+
+# The squared distance of two features is at most four times the larger energy, and has to fit into float32
+_LARGEST_ENERGY = torch.finfo(torch.float32).max / 8
+# Below this length ``torch.nn.functional.normalize`` does not give a length of one
+_SHORTEST = 1e-12
 
 
 def as_features(features: Features, name: str, width: int | None = None, directed: bool = False) -> torch.Tensor:
@@ -26,10 +32,13 @@ def as_features(features: Features, name: str, width: int | None = None, directe
         directed: insist on features other than zero, which have a direction.
 
     Raises:
-        ValueError: not a matrix, no row or no column, another width, a value that is NaN or infinite, or, where
-            ``directed``, a row of zeros.
+        ValueError: not real numbers, not a matrix, no row or no column, another width, a value that is NaN, infinite
+            or so large that a squared distance is not finite (about 6e18), or, where ``directed``, a row that is
+            shorter than 1e-12.
     """
-    tensor = torch.as_tensor(np.ascontiguousarray(features) if isinstance(features, np.ndarray) else features).detach()
+    given = features if isinstance(features, torch.Tensor) else np.ascontiguousarray(features)
+    need_real(f"{name} features", given)
+    tensor = torch.as_tensor(given).detach()
     if tensor.ndim != 2:
         raise ValueError(f"{name} features must be a matrix [N, D], got shape {tuple(tensor.shape)}")
     if tensor.shape[0] == 0:
@@ -41,13 +50,23 @@ def as_features(features: Features, name: str, width: int | None = None, directe
     tensor = tensor.to(torch.float32).contiguous()
     # The sum of squares is also what is not finite or zero, and it needs no copy of the features
     energy = squared_norms(tensor)
-    if not torch.isfinite(energy).all():
-        row = int((~torch.isfinite(energy)).nonzero()[0])
+    usable = energy <= _LARGEST_ENERGY
+    if not usable.all():
+        row = int((~usable).nonzero()[0])
         raise ValueError(f"{name} features have NaN, infinite or too large values, first in row {row}")
-    if directed and not energy.all():
-        row = int((energy == 0).nonzero()[0])
-        raise ValueError(f"{name} features have zero length in row {row}: all its values are zero")
+    if directed:
+        _need_direction(tensor, energy, name)
     return tensor
+
+
+def _need_direction(features: torch.Tensor, energy: torch.Tensor, name: str) -> None:
+    short = energy < _SHORTEST**2
+    if not short.any():
+        return
+    row = int(short.nonzero()[0])
+    if features[row].any():
+        raise ValueError(f"{name} features are too short in row {row} to have a direction: scale them to 1e-12 or more")
+    raise ValueError(f"{name} features have zero length in row {row}: all its values are zero")
 
 
 def joined(query: Features, gallery: Features) -> torch.Tensor:

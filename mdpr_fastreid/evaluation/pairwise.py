@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from mdpr_fastreid.evaluation.arguments import need_no_negatives
 from mdpr_fastreid.evaluation.features import Features, blocks_with_progress, row_slices
 from mdpr_fastreid.evaluation.outputs import Distance, Outputs, count, rows
 
@@ -98,6 +99,7 @@ class PairwiseDistances:
                 found.query_gallery[images] = block[:, self._num_query :]
             found.nearest[images], found.neighbors[images] = block.topk(k, dim=1, largest=False)
             found.farthest[images] = block.amax(dim=1)
+        need_no_negatives(_name(self._distance), float(found.nearest.min()), float(found.farthest.max()))
         self._check_a_pair_alone(found.query_gallery)
         return found
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from mdpr_fastreid.evaluation.arguments import need_finite, need_whole
 from mdpr_fastreid.evaluation.features import Features, full_precision, joined, like_input, row_slices
 
 
@@ -25,15 +26,29 @@ def average_query_expansion(
 
     Raises:
         ValueError: features that are empty, of different widths, not finite or of zero length; ``times`` below 0
-            or ``k`` below 1.
+            or ``k`` below 1, or no whole numbers; ``alpha`` that is not finite; expanded features that have no
+            direction, as where ``alpha`` is a fraction and a similarity is negative.
     """
-    if times < 0 or k < 1:
-        raise ValueError(f"query expansion needs times >= 0 and k >= 1, got times={times} and k={k}")
+    need_whole("times of query expansion", times, least=0)
+    need_whole("k of query expansion", k)
+    need_finite("alpha of query expansion", alpha)
     features = joined(query, gallery)
     for _ in range(times):
         features = _expand_once(features, min(k, len(features)), alpha)
+        _need_directions(features, alpha)
     given, num_query = query, len(query)
     return like_input(features[:num_query], given), like_input(features[num_query:], given)
+
+
+def _need_directions(expanded: torch.Tensor, alpha: float) -> None:
+    lengths = torch.linalg.vector_norm(expanded, dim=1)
+    sound = (lengths > 0) & torch.isfinite(lengths)
+    if not sound.all():
+        raise ValueError(
+            f"query expansion with alpha {alpha} gives NaN, infinite or zero features, first of image "
+            f"{int((~sound).nonzero()[0])}: a negative similarity has no fractional power; give a whole alpha near 3, "
+            "or a smaller k"
+        )
 
 
 def _expand_once(features: torch.Tensor, k: int, alpha: float) -> torch.Tensor:

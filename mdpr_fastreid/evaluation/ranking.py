@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mdpr_fastreid.evaluation.arguments import need_real, need_whole
 from mdpr_fastreid.evaluation.features import blocks_with_progress, row_slices
 
 AVERAGE_PRECISIONS = ("step", "trapezoid")
@@ -49,10 +50,11 @@ def check_labels(
     """Return all five as arrays, or say which of them does not fit the distance matrix.
 
     Raises:
-        ValueError: the distances are not a matrix, there is no query or no gallery image, or a label array has
-            another length than the matrix has rows (query) or columns (gallery).
+        ValueError: the distances are not real numbers or not a matrix, there is no query or no gallery image, or a
+            label array has NaN or another length than the matrix has rows (query) or columns (gallery).
     """
     distances = np.asarray(distances)
+    need_real("distances", distances)
     if distances.ndim != 2:
         raise ValueError(f"distances must be a matrix [query, gallery], got shape {distances.shape}")
     if 0 in distances.shape:
@@ -69,6 +71,8 @@ def check_labels(
             raise ValueError(
                 f"{name} must have shape ({length},) as distances is {distances.shape}, got {values.shape}"
             )
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            raise ValueError(f"{name} has NaN, first at {int(np.isnan(values).argmax())}")
         labels.append(values)
     return distances, *labels
 
@@ -115,8 +119,8 @@ def rank_metrics(
         average_precision: ``step`` or ``trapezoid``.
 
     Raises:
-        ValueError: shapes do not fit, a distance is NaN, ``max_rank`` is below 1, no query has a positive, or
-            ``average_precision`` is neither.
+        ValueError: shapes do not fit, a distance is NaN, ``max_rank`` is no whole number from 1 on, no query has
+            a positive, or ``average_precision`` is neither.
     """
     labels = query_ids, gallery_ids, query_cameras, gallery_cameras
     return rank_by_rules(distances, *labels, max_rank, (average_precision,))[average_precision]
@@ -196,11 +200,12 @@ def single_shot_metrics(
         The CMC ``[min(max_rank, gallery identities)]`` float32, and the mAP over the whole gallery.
 
     Raises:
-        ValueError: as :func:`rank_metrics`.
+        ValueError: as :func:`rank_metrics`, and ``repeats`` below 1.
     """
     distances, query_ids, gallery_ids, query_cameras, gallery_cameras = check_labels(
         distances, query_ids, gallery_ids, query_cameras, gallery_cameras
     )
+    need_whole("repeats", repeats)
     rng = rng or np.random.default_rng(0)
     identities, counts = np.unique(gallery_ids, return_counts=True)
     max_rank = _clip_max_rank(max_rank, len(identities))
@@ -230,8 +235,7 @@ def single_shot_metrics(
 
 
 def _clip_max_rank(max_rank: int, available: int) -> int:
-    if max_rank < 1:
-        raise ValueError(f"max_rank must be 1 or more, got {max_rank}")
+    need_whole("max_rank", max_rank)
     return min(max_rank, available)
 
 

@@ -15,6 +15,7 @@ of their neighbourhoods therefore corrects the distance of their features.
 import torch
 from torch.nn.functional import pad
 
+from mdpr_fastreid.evaluation.arguments import need_no_negatives, need_share, need_whole
 from mdpr_fastreid.evaluation.distance import cosine_distance_blocks, squared_distance_blocks
 from mdpr_fastreid.evaluation.features import Features, as_features, joined, like_input, row_slices, squared_norms
 from mdpr_fastreid.evaluation.k_reciprocal import encode, jaccard_distances
@@ -172,8 +173,8 @@ def rerank_distances(
         ``[Q, G]`` float32: NumPy if ``query_gallery`` is, else a tensor on its device.
 
     Raises:
-        ValueError: shapes that do not fit, values that are not finite, ``k1`` or ``k2`` below 1, ``lambda_value``
-            outside 0 to 1.
+        ValueError: shapes that do not fit, values that are not finite or below zero, ``k1`` or ``k2`` below 1,
+            ``lambda_value`` outside 0 to 1.
     """
     _check_neighborhood(k1, k2, lambda_value)
     given = query_gallery
@@ -186,7 +187,10 @@ def rerank_distances(
             f"distances [Q, G] = {tuple(query_gallery.shape)} need query x query {(num_query, num_query)} and gallery "
             f"x gallery {(num_gallery, num_gallery)}, got {tuple(query_query.shape)}, {tuple(gallery_gallery.shape)}"
         )
-    matrices = _DistanceMatrices(query_gallery, query_query, gallery_gallery)
+    parts = (query_gallery, query_query, gallery_gallery)
+    lowest, largest = min(float(part.min()) for part in parts), max(float(part.max()) for part in parts)
+    need_no_negatives("what is re-ranked", lowest, largest)
+    matrices = _DistanceMatrices(*parts)
     neighbors = matrices.nearest_neighbors(min(max(k1 + 1, k2), num_query + num_gallery))
     final = jaccard_distances(encode(neighbors, k1, k2, matrices), num_query, num_query)
     original = (query_gallery**2).div_(matrices.scale[:num_query, None])
@@ -222,8 +226,8 @@ def rerank_by(
         ``[Q, G]`` float32 on the device of the outputs.
 
     Raises:
-        ValueError: the distance gives another shape, values that are not finite, or other values of a pair alone; no
-            query or gallery image; ``k1`` or ``k2`` below 1, ``lambda_value`` outside 0 to 1.
+        ValueError: the distance gives another shape, values that are not finite or below zero, or other values of a
+            pair alone; no query or gallery image; ``k1`` or ``k2`` below 1, ``lambda_value`` outside 0 to 1.
     """
     _check_neighborhood(k1, k2, lambda_value)
     pairs = PairwiseDistances(distance, query, gallery)
@@ -243,11 +247,9 @@ def rerank_by(
 
 
 def _check_neighborhood(k1: int, k2: int, lambda_value: float = 0.0) -> None:
-    for name, value in (("k1", k1), ("k2", k2)):
-        if value < 1:
-            raise ValueError(f"{name} must be 1 or more, got {value}")
-    if not 0 <= lambda_value <= 1:
-        raise ValueError(f"lambda_value must be between 0 and 1, got {lambda_value}")
+    need_whole("k1", k1)
+    need_whole("k2", k2)
+    need_share("lambda_value", lambda_value)
 
 
 class _FeatureDistances:

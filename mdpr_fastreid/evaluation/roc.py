@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from sklearn import metrics
 
+from mdpr_fastreid.evaluation.arguments import need_real
 from mdpr_fastreid.evaluation.ranking import check_labels, need_numbers, row_blocks
 
 
@@ -86,11 +87,25 @@ def roc_curve(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nd
         False-positive rates, true-positive rates and thresholds, as ``sklearn.metrics.roc_curve``.
 
     Raises:
-        ValueError: all pairs are of one kind, so that there is no curve.
+        ValueError: not two arrays of one length, labels other than true and false (or 1 and 0), scores that are NaN
+            or no numbers, or all pairs are of one kind, so that there is no curve.
     """
-    labels, scores = np.asarray(labels, dtype=bool), np.asarray(scores)
+    labels, scores = _checked_pairs(np.asarray(labels), np.asarray(scores))
     others = (scores[block][labels[block]] for block in row_blocks(len(scores), 1))
     return _curve(scores[~labels], others)
+
+
+def _checked_pairs(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if labels.ndim != 1 or labels.shape != scores.shape:
+        raise ValueError(f"labels and scores must be two arrays [P], got shapes {labels.shape} and {scores.shape}")
+    need_real("scores", scores)
+    if np.isnan(scores.min(initial=np.inf)):  # in no more memory
+        raise ValueError(f"scores has NaN, first at {int(np.isnan(scores).argmax())}")
+    need_real("labels", labels)
+    alike = labels.astype(bool, copy=False)
+    if labels.dtype != bool and not np.array_equal(alike, labels):
+        raise ValueError("labels must be true (or 1) where the pair shows two identities, and false (or 0) elsewhere")
+    return alike, scores
 
 
 def roc_of_distances(

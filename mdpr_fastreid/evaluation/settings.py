@@ -1,5 +1,6 @@
 """What the evaluator refuses before long work: settings under ``TEST``, and what a model brings along."""
 
+import math
 import numbers
 from collections.abc import Callable, Collection, Mapping
 
@@ -39,6 +40,8 @@ def check_test_settings(cfg: CfgNode) -> None:
             raise SettingsError(f"TEST.{key} must be {least} or more, got {value}")
     if not 0 <= test.RERANK.LAMBDA <= 1:
         raise SettingsError(f"TEST.RERANK.LAMBDA must be between 0 and 1, got {test.RERANK.LAMBDA}")
+    if not math.isfinite(test.AQE.ALPHA):
+        raise SettingsError(f"TEST.AQE.ALPHA must be a finite number, got {test.AQE.ALPHA}")
     if "AP" not in test:
         raise SettingsError("the config has no TEST.AP: mdpr_fastreid.add_mdpr_config(cfg) adds the plugin's keys")
     if test.AP not in (*AVERAGE_PRECISIONS, BOTH):

@@ -1,7 +1,6 @@
 """``mdpr prepare`` tells what is here and whole, and fetches only what anyone may fetch."""
 
 import hashlib
-import json
 import re
 import shlex
 from pathlib import Path
@@ -18,6 +17,7 @@ from mdpr_fastreid.cli import main
 from mdpr_fastreid.data import sources
 from mdpr_fastreid.data.datasets.counts import Count, TrackletCount
 from mdpr_fastreid.data.sources import DATA_SOURCES, WEIGHT_SOURCES
+from mdpr_fastreid.data.synth import PRESETS, ensure
 from mdpr_fastreid.weights import integrity
 
 ROOT = Path(__file__).parents[2]
@@ -236,15 +236,17 @@ def test_nothing_else_is_downloaded(prepare, monkeypatch, name, message):
     assert message in error
 
 
-def test_a_rendered_set_is_counted_against_its_manifest(tmp_path, prepare):
-    folder = tmp_path / "synthreid-tiny"
-    write_images(folder, ["query/1.jpg", "query/2.jpg", "tracklets/bbox_test/0001/1.jpg"])
-    splits = {"query": {"images": 2}, "tracklets/bbox_test": {"images": 1}}
-    (folder / "manifest.json").write_text(json.dumps({"splits": splits}))
-    assert prepare("SynthReIDTiny")[0] == 0
-    (folder / "query" / "1.jpg").unlink()
+def test_a_rendered_set_is_compared_with_its_manifest(tmp_path, prepare):
+    folder = ensure(tmp_path, PRESETS["tiny"], size=(32, 16))
     code, out, _ = prepare("SynthReIDTiny")
-    assert (code, "state    incomplete" in out, "query: 1 images of 2" in out) == (1, True, True)
+    assert (code, "every file has the hash that it was rendered with" in out) == (0, True)
+    first, second, *_ = (folder / "query").iterdir()
+    first.write_bytes(second.read_bytes())
+    code, out, _ = prepare("SynthReIDTiny")
+    assert (code, "state    damaged" in out, "query are not what was rendered" in out) == (1, True, True)
+    first.unlink()
+    code, out, _ = prepare("SynthReIDTiny")
+    assert (code, "state    incomplete" in out, "query: 31 images of 32" in out) == (1, True, True)
     (folder / "manifest.json").write_text("{")
     assert "state    damaged" in prepare("SynthReIDTiny")[1]
 

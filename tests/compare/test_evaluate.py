@@ -48,13 +48,15 @@ SETTINGS = st.fixed_dictionaries(
         "TEST.METRIC": st.sampled_from(["cosine", "euclidean", "jaccard"]),
         "TEST.AQE.ENABLED": st.booleans(),
         "TEST.AQE.QE_K": st.integers(1, 6),
+        "TEST.AQE.QE_TIME": st.integers(0, 2),
+        "TEST.AQE.ALPHA": st.sampled_from([0.0, 1.0, 3.0]),
         "TEST.RERANK.ENABLED": st.booleans(),
         "TEST.RERANK.K1": st.integers(2, 12),
         "TEST.RERANK.K2": st.integers(1, 5),
         "TEST.RERANK.LAMBDA": st.sampled_from([0.0, 0.3, 1.0]),
         "TEST.FLIP.ENABLED": st.booleans(),
         "TEST.ROC.ENABLED": st.booleans(),
-        "TEST.AP": st.sampled_from(["step", "trapezoid"]),
+        "TEST.AP": st.sampled_from(["step", "trapezoid", "both"]),
     }
 )
 

@@ -122,6 +122,8 @@ def test_names_are_shown_as_they_are_and_are_no_markup():
     name = r"<script>a|b</script> *c* `d` C:\runs \<"
     assert escaped(name) == r"\<script>a\|b\</script> \*c\* \`d\` C:\runs \\\<"
     assert cells([Cell("no bars here")]) == ["no bars here"]
+    assert escaped("![x](http://host/pixel.png) &lt;b> \x1b[2J") == r"![x\](http://host/pixel.png) \&lt;b> \x1b[2J"
+    assert "| `` a`<b>`c `` |" in table(("command",), [[Cell("a`<b>`c", "code")]])
     assert r"| `a \| b <c>` |" in table(("command",), [[Cell("a | b <c>", "code")]])
 
 

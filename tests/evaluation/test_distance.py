@@ -153,7 +153,16 @@ def test_features_that_do_not_fit_are_named(function):
         function(query * np.nan, gallery)
 
 
-@pytest.mark.parametrize("options", [{"times": -1}, {"k": 0}])
-def test_settings_of_query_expansion_out_of_range_are_named(options):
-    with pytest.raises(ValueError, match="query expansion needs times >= 0 and k >= 1"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"times": -1}, "times of query expansion must be 0 or more, got -1"),
+        ({"k": 0}, "k of query expansion must be 1 or more, got 0"),
+        ({"k": 1.5}, "k of query expansion must be a whole number, got 1.5"),
+        ({"alpha": float("nan")}, "alpha of query expansion must be a finite number, got nan"),
+        ({"alpha": None}, "alpha of query expansion must be a finite number, got None"),
+    ],
+)
+def test_settings_of_query_expansion_out_of_range_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
         average_query_expansion(*_query_and_gallery(), **options)

@@ -15,6 +15,7 @@ _WRONG = [
     (("TEST.RERANK.LAMBDA", 1.5), "TEST.RERANK.LAMBDA must be between 0 and 1, got 1.5"),
     (("TEST.AQE.QE_K", 0), "TEST.AQE.QE_K must be 1 or more, got 0"),
     (("TEST.AQE.QE_TIME", -1), "TEST.AQE.QE_TIME must be 0 or more, got -1"),
+    (("TEST.AQE.ALPHA", float("nan")), "TEST.AQE.ALPHA must be a finite number, got nan"),
 ]
 
 

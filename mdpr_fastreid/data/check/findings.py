@@ -19,6 +19,7 @@ from mdpr_fastreid.data.check.masks import (
 from mdpr_fastreid.data.check.tracklets import count_tracklets, tracklet_errors, tracklet_warnings
 from mdpr_fastreid.data.custom.dataset import queries_without_match
 from mdpr_fastreid.data.datasets.counts import PUBLISHED_BY_THE_TOOLBOX
+from mdpr_fastreid.data.datasets.synthreid import Rendered
 from mdpr_fastreid.data.tracklets import files_of, frames_of, is_tracklet
 
 ERROR, WARNING = "error", "warning"
@@ -74,6 +75,7 @@ def check(
     counted = {part: _counted(items, inspections) for part, items in splits.items()}
     counted_masks = count_masks(masks, splits, inspected_masks)
     findings = [
+        *_changed(data),
         *(Finding(ERROR, "damaged", f"{found.path}: {found.error}") for found in inspections.values() if found.error),
         *_masks(masks, splits, inspected_masks, inspections),
         *_unseen_parts(counted_masks),
@@ -115,6 +117,12 @@ def _counted(items: list[tuple], inspections: dict[str, Inspection]) -> dict:
         "width": [min(s[0] for s in sizes), max(s[0] for s in sizes)] if sizes else [],
         "height": [min(s[1] for s in sizes), max(s[1] for s in sizes)] if sizes else [],
     }
+
+
+def _changed(data: ImageDataset) -> list[Finding]:
+    """A rendered set has hashes to be compared with."""
+    change = data.change_since_rendered() if isinstance(data, Rendered) else ""
+    return [Finding(ERROR, "changed since it was rendered", change)] if change else []
 
 
 def _masks(

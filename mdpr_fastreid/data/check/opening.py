@@ -31,6 +31,8 @@ def open_dataset(name: str, root: str, camera_pattern: str = "") -> ImageDataset
     dataset = registered(DATASET_REGISTRY, name)
     try:
         return dataset(root=root)
+    except UsageError:
+        raise
     except (AssertionError, RuntimeError, OSError) as error:
         raise UsageError(
             f"data set {name}: {error}. It is looked for in {Path(root).absolute()} (environment variable "

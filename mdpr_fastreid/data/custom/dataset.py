@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
-from mdpr_fastreid.data.custom.layouts import is_distractor, left_out, read_records
+from mdpr_fastreid.data.custom.layouts import MOST_DIGITS, is_distractor, left_out, read_records
 from mdpr_fastreid.data.custom.records import Record
 from mdpr_fastreid.data.custom.splitting import with_splits
 from mdpr_fastreid.data.datasets.base import DISTRACTOR, JUNK, ItemDataset
@@ -114,4 +114,4 @@ def _numbered(records: list[Record]) -> tuple[dict[int, str], tuple[list[tuple],
 
 def _natural(name: str) -> tuple[int, int, str]:
     """Numbers by value, before names."""
-    return (0, int(name), name) if name.isdecimal() else (1, 0, name)
+    return (0, int(name), name) if name.isdecimal() and len(name) <= MOST_DIGITS else (1, 0, name)

@@ -18,6 +18,8 @@ COLUMNS = ("path", "identity", "camera", "split", "mask", "frame", "tracklet")
 SPLITS = ("train", "query", "gallery", "test")
 _MARKET = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
 _OF_FILE_MANAGERS = {"Thumbs.db", "desktop.ini"}
+MOST_DIGITS = 18
+"""Of a whole number in a manifest or in a name; longer ones are names."""
 _MARKET_NAME = re.compile(r"^(-?\d+)_c(\d+)")
 
 
@@ -35,7 +37,7 @@ def read_records(folder: Path, camera_pattern: str = "") -> list[Record]:
     if not os.path.isdir(folder):
         raise UsageError(f"{folder} is no folder")
     pattern = _compiled(camera_pattern)
-    if (folder / MANIFEST).is_file():
+    if _has_manifest(folder):
         records = joined(list(_from_manifest(folder / MANIFEST, pattern)))
     elif _is_market(folder):
         records = list(_from_market(folder))
@@ -48,6 +50,14 @@ def read_records(folder: Path, camera_pattern: str = "") -> list[Record]:
             "query, bounding_box_test), or one folder per identity"
         )
     return records
+
+
+def _has_manifest(folder: Path) -> bool:
+    """Whether a folder has a manifest; one that is a pipe or a link to nowhere is no reason to take another layout."""
+    manifest = folder / MANIFEST
+    if os.path.lexists(manifest) and not manifest.is_file():
+        raise UsageError(f"{manifest} is no regular file")
+    return manifest.is_file()
 
 
 def _compiled(camera_pattern: str) -> re.Pattern | None:
@@ -171,10 +181,10 @@ def _record(manifest: Path, line: int, row: dict, pattern: re.Pattern | None) ->
         raise wrong(f"split {cell['split']!r} is none of {', '.join(SPLITS)}")
     mask = str(manifest.parent / cell["mask"]) if cell["mask"] else ""
     for file in filter(None, (str(path), mask)):
-        if not Path(file).is_file():
+        if not os.path.isfile(file):  # which a name that is too long is not, either
             raise wrong(f"{file} does not exist")
-    if cell["frame"] and not cell["frame"].isdecimal():
-        raise wrong(f"frame {cell['frame']!r} is no whole number")
+    if cell["frame"] and not (cell["frame"].isdecimal() and len(cell["frame"]) <= MOST_DIGITS):
+        raise wrong(f"frame {cell['frame'][:40]!r} is no whole number of at most {MOST_DIGITS} digits")
     camera = cell["camera"] or _camera(path, pattern)
     return Record(str(path), cell["identity"], camera, cell["split"], mask, int(cell["frame"] or 0), cell["tracklet"])
 
@@ -185,7 +195,7 @@ def left_out(folder: Path) -> list[Path]:
     Args:
         folder: as :func:`read_records` takes it. Of a manifest's folder nothing is left out: it says what belongs.
     """
-    if (folder / MANIFEST).is_file():
+    if _has_manifest(folder):
         return []
     market = [(folder / name, 1) for name in _MARKET]
     places = market if _is_market(folder) else [(part, 2) for part, _ in _parts(folder)]

@@ -9,9 +9,9 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 from mdpr_fastreid.data.datasets.base import ItemDataset
 from mdpr_fastreid.data.items import Item
-from mdpr_fastreid.data.synth import DEFAULT_SIZE, PRESETS, RenderError, Request, ensure, mask_path
+from mdpr_fastreid.data.synth import DEFAULT_SIZE, PRESETS, RenderError, Request, departures, ensure, mask_path, verify
 from mdpr_fastreid.data.synth.plan import GALLERY_FOLDER, JUNK, QUERY_FOLDER, TRAIN_FOLDER
-from mdpr_fastreid.data.synth.writer import departures
+from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.progress import counted
 
 logger = logging.getLogger(__name__)
@@ -19,8 +19,14 @@ logger = logging.getLogger(__name__)
 _NAME = re.compile(r"^(-?\d+)_c(\d)s\d_\d+_\d+\.jpg$")
 
 
+class RenderedSetError(UsageError, RuntimeError):
+    """A rendered set that cannot be rendered, or is not what was rendered any more."""
+
+
 class Rendered(ItemDataset):
     """What the rendered sets share; see ``docs/reference/synthreid.md``. A subclass implements ``splits``.
+
+    Names, counts and sizes of its files are compared with its manifest; hashes are by :meth:`change_since_rendered`.
 
     Args:
         root: the data root; the set lies in ``ROOT/synthreid-<preset>`` and is rendered there (seed 0, 128 x 64) if it
@@ -28,7 +34,7 @@ class Rendered(ItemDataset):
         **kwargs: as of FastReID's ``ImageDataset``.
 
     Raises:
-        RuntimeError: when the set cannot be rendered; the message says why.
+        RenderedSetError: the set cannot be rendered, or a file was removed, added or changed; the message says which.
     """
 
     preset = ""
@@ -42,6 +48,14 @@ class Rendered(ItemDataset):
         """The items of training, query and gallery, identities and cameras as numbers."""
         raise NotImplementedError
 
+    def change_since_rendered(self) -> str:
+        """What is not as it was rendered, by the hash of every file; "" for a set that is whole."""
+        try:
+            verify(Path(self.dataset_dir))
+        except RenderError as error:
+            return str(error)
+        return ""
+
     def _rendered(self, root: str) -> Path:
         preset = PRESETS[self.preset]
         progress = counted(f"rendering {type(self).__name__}")
@@ -49,7 +63,7 @@ class Rendered(ItemDataset):
             folder = ensure(root, preset, workers=os.cpu_count() or 1, progress=progress, as_found=True)
             changed = departures(folder, Request(preset, 0, DEFAULT_SIZE))
         except RenderError as error:
-            raise RuntimeError(f"{type(self).__name__}: {error}") from error
+            raise RenderedSetError(f"{type(self).__name__}: {error}") from error
         if changed:
             logger.warning("%s: %s is used with %s", type(self).__name__, folder, ", ".join(changed))
         return folder

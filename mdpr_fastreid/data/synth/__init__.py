@@ -5,13 +5,15 @@ under any name and as a distribution of its own: ``README.md`` says how.
 
 From the bottom up: ``exact`` (arithmetic and random numbers that agree everywhere), ``identity``, ``texture``,
 ``body`` and ``canvas`` (who, what they wear, how they stand, how it is drawn), ``scene``, ``occluders``, ``camera``,
-``shot`` (one image), ``presets`` and ``plan`` (which images), ``writer`` (the folder), ``preview`` (contact sheets),
-``judge`` (figures of a rendered set; needs scikit-learn besides).
+``shot`` (one image), ``presets`` and ``plan`` (which images), ``manifest`` (what a folder holds, and whether it still
+does), ``writer`` (the folder), ``preview`` (contact sheets), ``judge`` (figures of a rendered set; needs scikit-learn
+besides).
 """
 
+from .manifest import RenderError, Request, check_files, departures, mask_path, read_manifest, verify
 from .presets import KNOBS, PRESETS, Preset, adjusted
 from .preview import write_previews
-from .writer import DEFAULT_SIZE, RenderError, Request, ensure, mask_path, read_manifest, set_folder, verify
+from .writer import DEFAULT_SIZE, ensure, set_folder
 
 __all__ = [
     "DEFAULT_SIZE",
@@ -21,6 +23,8 @@ __all__ = [
     "RenderError",
     "Request",
     "adjusted",
+    "check_files",
+    "departures",
     "ensure",
     "mask_path",
     "read_manifest",

@@ -16,16 +16,9 @@ from PIL import Image
 
 from .canvas import LOWER, SHOES, UPPER
 from .identity import TEST
+from .manifest import RenderError, request_of
 from .plan import GALLERY_FOLDER, QUERY_FOLDER, TRACKLET_FOLDERS, plan, query_tracklets
-from .presets import Preset
-from .writer import (
-    RENDERER_VERSION,
-    RenderError,
-    Request,
-    encode,
-    pictures,
-    read_manifest,
-)
+from .writer import encode, pictures
 
 GARMENTS = {"upper": UPPER, "lower": LOWER, "shoes": SHOES}
 _CHUNK = 256
@@ -154,18 +147,6 @@ def _affine_r2(true: np.ndarray, seen: np.ndarray, camids: np.ndarray) -> float:
             left += ((target - design @ np.linalg.lstsq(design, target, rcond=None)[0]) ** 2).sum()
             total += ((target - target.mean()) ** 2).sum()
     return float(1 - left / max(total, 1e-9))
-
-
-def request_of(folder: Path) -> Request:
-    """The request that a rendered set answers, from its manifest.
-
-    Raises:
-        RenderError: when another version of the renderer made the set.
-    """
-    spec = read_manifest(folder)["spec"]
-    if spec["renderer"] != RENDERER_VERSION:
-        raise RenderError(f"{folder} is of renderer {spec['renderer']}, this is {RENDERER_VERSION}; render it again")
-    return Request(Preset(**spec["preset"]), spec["seed"], tuple(spec["size"]))
 
 
 class Again(NamedTuple):

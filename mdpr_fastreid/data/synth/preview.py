@@ -9,8 +9,9 @@ from PIL import Image
 from .camera import make_camera, neutral
 from .exact import PI
 from .identity import TEST, look_alike_group
+from .manifest import Request
 from .shot import Picture, make_moment, shoot
-from .writer import PART_COLOURS, Request, identity_of
+from .writer import PART_COLOURS, identity_of
 
 ROWS, TURNS, GAP = 8, 4, 2
 

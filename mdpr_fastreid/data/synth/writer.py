@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -12,7 +13,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock
@@ -21,18 +21,30 @@ from PIL import Image
 from .camera import make_camera
 from .canvas import PARTS
 from .identity import TEST, TRAIN, Identity, look_alike_group, make_identity
+from .manifest import (
+    MANIFEST,
+    RenderError,
+    Request,
+    check_files,
+    check_spec,
+    compare_names,
+    file_digest,
+    size_digest,
+    split_hashes,
+    verify,
+)
 from .plan import QUERY_FOLDER, Job, identity_number, plan
-from .presets import Preset, describe
+from .presets import Preset
 from .shot import Picture, make_moment, shoot, walk
 from .texture import garment_colours
-
-RENDERER_VERSION = 1
-"""Goes up with every change that changes a pixel."""
 
 DEFAULT_SIZE = (128, 64)
 _MOST_WORKERS_ON_WINDOWS = 61
 """A pool takes no more there."""
-MANIFEST, JOURNAL = "manifest.json", "journal.jsonl"
+JOURNAL = "journal.jsonl"
+_HASHES, _SIZES = ("rendered", "pixels", "files"), ("sizes", "mask_sizes")
+_DIGESTS = (*_HASHES, *_SIZES)
+"""What the manifest has of each folder: hashes of pictures, of pixels and of bytes; sizes of images and of masks."""
 PART_COLOURS = (
     (0, 0, 0),
     (120, 70, 30),
@@ -47,36 +59,9 @@ PART_COLOURS = (
 """The masks' palette: one RGB triple for each of :data:`PARTS`."""
 
 
-class RenderError(Exception):
-    """A set that cannot be rendered or is not what it should be; the message names the way out."""
-
-
-class Request(NamedTuple):
-    """What decides every pixel: preset, seed and ``(height, width)``."""
-
-    preset: Preset
-    seed: int
-    size: tuple[int, int]
-
-    def spec(self) -> dict:
-        """The request as it stands in the manifest."""
-        return {
-            "renderer": RENDERER_VERSION,
-            "preset": describe(self.preset),
-            "seed": self.seed,
-            "size": list(self.size),
-        }
-
-
 def set_folder(root: str | os.PathLike, preset_name: str) -> Path:
     """Where a preset lies under a data root."""
     return Path(root) / f"synthreid-{preset_name}"
-
-
-def mask_path(image: str | os.PathLike) -> str:
-    """The mask of an image of a rendered set: ``SET/query/x.jpg`` has ``SET/masks/query/x.png``."""
-    image = Path(image)
-    return str(image.parent.parent / "masks" / image.parent.name / f"{image.stem}.png")
 
 
 def identity_of(request: Request, split: int, index: int) -> Identity:
@@ -125,8 +110,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _render_job(request: Request, folder: Path, job: Job) -> dict[str, str]:
-    """Render and write one job; returns its three digests."""
-    digests = {kind: hashlib.sha256() for kind in ("rendered", "pixels", "files")}
+    """Render and write one job; returns its digests."""
+    digests = {kind: hashlib.sha256() for kind in _HASHES}
+    sizes: dict[str, list[int]] = {kind: [] for kind in _SIZES}
     for name, quality, picture in pictures(request, job):
         image, mask = encode(picture, quality)
         _write(folder / job.folder / f"{name}.jpg", image)
@@ -134,28 +120,11 @@ def _render_job(request: Request, folder: Path, job: Job) -> dict[str, str]:
         digests["rendered"].update(picture.rgb.tobytes() + picture.parts.tobytes())
         digests["pixels"].update(np.asarray(Image.open(io.BytesIO(image))).tobytes())
         digests["files"].update(image + mask)
-    return {kind: digest.hexdigest() for kind, digest in digests.items()}
-
-
-def _file_digest(folder: Path, job: Job) -> str:
-    digest = hashlib.sha256()
-    for name in job.names:
-        for path in (folder / job.folder / f"{name}.jpg", folder / "masks" / job.folder / f"{name}.png"):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _split_hashes(jobs: list[Job], digests: list[dict[str, str]]) -> dict[str, dict]:
-    """One entry a folder: how many images, and a hash of the jobs' digests in order for each kind of digest."""
-    splits: dict[str, dict] = {}
-    for job, digest in zip(jobs, digests, strict=True):
-        entry = splits.setdefault(job.folder, {"images": 0, **{kind: hashlib.sha256() for kind in digest}})
-        entry["images"] += len(job.names)
-        for kind, value in digest.items():
-            entry[kind].update(value.encode())
+        for kind, content in zip(_SIZES, (image, mask), strict=True):
+            sizes[kind].append(len(content))
     return {
-        folder: {key: value if key == "images" else value.hexdigest() for key, value in entry.items()}
-        for folder, entry in splits.items()
+        **{kind: digest.hexdigest() for kind, digest in digests.items()},
+        **{kind: size_digest(values) for kind, values in sizes.items()},
     }
 
 
@@ -173,75 +142,51 @@ def _identities(request: Request) -> dict[str, dict]:
     return entries
 
 
-def read_manifest(folder: Path) -> dict:
-    """The manifest of a rendered set.
+def _resume(partial: Path, request: Request, jobs: list[Job]) -> list[dict[str, str]]:
+    """Digests of the first jobs, as far as an interrupted run has finished them and their files are still as written.
+
+    What another request left behind is cleared.
 
     Raises:
-        RenderError: when there is none or it cannot be read.
+        RenderError: the folder is not what an interrupted run leaves.
     """
-    try:
-        return json.loads((folder / MANIFEST).read_text())
-    except FileNotFoundError:
-        raise RenderError(
-            f"{folder} has no {MANIFEST}: it is no rendered set; name another folder or delete it"
-        ) from None
-    except ValueError:
-        raise RenderError(f"{folder / MANIFEST} is damaged; delete {folder} and render again") from None
-
-
-def departures(folder: Path, request: Request) -> list[str]:
-    """In what a rendered set is not the one requested, e.g. ``["seed 3 instead of 0"]``."""
-    found, wanted = (
-        {**spec.get("preset", {}), **{key: value for key, value in spec.items() if key != "preset"}}
-        for spec in (read_manifest(folder).get("spec", {}), request.spec())
-    )
-    return [f"{key} {found.get(key)} instead of {wanted[key]}" for key in wanted if found.get(key) != wanted[key]]
-
-
-def _check_spec(folder: Path, request: Request) -> None:
-    changed = departures(folder, request)
-    if changed:
-        raise RenderError(f"{folder} holds another set ({', '.join(changed)}); choose another root, or delete it first")
-
-
-def verify(folder: Path, request: Request) -> None:
-    """Compare a rendered set with its manifest, file by file.
-
-    Raises:
-        RenderError: naming what is missing or changed.
-    """
-    _check_spec(folder, request)
-    jobs = plan(request.preset, request.seed)
-    try:
-        digests = [{"files": _file_digest(folder, job)} for job in jobs]
-    except FileNotFoundError as error:
-        raise RenderError(f"{error.filename} is missing; delete {folder} and render again") from None
-    for name, entry in _split_hashes(jobs, digests).items():
-        if entry["files"] != read_manifest(folder)["splits"][name]["files"]:
-            raise RenderError(f"files in {folder / name} are not what was rendered; delete {folder} and render again")
-
-
-def _resume(partial: Path, request: Request) -> list[dict[str, str]]:
-    """Digests of the jobs that an interrupted run has finished; clears what another request left behind."""
     header = json.dumps(request.spec(), sort_keys=True)
     finished = _finished(partial / JOURNAL, header)
     if finished is not None:
-        return finished
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    (partial / JOURNAL).write_text(header + "\n")
-    return []
+        pairs = itertools.takewhile(lambda pair: _is_as_written(partial, *pair), zip(jobs, finished, strict=False))
+        digests = [digest for _, digest in pairs]
+    else:
+        if partial.exists():
+            if not (partial / JOURNAL).is_file() and any(partial.iterdir()):
+                raise RenderError(f"{partial} is not what an interrupted rendering leaves; move it away")
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+        digests = []
+    lines = [header, *map(json.dumps, digests)]
+    (partial / JOURNAL).write_text("\n".join(lines) + "\n")
+    return digests
 
 
 def _finished(journal: Path, header: str) -> list[dict[str, str]] | None:
     """What the journal of a request says; None without one, or if it is another request's or damaged."""
+    if not journal.is_file():
+        return None
     try:
         lines = journal.read_text().split("\n")
         # What follows the last line break was being written when the run ended.
         return [json.loads(line) for line in lines[1:-1]] if lines[0] == header else None
-    except (FileNotFoundError, ValueError):
+    except (ValueError, RecursionError):
         return None
+
+
+def _is_as_written(partial: Path, job: Job, digest: object) -> bool:
+    """Whether a line of the journal is whole, and the files of its job are those that it tells of."""
+    if not isinstance(digest, dict) or set(digest) != set(_DIGESTS) or {*map(type, digest.values())} != {str}:
+        return False
+    try:
+        return file_digest(partial, job) == digest["files"]
+    except OSError:
+        return False
 
 
 def _leave_interrupts_to_parent() -> None:
@@ -269,7 +214,7 @@ def _render(request: Request, folder: Path, workers: int, progress: Callable[[in
     partial = folder.with_name(folder.name + ".partial")
     jobs = plan(request.preset, request.seed)
     total = sum(len(job.names) for job in jobs)
-    digests = _resume(partial, request)
+    digests = _resume(partial, request, jobs)
     done = sum(len(job.names) for job in jobs[: len(digests)])
     progress(done, total)
     todo = jobs[len(digests) :]
@@ -280,12 +225,16 @@ def _render(request: Request, folder: Path, workers: int, progress: Callable[[in
             journal.flush()
             done += len(job.names)
             progress(done, total)
+    for above, suffix in (("", ".jpg"), ("masks", ".png")):
+        compare_names(
+            partial, jobs, above, suffix
+        )  # what was added while the run was interrupted is no part of the set
     (partial / "identities.json").write_text(json.dumps(_identities(request), indent=1))
     manifest = {
         "spec": request.spec(),
         "parts": list(PARTS),
         "cameras": [asdict(make_camera(request.seed, k, request.preset)) for k in range(request.preset.cameras)],
-        "splits": _split_hashes(jobs, digests),
+        "splits": split_hashes(jobs, digests),
     }
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
     (partial / JOURNAL).unlink()
@@ -313,7 +262,7 @@ def ensure(
         seed: of everything.
         size: height and width of the images in pixels.
         workers: processes; the pixels do not depend on it.
-        check: whether a set that is there is compared with its hashes, or only with the request.
+        check: whether the files of a set that is there are compared with its hashes, or by names and sizes only.
         as_found: whether to take a set of another seed, size or knobs that lies in the folder already.
         progress: called with the images done and their total.
 
@@ -329,12 +278,12 @@ def ensure(
                 if not folder.exists():
                     _render(request, folder, workers, progress)
                     return folder
-        if as_found:
-            read_manifest(folder)
-        elif check:
-            verify(folder, request)
-        else:
-            _check_spec(folder, request)
+        if check:
+            verify(folder, None if as_found else request)
+            return folder
+        if not as_found:
+            check_spec(folder, request)
+        check_files(folder)
     except OSError as error:
         where = error.filename or folder
         raise RenderError(

@@ -12,8 +12,8 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from PIL import Image
 from small_runs import logged_by_fastreid
 
+from mdpr_fastreid.data.synth import ensure, mask_path
 from mdpr_fastreid.data.synth.presets import PRESETS
-from mdpr_fastreid.data.synth.writer import ensure, mask_path
 
 NAMES = {
     "SynthReIDTiny": "tiny",

@@ -101,5 +101,6 @@ def test_a_set_without_its_tracklets_says_what_to_do(root, tmp_path):
     folder = tmp_path / "synthreid-clips_tiny"
     shutil.copytree(root / "synthreid-clips_tiny", folder)
     shutil.rmtree(folder / "tracklets/bbox_test")
-    with pytest.raises(RuntimeError, match=rf"SynthReIDClipsTiny: .*bbox_test is no folder.*; delete {folder}, and"):
+    message = rf"SynthReIDClipsTiny: .*bbox_test/.*\.jpg is missing; delete {folder} and render again"
+    with pytest.raises(RuntimeError, match=message):
         DATASET_REGISTRY.get("SynthReIDClipsTiny")(root=str(tmp_path))

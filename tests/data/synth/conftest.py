@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from mdpr_fastreid.data.synth import Request, ensure
 from mdpr_fastreid.data.synth.presets import PRESETS
-from mdpr_fastreid.data.synth.writer import Request, ensure
 
 MICRO = replace(
     PRESETS["tiny"],

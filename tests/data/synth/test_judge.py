@@ -10,6 +10,7 @@ import pytest
 from fastreid.evaluation.rank import evaluate_py
 from PIL import Image
 
+from mdpr_fastreid.data.synth import RenderError, ensure, mask_path
 from mdpr_fastreid.data.synth.judge import (
     Labelled,
     hsv_histogram,
@@ -24,7 +25,6 @@ from mdpr_fastreid.data.synth.judge import (
 )
 from mdpr_fastreid.data.synth.plan import GALLERY_FOLDER, QUERY_FOLDER
 from mdpr_fastreid.data.synth.presets import PRESETS
-from mdpr_fastreid.data.synth.writer import RenderError, ensure, mask_path
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mdpr_fastreid import progress
 from mdpr_fastreid.cli import main
-from mdpr_fastreid.data.synth.writer import read_manifest
+from mdpr_fastreid.data.synth import read_manifest
 
 SMALL = ["--preset", "tiny", "--size", "64x32", "--workers", "1"]
 

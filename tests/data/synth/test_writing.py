@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from mdpr_fastreid.data.synth import writer
+from mdpr_fastreid.data.synth.manifest import RenderError, mask_path, read_manifest, verify
 from mdpr_fastreid.data.synth.plan import GALLERY_FOLDER, QUERY_FOLDER, TRAIN_FOLDER, plan
 from mdpr_fastreid.data.synth.presets import PRESETS
-from mdpr_fastreid.data.synth.writer import RenderError, ensure, mask_path, read_manifest, set_folder, verify
+from mdpr_fastreid.data.synth.writer import ensure, set_folder
 
 SIZE = (64, 32)
 NAME = re.compile(r"(-1|\d{4})_c[1-6]s1_\d{6}_\d\d\.(jpg|png)")
@@ -167,7 +168,7 @@ def test_a_folder_without_a_manifest_is_no_set(micro_request, tmp_path):
 
 def test_a_damaged_manifest_is_named(micro_request, tmp_path):
     set_folder(tmp_path, "micro").mkdir()
-    (set_folder(tmp_path, "micro") / writer.MANIFEST).write_text('{"spec": ')
+    (set_folder(tmp_path, "micro") / "manifest.json").write_text('{"spec": ')
     with pytest.raises(RenderError, match=r"manifest\.json is damaged"):
         ensure(tmp_path, micro_request.preset, 0, SIZE)
 
