@@ -111,9 +111,11 @@ def _accuracy(measured: Measured) -> Accuracy:
     return Accuracy(metrics, [float(value * 100) for value in measured.ranking.cmc])
 
 
-def feature_length(collected: Collected) -> int:
-    """How many numbers the model gives of an image."""
+def feature_length(collected: Collected, model: nn.Module) -> int:
+    """How many numbers the model gives of a gallery image, of several pairings in the first."""
     outputs = collected.outputs
+    if pairings := brought_by(model).get("pairings"):
+        return outputs[next(iter(pairings.values()))[1]][0].numel()
     return sum(output[0].numel() for output in (outputs.values() if isinstance(outputs, dict) else (outputs,)))
 
 

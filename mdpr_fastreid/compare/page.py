@@ -83,7 +83,7 @@ def write_page(
         provenance={
             "machine": machine_of([result for one in summaries for result in one.results.values()]),
             "command": plan.command,
-            "commands": table.command_rows(summaries),
+            "commands": table.command_rows(plan, summaries),
         },
     )
     path = plan.output / "report.html"

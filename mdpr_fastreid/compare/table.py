@@ -137,9 +137,9 @@ def cost_rows(summaries: Sequence[Summary]) -> list[list[Cell]]:
     return rows
 
 
-def command_rows(summaries: Sequence[Summary]) -> list[list[Cell]]:
+def command_rows(plan: Plan, summaries: Sequence[Summary]) -> list[list[Cell]]:
     """A row a method: title, and the command that repeats its first run."""
-    return [[Cell(one.method.title), Cell(command_of(one), "code")] for one in summaries]
+    return [[Cell(one.method.title), Cell(command_of(one, plan.imports), "code")] for one in summaries]
 
 
 _SHARE_DIGITS = 3  # of numbers that are at most 1
@@ -253,11 +253,20 @@ def problems(plan: Plan, summaries: Sequence[Summary]) -> list[str]:
     return lines
 
 
-def command_of(summary: Summary) -> str:
-    """What repeats the method's first run by hand, in a folder of its own."""
+def command_of(summary: Summary, imports: Sequence[str] = ()) -> str:
+    """What repeats the method's first run by hand, in a folder of its own.
+
+    Args:
+        summary: of the method.
+        imports: modules that register what configs of the user's own name.
+    """
     evaluated = "" if summary.method.trained else "--eval-only "
     settings = shlex.quote(str(summary.settings))
-    command = f"python train_net.py --config-file {settings} {evaluated}OUTPUT_DIR logs/{summary.method.name}-again"
+    script = "train_net.py"
+    if imports and not summary.method.built_in:
+        code = f"import {', '.join(imports)}, runpy; runpy.run_path('train_net.py', run_name='__main__')"
+        script = f"-c {shlex.quote(code)}"
+    command = f"python {script} --config-file {settings} {evaluated}OUTPUT_DIR logs/{summary.method.name}-again"
     return without_home(command)
 
 
@@ -281,7 +290,7 @@ def markdown(plan: Plan, summaries: Sequence[Summary], differences: Differences 
     parts += [
         "## Commands",
         f"All of it: {code(plan.command)}",
-        table(("method", "command"), command_rows(summaries)),
+        table(("method", "command"), command_rows(plan, summaries)),
         escaped(f"Data {plan.data.name}, hash {plan.data.digest}. Made on: {machine_of(results)}."),
     ]
     return "\n\n".join(parts) + "\n"

@@ -164,7 +164,7 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
         "pairings": {name: one.metrics for name, one in measured.pairings.items()},
         "cmc": measured.plain.cmc,
         "cmc_reranked": measured.reranked.cmc,
-        "feature_length": evaluate.feature_length(collected),
+        "feature_length": evaluate.feature_length(collected, model),
         "training_images_per_second": cfg.SOLVER.IMS_PER_BATCH / seconds if seconds else None,
         "inference_images_per_second": evaluate.images_per_second(network, images),
         "inference_batch": batch,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.io import write_whole
+from mdpr_fastreid.io import need_place, write_whole
 
 logger = logging.getLogger("fastreid.weights")
 
@@ -62,6 +62,7 @@ def write_with_sha256(path: Path | str, content: bytes | Callable[[BinaryIO], ob
     Raises:
         UsageError: as there.
     """
+    need_place(Path(path))
     sha256_file(path).unlink(missing_ok=True)  # or, killed between the two, the new file would not fit the old sum
     write_whole(path, content)
     write_whole(sha256_file(path), f"{sha256_of(path)}  {Path(path).name}\n".encode())

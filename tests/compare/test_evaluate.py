@@ -119,7 +119,7 @@ def test_a_model_with_pairings_is_measured_by_its_first():
     measured = evaluate.measure_accuracy(cfg, model, model, Batches(0), 12)
     results = evaluate_model(cfg, model, Batches(0), evaluator_for(cfg, 12, model))
     assert measured.plain.metrics["mAP"] == results["V2V/mAP"] != results["I2I/mAP"]
-    assert evaluate.feature_length(measured.collected) == 16 + 7
+    assert evaluate.feature_length(measured.collected, model) == 7
 
 
 @pytest.mark.parametrize("ap", ["step", "both"])
@@ -179,7 +179,7 @@ def test_captions_that_are_none_are_named(lines, message):
 
 
 def test_the_length_of_a_feature_is_counted():
-    assert evaluate.feature_length(_measured(_config({}), 0).collected) == 16
+    assert evaluate.feature_length(_measured(_config({}), 0).collected, torch.nn.Identity()) == 16
 
 
 def test_rank_lists_are_what_a_loop_over_queries_finds():

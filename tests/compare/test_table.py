@@ -1,13 +1,16 @@
 """The tables, from fixed numbers."""
 
 import dataclasses
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from support.comparisons import made_up_result
 
 from mdpr_fastreid.compare import records
-from mdpr_fastreid.compare.methods import Method
+from mdpr_fastreid.compare.methods import Method, find_methods
 from mdpr_fastreid.compare.plan import Cost
 from mdpr_fastreid.compare.provenance import commit, machine_of, without_home
 from mdpr_fastreid.compare.summary import ACCURACY, Summary, summarize
@@ -183,6 +186,17 @@ def test_what_was_only_evaluated_is_repeated_by_evaluating():
     assert command_of(reading) == (
         "python train_net.py --config-file 'my s.yml' --eval-only OUTPUT_DIR logs/feature-fusion-again"
     )
+
+
+def test_code_of_ones_own_is_imported_by_the_command(tmp_path):
+    (tmp_path / "train_net.py").write_text("import sys\n\nprint('colorsys' in sys.modules, __name__, *sys.argv[1:])\n")
+    one = summary("feature-fusion", 50.0)
+    own = dataclasses.replace(one, method=dataclasses.replace(one.method, config="own.yml"))
+    command = [sys.executable, *shlex.split(command_of(own, ["colorsys", "json"]))[1:]]
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert printed.endswith("True __main__ --config-file s.yml OUTPUT_DIR logs/feature-fusion-again\n")
+    built_in = dataclasses.replace(one, method=find_methods(["sbs"])[0])
+    assert command_of(built_in, ["colorsys"]).startswith("python train_net.py ")
 
 
 def test_the_home_folder_is_not_named(monkeypatch):
