@@ -4,7 +4,18 @@ import errno
 
 
 class UsageError(Exception):
-    """A mistake of the user's: its message names the thing and the way out, and is all that a command line prints."""
+    """A mistake of the user's: its message names the thing and the way out, and is all that a command line prints.
+
+    Text that moves the cursor or changes a terminal, as names of files may have it, is escaped in the message.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(map(printable, super().__str__().split("\n")))
+
+
+def printable(text: str) -> str:
+    """Text on one line, in which what does not show or what a terminal would obey is escaped as in Python."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 class SettingsError(UsageError, ValueError):
@@ -14,3 +25,14 @@ class SettingsError(UsageError, ValueError):
 def disk_is_full(error: OSError) -> bool:
     """Whether the system refused to write for want of room, or of more of it for this user."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def one_line(error: Exception) -> str:
+    """What a command line prints of an error."""
+    return " ".join(str(error).split("\n"))
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether there was no room for a tensor, on the host (PyTorch's message says so) or on a GPU."""
+    said = str(error)
+    return isinstance(error, MemoryError) or "can't allocate memory" in said or "CUDA out of memory" in said
