@@ -26,7 +26,7 @@ def run(main: Callable[[Namespace], object], parser: ArgumentParser, argv: list[
     """
     args = parser.parse_args(argv)
     try:
-        _check_processes(args)
+        _check_processes(args, parser.get_default("dist_url"))
         launch(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
     except UsageError as error:
         return _report(2, _message_alone(error))
@@ -45,8 +45,12 @@ def run(main: Callable[[Namespace], object], parser: ArgumentParser, argv: list[
     return 0
 
 
-def _check_processes(args: Namespace) -> None:
+def _check_processes(args: Namespace, own_address: str) -> None:
     """Refuse numbers of processes and machines that no run can have.
+
+    Args:
+        args: of FastReID's command line.
+        own_address: the default of ``--dist-url``, on this machine.
 
     Raises:
         UsageError: it names the option.
@@ -63,6 +67,8 @@ def _check_processes(args: Namespace) -> None:
             f"--machine-rank must be from 0 to {args.num_machines - 1}, as --num-machines is {args.num_machines}, "
             f"got {args.machine_rank}"
         )
+    if args.num_machines > 1 and args.dist_url == own_address:  # where the others would wait for ever
+        raise UsageError("several machines need the address of the first one: --dist-url tcp://HOST:PORT")
 
 
 def _message_alone(error: UsageError) -> str:
