@@ -86,7 +86,7 @@ def sha256_of(path: Path | str) -> str:
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # no path has a NUL
         raise no_weight_file(path) from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error

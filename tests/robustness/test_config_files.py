@@ -67,7 +67,7 @@ def test_a_config_file_with(kind, capsys, tmp_path, monkeypatch):
 def test_bases_that_go_in_a_circle(tmp_path):
     (tmp_path / "a.yml").write_text("_BASE_: b.yml\n")
     (tmp_path / "b.yml").write_text("_BASE_: c.yml\n")
-    (tmp_path / "c.yml").write_text("_BASE_: ../{}/a.yml\n".format(tmp_path.name))
+    (tmp_path / "c.yml").write_text(f"_BASE_: ../{tmp_path.name}/a.yml\n")
     assert_raises_one_line(lambda: read_config(tmp_path / "a.yml"), "a.yml -> b.yml -> c.yml -> a.yml")
 
 
