@@ -1,4 +1,5 @@
 # install: .venv with everything; demo: render a data set, train MDPR on it, evaluate; test: the whole suite;
+# fuzz, chaos: an hour of generated input; a hundred trainings that are killed or otherwise harmed;
 # test-oldest: the suite's core on the oldest versions that setup.cfg allows, in .venv-oldest.
 # None of them needs an activated environment. PYTHON names the interpreter to build .venv with (3.10 or newer).
 PYTHON ?= python3
@@ -15,7 +16,7 @@ OLDEST := .venv-oldest
 # All but measurements and comparisons of whole trainings
 CORE ?= tests projects --ignore=tests/bench --ignore=tests/compare
 
-.PHONY: install demo test test-oldest docs lint clean
+.PHONY: install demo test test-oldest fuzz chaos docs lint clean
 
 install: $(VENV)/.installed
 
@@ -47,6 +48,16 @@ $(OLDEST)/.installed: setup.cfg Makefile
 
 test-oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest $(CORE)
+
+# Generated configs, manifests, images and weight files for FUZZ_SECONDS: any error that is no single line fails
+FUZZ_SECONDS ?= 3600
+fuzz: install
+	MDPR_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest tests/robustness/test_generated.py -q
+
+# Trainings that are killed, whose disk is full, whose folder goes, whose clock jumps: prints how many survived
+ROUNDS ?= 100
+chaos: install
+	$(BIN)/python tests/robustness/chaos.py --rounds $(ROUNDS)
 
 # The documentation as a site in site/; fails at a link that leads nowhere
 docs: install

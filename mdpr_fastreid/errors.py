@@ -34,3 +34,14 @@ class SettingsError(UsageError, ValueError):
 def disk_is_full(error: OSError) -> bool:
     """Whether the system refused to write for want of room, or of more of it for this user."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def one_line(error: Exception) -> str:
+    """What a command line prints of an error."""
+    return " ".join(str(error).split("\n"))
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether there was no room for a tensor, on the host (PyTorch's message says so) or on a GPU."""
+    said = str(error)
+    return isinstance(error, MemoryError) or "can't allocate memory" in said or "CUDA out of memory" in said

@@ -5,7 +5,7 @@ import importlib
 import sys
 
 from mdpr_fastreid import __version__
-from mdpr_fastreid.errors import UsageError, disk_is_full
+from mdpr_fastreid.errors import UsageError, disk_is_full, one_line
 
 VERBS = ("data", "synth", "convert", "prepare", "bench", "compare", "export", "run", "doctor")
 
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return args.run(args)
     except UsageError as error:
-        print(f"mdpr {args.verb}: {error}", file=sys.stderr)
+        print(f"mdpr {args.verb}: {one_line(error)}", file=sys.stderr)
         return 2
     except OSError as error:
         if not disk_is_full(error):

@@ -146,9 +146,18 @@ def _device_problems(cfg: CfgNode) -> Iterator[str]:
     import torch
 
     try:
-        torch.device(cfg.MODEL.DEVICE)
+        device = torch.device(cfg.MODEL.DEVICE)
     except RuntimeError:
         yield f"MODEL.DEVICE {cfg.MODEL.DEVICE!r} is no device: cpu, cuda, or cuda:0 and so on"
+        return
+    if device.type == "cuda" and torch.cuda.is_available() and (device.index or 0) >= torch.cuda.device_count():
+        yield f"MODEL.DEVICE {cfg.MODEL.DEVICE}: this machine has {torch.cuda.device_count()} GPUs, from cuda:0 on"
+    if device.type in ("cpu", "cuda", "meta"):
+        return
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, NotImplementedError, AssertionError, ImportError):
+        yield f"MODEL.DEVICE {cfg.MODEL.DEVICE} is not there: neither this machine's nor this PyTorch's"
 
 
 def _batch_problems(cfg: CfgNode) -> Iterator[str]:

@@ -48,7 +48,7 @@ FASTREID_KEYS = (
         many(regular_expression),
         "Parameters whose names begin so are not trained in the first SOLVER.FREEZE_ITERS iterations",
     ),
-    _key("MODEL.QUEUE_SIZE", whole(1), "Features that MoCo remembers", ("MODEL.META_ARCHITECTURE", "MoCo")),
+    _key("MODEL.QUEUE_SIZE", whole(1, 2**24), "Features that MoCo remembers", ("MODEL.META_ARCHITECTURE", "MoCo")),
     _key("MODEL.WEIGHTS", path, "File that training starts from, or that is evaluated"),
     _key("MODEL.PIXEL_MEAN", many(number(), 3), "Mean of red, green and blue in 0 to 255, subtracted from the images"),
     _key("MODEL.PIXEL_STD", many(number(above=0), 3), "Standard deviation of red, green and blue, likewise"),
@@ -71,7 +71,7 @@ FASTREID_KEYS = (
     # The head
     _key("MODEL.HEADS.NAME", registered("REID_HEADS_REGISTRY"), "The head: MDPRHead for MDPR, else EmbeddingHead"),
     _key("MODEL.HEADS.NORM", text, "Its norm layer: BN, syncBN, GhostBN, FrozenBN or GN"),
-    _key("MODEL.HEADS.NUM_CLASSES", whole(0), "Identities that it classifies; 0 takes as many as the training set has"),
+    _key("MODEL.HEADS.NUM_CLASSES", whole(0, 2**24), "Identities that it classifies; 0 for those of the training set"),
     _key("MODEL.HEADS.EMBEDDING_DIM", _channels, "Channels that a 1x1 convolution reduces the feature to; 0: none"),
     _key("MODEL.HEADS.WITH_BNNECK", yes_or_no, "Whether a batch norm lies between feature and classifier"),
     _key("MODEL.HEADS.NECK_FEAT", text, "Which feature the metric losses get: that before or after the neck"),
@@ -136,7 +136,7 @@ FASTREID_KEYS = (
     _key("DATASETS.COMBINEALL", yes_or_no, "Whether query and gallery images are trained on, too"),
     _key("DATALOADER.SAMPLER_TRAIN", registered("SAMPLER_REGISTRY"), "In which order training images are drawn"),
     _key("DATALOADER.NUM_INSTANCE", whole(1), "Images of each identity in a batch, for the samplers by identity"),
-    _key("DATALOADER.NUM_WORKERS", whole(0), "Processes that read images; 0 reads them in the process that trains"),
+    _key("DATALOADER.NUM_WORKERS", whole(0, 1024), "Processes that read images; 0: that which trains"),
     _key(
         "DATALOADER.SET_WEIGHT",
         many(whole(0)),

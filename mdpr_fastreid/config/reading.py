@@ -134,11 +134,11 @@ def _with_bases(path: str) -> list[tuple[str, dict]]:
     seen: list[str] = []
     following: str | None = path
     while following is not None:
+        settings = _read(following)
         seen.append(os.path.realpath(following))
         if seen[-1] in seen[:-1]:
             circle = " -> ".join(os.path.basename(name) for name in seen)
             raise UsageError(f"config file {path}: {_BASE} goes in a circle: {circle}")
-        settings = _read(following)
         files.insert(0, (following, settings))
         following = _base_of(settings.pop(_BASE, None), following)
     return files
@@ -155,6 +155,10 @@ def _base_of(base: object, path: str) -> str | None:
 
 
 def _read(path: str) -> dict:
+    if "\0" in path:
+        raise UsageError(f"config file {_short(path)} is no path, as it has a NUL")
+    if "://" in path:
+        raise UsageError(f"config file {path} is an address, and configs are read from files: download it")
     try:
         if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
             raise UsageError(f"config file {path} is no regular file")
@@ -232,6 +236,8 @@ def _about_unknown_key(cfg: CfgNode, key: str, where: str) -> str:
         hint = f"; in a file, {last} stands in the section {section}: on a line of its own, indented"
     elif hidden in known:
         return f"{where}: there is no key {key!r}, but {hidden}, without the character that does not show"
+    elif not key.isascii():
+        return f"{where}: there is no key {key!a}, as the names of keys have no letters but a to z"
     elif "=" in key and key.partition("=")[0] in known:
         name, _, value = key.partition("=")
         hint = f"; write {name} {value}, with a space"

@@ -124,13 +124,18 @@ def joined(registry: str) -> Values:
     return Values(says, accepts, registry, separator="+")
 
 
+LONGEST_SIDE = 8192
+"""Pixels of the height or width that an image may be resized to."""
+
+
 def _accepts_size(value: object) -> bool:
     whole_numbers = _is_many(value) and len(value) in (1, 2) and all(_is_whole(part) for part in value)
-    return whole_numbers and (all(part > 0 for part in value) or all(part == 0 for part in value))
+    return whole_numbers and (all(0 < part <= LONGEST_SIDE for part in value) or all(part == 0 for part in value))
 
 
 size = Values(
-    "a list: [height, width] of 1 or more, one number for the shorter side, or [0] for images as they are",
+    f"a list: [height, width] of 1 or more, {LONGEST_SIDE} at most, one number for the shorter side, "
+    "or [0] for images as they are",
     _accepts_size,
 )
 

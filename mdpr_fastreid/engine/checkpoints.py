@@ -18,6 +18,7 @@ from mdpr_fastreid.engine.storage import check_current_storage
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.io import write_whole
 from mdpr_fastreid.weights import read_checkpoint, start_from, write_with_sha256
+from mdpr_fastreid.weights.integrity import no_weight_file
 
 _BEST = "best_metric"
 
@@ -83,7 +84,7 @@ class Checkpointer(checkpoint.Checkpointer):
         """Load a checkpoint, or start from a weight file of any known kind.
 
         Args:
-            path: the file or its address; empty for none.
+            path: the file; empty for none.
             checkpointables: the names of what is loaded beside the model, all by default; none where training starts.
 
         Returns:
@@ -95,8 +96,8 @@ class Checkpointer(checkpoint.Checkpointer):
         if not path:
             self.logger.info("No checkpoint: training begins with its first iteration")
             return {}
-        if "://" not in path and not os.path.isfile(path):
-            raise UsageError(f"{path}: no such weight file (MODEL.WEIGHTS, or named by a last_checkpoint)")
+        if not os.path.exists(path):
+            raise UsageError(f"{no_weight_file(path)} (MODEL.WEIGHTS, or named by a last_checkpoint)")
         if checkpointables == []:
             return start_from(self.model, self.path_manager.get_local_path(path), self.sha256)
         loaded = super().load(path, checkpointables)

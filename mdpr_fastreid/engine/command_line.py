@@ -8,7 +8,9 @@ from collections.abc import Callable
 import torch.multiprocessing as mp
 
 from mdpr_fastreid.engine.launch import launch
-from mdpr_fastreid.errors import UsageError, disk_is_full
+from mdpr_fastreid.errors import UsageError, disk_is_full, is_out_of_memory, one_line
+
+_MOST_PROCESSES = 256  # on one machine; a typing error of one more digit would otherwise stop the machine
 
 
 def run(main: Callable[[Namespace], object], parser: ArgumentParser, argv: list[str] | None = None) -> int:
@@ -24,6 +26,7 @@ def run(main: Callable[[Namespace], object], parser: ArgumentParser, argv: list[
     """
     args = parser.parse_args(argv)
     try:
+        _check_processes(args, parser.get_default("dist_url"))
         launch(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
     except UsageError as error:
         return _report(2, _message_alone(error))
@@ -31,6 +34,10 @@ def run(main: Callable[[Namespace], object], parser: ArgumentParser, argv: list[
         if not disk_is_full(error):
             raise
         return _report(1, f"{error}: make room; --resume continues from the last checkpoint, if there is one")
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _report(1, f"out of memory ({one_line(error) or 'on the host'}): make the model or a batch smaller")
     except (FloatingPointError, mp.ProcessRaisedException, mp.ProcessExitedException) as error:
         return _report(1, str(error))
     except KeyboardInterrupt:
@@ -38,9 +45,35 @@ def run(main: Callable[[Namespace], object], parser: ArgumentParser, argv: list[
     return 0
 
 
+def _check_processes(args: Namespace, own_address: str) -> None:
+    """Refuse numbers of processes and machines that no run can have.
+
+    Args:
+        args: of FastReID's command line.
+        own_address: the default of ``--dist-url``, on this machine.
+
+    Raises:
+        UsageError: it names the option.
+    """
+    if not 0 <= args.num_gpus <= _MOST_PROCESSES:
+        raise UsageError(
+            f"--num-gpus must be the number of processes on this machine, from 1 to {_MOST_PROCESSES} "
+            f"(0 counts as 1), got {args.num_gpus}"
+        )
+    if args.num_machines < 1:
+        raise UsageError(f"--num-machines must be 1 or more, got {args.num_machines}")
+    if not 0 <= args.machine_rank < args.num_machines:
+        raise UsageError(
+            f"--machine-rank must be from 0 to {args.num_machines - 1}, as --num-machines is {args.num_machines}, "
+            f"got {args.machine_rank}"
+        )
+    if args.num_machines > 1 and args.dist_url == own_address:  # where the others would wait for ever
+        raise UsageError("several machines need the address of the first one: --dist-url tcp://HOST:PORT")
+
+
 def _message_alone(error: UsageError) -> str:
     """Without the traceback that an error from a loader's worker has as a part of its text."""
-    return str(error).rpartition("UsageError: ")[2].strip()
+    return one_line(error).rpartition("UsageError: ")[2].strip()
 
 
 def _report(exit_code: int, message: str) -> int:

@@ -79,6 +79,7 @@ class Trainer(DefaultTrainer):
         seed_setup(cfg)
 
         loader = self.build_train_loader(cfg)
+        _check_identities(cfg, loader.dataset.num_classes)
         cfg = self.auto_scale_hyperparams(cfg, loader.dataset.num_classes)
         model = self.build_model(cfg)
         optimizer, param_wrapper = self.build_optimizer(cfg, model)
@@ -235,7 +236,13 @@ class Trainer(DefaultTrainer):
         cfg.defrost()
         cfg.DATALOADER.NUM_WORKERS = 0
         cfg.DATASETS.NAMES = (cfg.TEST.PRECISE_BN.DATASET,)
-        return self.build_train_loader(cfg)
+        try:
+            return self.build_train_loader(cfg)
+        except UsageError as error:
+            raise UsageError(
+                f"TEST.PRECISE_BN.DATASET {cfg.TEST.PRECISE_BN.DATASET}: {error}. Name a set that is there, as in "
+                "DATASETS.NAMES, or set TEST.PRECISE_BN.ENABLED False"
+            ) from error
 
     def build_writers(self) -> list[EventWriter]:
         """What writes losses and results: to the log, to ``metrics.json`` and for TensorBoard."""
@@ -309,6 +316,15 @@ class Trainer(DefaultTrainer):
             if comm.is_main_process():
                 print_csv_format(OrderedDict(dataset=name, **results[name]))
         return results[name] if len(results) == 1 else results
+
+
+def _check_identities(cfg: CfgNode, identities: int) -> None:
+    given = cfg.MODEL.HEADS.NUM_CLASSES
+    if 0 < given < identities:
+        raise UsageError(
+            f"MODEL.HEADS.NUM_CLASSES {given} is less than the {identities} identities of the training set "
+            f"(DATASETS.NAMES {tuple(cfg.DATASETS.NAMES)}): leave it at 0, which takes as many"
+        )
 
 
 def _with_plugin_keys(cfg: CfgNode) -> CfgNode:

@@ -30,7 +30,7 @@ def load_for_evaluation(model: nn.Module, path: str, sha256: str = "") -> None:
     try:
         fit = fit_to(model, read_checkpoint(local)["model"])
     except UsageError as error:
-        raise error if str(error).startswith(local) else UsageError(f"{path}: {error}") from error
+        raise error if str(error).startswith(str(local)) else UsageError(f"{path}: {error}") from error
     classifiers = {
         name
         for name, (given, needed) in fit.other_shapes.items()

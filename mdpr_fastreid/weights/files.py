@@ -13,8 +13,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.weights.integrity import check_intact, write_with_sha256
+from mdpr_fastreid.errors import UsageError, printable
+from mdpr_fastreid.weights.integrity import check_intact, no_weight_file, write_with_sha256
 
 # What PyTorch says of a pickle that names more than the types it allows, unlike of one that is damaged
 _SAYS_CODE = re.compile(
@@ -24,6 +24,9 @@ _SAYS_WHAT = re.compile(r"(?:GLOBAL|class|reduce for|instantiate) `?([\w.]+)")
 
 _HOLDERS = ("model", "state_dict", "model_state", "model_state_dict")
 """What files call their weights, beside which they may hold anything."""
+
+_LARGEST_REPEATED = 2**30
+"""Bytes of a tensor that repeats what the file holds: a few bytes can stand for more than any memory."""
 
 _NETWORKS = ("teacher", "student", "online_network", "target_network", "encoder_q", "encoder_k", "encoder", "backbone")
 """What self-supervised methods call the state dict of one of several networks; its names get this before them."""
@@ -70,12 +73,16 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
         state_dict = {f"{name}.{entry}": value for name in networks for entry, value in content.pop(name).items()}
     else:
         state_dict = content
-    wrong = [str(name) for name, value in state_dict.items() if not isinstance(value, (torch.Tensor, np.ndarray))]
+    if odd := [name for name in state_dict if not isinstance(name, str)]:
+        raise UsageError(f"{path}: holds no state dict: {odd[0]!r} is no name of a weight, as names are text")
+    wrong = [printable(name) for name, value in state_dict.items() if not isinstance(value, (torch.Tensor, np.ndarray))]
     if wrong or not state_dict:
         raise UsageError(f"{path}: holds no state dict; {', '.join(wrong[:5]) or 'it'} has no tensors")
     for name, value in state_dict.items():
         if unusual := _unusual(value):
-            raise UsageError(f"{path}: {name} is {unusual}, and weights are dense numbers: save it as float32")
+            raise UsageError(
+                f"{path}: {printable(name)} is {unusual}, and weights are dense numbers: save it as float32"
+            )
     return {"model": state_dict, **(content if key else {})}
 
 
@@ -89,6 +96,8 @@ def _unusual(value: torch.Tensor | np.ndarray) -> str:
         return f"quantised ({str(value.dtype).removeprefix('torch.')})"
     if value.layout != torch.strided:
         return f"sparse ({str(value.layout).removeprefix('torch.')})"
+    if value.nbytes > max(_LARGEST_REPEATED, value.untyped_storage().nbytes()):
+        return f"one number {value.numel():,} times (strides of 0)"
     return "complex" if value.is_complex() else ""
 
 
@@ -105,7 +114,7 @@ def load_weight_file(path: str | os.PathLike) -> Any:
         with torch.serialization.safe_globals(_harmless_types()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such weight file") from None
+        raise no_weight_file(path) from None
     except pickle.UnpicklingError as error:
         if _SAYS_CODE.search(str(error)):
             named = _SAYS_WHAT.search(str(error))
@@ -162,7 +171,7 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such weight file") from None
+        raise no_weight_file(path) from None
     except OSError as error:  # a folder is "No such device" to safetensors
         what = "is a folder, not a weight file" if path.is_dir() else f"cannot be read ({error})"
         raise UsageError(f"{path}: {what}") from None

@@ -39,7 +39,7 @@ def check_intact(path: Path | str) -> None:
     except (zipfile.BadZipFile, EOFError, NotImplementedError):
         raise UsageError(f"{path}: is truncated or damaged: {_COPY}") from None
     except (FileNotFoundError, ValueError):  # no path has a NUL
-        raise UsageError(f"{path}: no such weight file") from None
+        raise no_weight_file(path) from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
     beside = sha256_file(path)
@@ -49,6 +49,14 @@ def check_intact(path: Path | str) -> None:
     if path.suffix == ".safetensors":  # which has no checksums inside
         raise UsageError(f"{differs}: it is damaged or was replaced. {_COPY.capitalize()}, or delete {beside.name}")
     logger.warning("%s: it was replaced since; its own checksums fit", differs)
+
+
+def no_weight_file(path: Path | str) -> UsageError:
+    """The error for a weight file that is not there, or that is an address."""
+    if found := re.match(r"[A-Za-z][\w+.-]+:/+", str(path)):  # a Path has one of its slashes only
+        address = f"{found[0].rstrip('/')}//{str(path)[found.end() :]}"
+        return UsageError(f"{address}: is an address, and weights are read from files: download it, and give its path")
+    return UsageError(f"{path}: no such weight file")
 
 
 def sha256_file(path: Path | str) -> Path:
@@ -79,8 +87,8 @@ def sha256_of(path: Path | str) -> str:
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such weight file") from None
+    except (FileNotFoundError, ValueError):  # no path has a NUL
+        raise no_weight_file(path) from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
     return digest.hexdigest()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.errors import UsageError, printable
 
 Weights = Mapping[str, torch.Tensor]
 Names = dict[str, str]
@@ -211,4 +211,4 @@ def summarised(names: list[str], shown: int = 6) -> str:
     """Names by their first part, with counts: ``fc (2), encoder_k (320)``."""
     counts = Counter(name.removeprefix("module.").partition(".")[0] for name in names).most_common()
     parts = [f"{part} ({count})" for part, count in counts[:shown]]
-    return ", ".join(parts) + (f" and {len(counts) - shown} more parts" if len(counts) > shown else "")
+    return printable(", ".join(parts)) + (f" and {len(counts) - shown} more parts" if len(counts) > shown else "")

@@ -11,7 +11,7 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
-from mdpr_fastreid.errors import SettingsError, UsageError
+from mdpr_fastreid.errors import SettingsError, UsageError, printable
 from mdpr_fastreid.weights.files import read_checkpoint
 from mdpr_fastreid.weights.integrity import check_sha256
 from mdpr_fastreid.weights.kinds import Recognised, architecture_of, known_kinds, recognise, summarised
@@ -103,7 +103,7 @@ def fit_to(model: nn.Module, state_dict: Mapping[str, Any], prefix: str = "", re
     """
     state_dict = {name: torch.as_tensor(value) for name, value in state_dict.items()}
     recognised = recognise(state_dict, own=[prefix + name for name in model.state_dict()])
-    taken, missing, other_shapes, used = {}, [], {}, set()
+    taken, missing, other_shapes, used = {}, [], {}, {}
     aliases, of_training = _aliases(model, recognised, prefix), _training_state(model)
     for name, needed in model.state_dict().items():
         if name in of_training:
@@ -120,16 +120,15 @@ def fit_to(model: nn.Module, state_dict: Mapping[str, Any], prefix: str = "", re
             taken[full] = value
         else:
             other_shapes[full] = tuple(value.shape), tuple(needed.shape)
-        used.add(original)
-    floating = {name for name, needed in model.state_dict().items() if needed.is_floating_point()}
-    if whole := [
-        n for n, value in taken.items() if n.removeprefix(prefix) in floating and not value.is_floating_point()
-    ]:
+        used[full] = original
+    types = {prefix + name: needed.dtype for name, needed in model.state_dict().items()}
+    if whole := [n for n, v in taken.items() if types[n].is_floating_point and not v.is_floating_point()]:
         kind = str(taken[whole[0]].dtype).removeprefix("torch.")
         raise UsageError(f"holds whole numbers ({kind}) where the model has floating-point weights, in {_some(whole)}")
-    if broken := [name for name in state_dict if name in used and not _is_finite(state_dict[name])]:
-        raise UsageError(f"holds NaN or infinity, as of a training that diverged, in {_some(broken)}")
-    left = [name for name in state_dict if name not in used]
+    if broken := dict.fromkeys(used[n] for n, value in taken.items() if not _is_finite(value.to(types[n]))):
+        raise UsageError(f"holds NaN or infinity, as of a training that diverged, in {_some(list(broken))}")
+    originals = set(used.values())
+    left = [name for name in state_dict if name not in originals]
     return Fit(recognised, taken, [name for name in missing if not _is_counter(name)], other_shapes, left)
 
 
@@ -275,4 +274,5 @@ def _is_finite(value: torch.Tensor) -> bool:
 
 
 def _some(names: list[str], shown: int = 3) -> str:
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "") or "nothing"
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return printable(", ".join(names[:shown])) + more or "nothing"

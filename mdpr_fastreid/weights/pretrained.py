@@ -11,6 +11,7 @@ from fastreid.config import CfgNode
 from fastreid.utils import comm
 
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.weights.integrity import no_weight_file
 
 WITHOUT = "MODEL.BACKBONE.PRETRAIN False trains from random weights"
 
@@ -75,7 +76,7 @@ def pretrained_file(cfg: CfgNode) -> str:
     options = cfg.MODEL.BACKBONE
     if options.PRETRAIN_PATH:
         if not os.path.isfile(options.PRETRAIN_PATH):
-            raise UsageError(f"MODEL.BACKBONE.PRETRAIN_PATH {options.PRETRAIN_PATH}: no such file; {WITHOUT}")
+            raise UsageError(f"MODEL.BACKBONE.PRETRAIN_PATH {no_weight_file(options.PRETRAIN_PATH)}; {WITHOUT}")
         return options.PRETRAIN_PATH
     if options.NAME not in _PUBLISHED:
         raise UsageError(f"{options.NAME} has no pretrained weights: give MODEL.BACKBONE.PRETRAIN_PATH, or {WITHOUT}")

@@ -75,7 +75,7 @@ def test_a_truncated_file_in_the_cache_is_named(offline):
 
 def test_a_pretrain_path_that_is_missing_is_named_with_its_key(offline):
     cfg = small_config(offline, *RESNET, "MODEL.BACKBONE.PRETRAIN_PATH", "mine.pth")
-    with pytest.raises(UsageError, match=r"PRETRAIN_PATH mine\.pth: no such file"):
+    with pytest.raises(UsageError, match=r"PRETRAIN_PATH mine\.pth: no such weight file"):
         build_model(cfg)
 
 
