@@ -154,7 +154,7 @@ class PairedForWorker(Baseline):
     pairings = {"I2V": ("image", "clip"), "V2V": ("clip", "clip")}  # noqa: RUF012
     prepared = 0
 
-    def prepare_training(self, cfg):
+    def prepare_training(self, cfg, training_set):
         PairedForWorker.prepared += 1
 
     def forward(self, batch):
