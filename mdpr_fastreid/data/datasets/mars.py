@@ -1,5 +1,6 @@
 """MARS."""
 
+import logging
 import os
 import re
 from itertools import chain
@@ -14,6 +15,8 @@ from mdpr_fastreid.data.datasets.matlab import read_table
 from mdpr_fastreid.data.items import Item
 from mdpr_fastreid.data.tracklets import tracklet_item
 from mdpr_fastreid.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"^(\d{4}|00-1)C(\d)T\d{4}F\d{3,4}\.jpg$")
 _CAMERAS = 6
@@ -81,6 +84,7 @@ class MARS(PublishedDataset):
         names = list_file.read_text(encoding="utf-8", errors="replace").split()
         rows = read_table(table, table.stem.replace("tracks", "track"), len(_Row._fields))
         tracklets: dict[int, Item | None] = {}
+        other_cameras = []
         for line, row in enumerate(map(_Row._make, rows.tolist()), start=1):
             where = f"{table}, row {line}"
             if not 1 <= row.first <= row.last <= len(names):
@@ -94,8 +98,16 @@ class MARS(PublishedDataset):
                 continue
             frames = names[row.first - 1 : row.last]
             _check_names(frames, row, where, list_file)
+            if _NAME.match(frames[0])[2] != str(row.camera):
+                other_cameras.append(line)
             paths = [os.path.join(images, name[:4], name) for name in frames]
             tracklets[line] = tracklet_item(paths, row.pid, row.camera - 1)
+        if other_cameras:
+            logger.warning(
+                "MARS: %s: %d rows name another camera than their frames' names do, the first is row %d. The table's "
+                "counts; %s if it is not meant",
+                *(table, len(other_cameras), other_cameras[0], _OF_ONE_RELEASE),
+            )
         return tracklets
 
     def _queries(self, table: Path, test: dict[int, Item | None]) -> list[int]:

@@ -154,6 +154,15 @@ def test_a_row_that_does_not_fit_is_named(tmp_path, row, column, value, message)
     refused(tmp_path, message + r".*use the lists and tables of one release")
 
 
+def test_cameras_of_the_table_count_and_others_in_the_names_are_a_warning(tmp_path, caplog):
+    folder = mars_tree(tmp_path)
+    rows = mars_rows(MARS_TRAIN).astype(np.int64)
+    rows[1, 3] = 5
+    scipy.io.savemat(folder / "info/tracks_train_info.mat", {"track_train_info": rows})
+    assert MARS(str(tmp_path)).train[1][2] == "mars_4"
+    assert "1 rows name another camera than their frames' names do, the first is row 2" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
