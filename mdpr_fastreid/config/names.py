@@ -6,6 +6,7 @@ Registries are imported when they are asked: this package is imported before the
 import difflib
 import importlib
 from collections.abc import Collection
+from typing import Any
 
 from fastreid.config import CfgNode
 from fastreid.utils.registry import Registry
@@ -17,6 +18,16 @@ class UnknownNameError(SettingsError, KeyError):
     """A name that a registry does not know; still the ``KeyError`` that callers of ``Registry.get`` may expect."""
 
     __str__ = Exception.__str__
+
+
+class NamedRegistry(Registry):
+    """FastReID's registry, with the classes' own ``name``, if they have one, instead of ``__name__``."""
+
+    def register(self, kind: type | None = None) -> Any:
+        if kind is None:
+            return self.register
+        self._do_register(getattr(kind, "name", kind.__name__), kind)
+        return kind
 
 
 def registered(registry: Registry, name: str) -> object:

@@ -26,11 +26,10 @@ from typing import Any
 import numpy as np
 import torch
 from fastreid.config import CfgNode
-from fastreid.utils.registry import Registry
 from PIL import Image
 from torch import Tensor
 
-from mdpr_fastreid.config.names import registered
+from mdpr_fastreid.config.names import NamedRegistry, registered
 from mdpr_fastreid.data.items import Files, fields_of
 from mdpr_fastreid.data.label_maps import LabelMap, UnlabelledMap, label_map_class
 from mdpr_fastreid.data.masks.groups import UNLABELLED, UnknownLabelError, groups_of
@@ -41,17 +40,7 @@ from mdpr_fastreid.errors import UsageError
 logger = logging.getLogger("fastreid.data.fields")
 
 
-class _FieldRegistry(Registry):
-    """FastReID's registry, with the fields' own names instead of their classes'."""
-
-    def register(self, field: type | None = None) -> Any:
-        if field is None:
-            return self.register
-        self._do_register(field.name, field)
-        return field
-
-
-FIELD_REGISTRY = _FieldRegistry("FIELD")
+FIELD_REGISTRY = NamedRegistry("FIELD")
 """Classes derived from :class:`Field`, by the names that ``INPUT.FIELDS`` and ``Item.fields`` use."""
 
 Region = tuple

@@ -26,7 +26,7 @@ def _no_work(monkeypatch):
     monkeypatch.setattr(rerank, "run", None)
 
 
-def _refused(words, capsys, message):
+def assert_refused(words, capsys, message):
     assert main([*map(str, words)]) == 2
     printed = capsys.readouterr().err
     assert message in printed and printed.count("\n") == 1
@@ -36,16 +36,16 @@ def _refused(words, capsys, message):
 def test_an_image_of_the_set_is_not_replaced_by_a_sheet(folder, capsys):
     image = folder / "query/0101_c1s1_000000_00.png"
     before = image.read_bytes()
-    _refused(["data", folder, "--sample", image], capsys, "was not written by this command")
+    assert_refused(["data", folder, "--sample", image], capsys, "was not written by this command")
     os.link(image, folder.parent / "link.png")
-    _refused(["data", folder, "--sample", folder.parent / "link.png"], capsys, "was not written by this command")
+    assert_refused(["data", folder, "--sample", folder.parent / "link.png"], capsys, "was not written by this command")
     assert image.read_bytes() == before
 
 
 @pytest.mark.usefixtures("_no_work")
 def test_a_file_of_the_users_is_not_replaced_by_a_report(folder, tmp_path, capsys):
     (tmp_path / "own.json").write_text('[{"mine": 1}]')
-    _refused(["data", folder, "--json", tmp_path / "own.json"], capsys, "was not written by this command")
+    assert_refused(["data", folder, "--json", tmp_path / "own.json"], capsys, "was not written by this command")
     assert (tmp_path / "own.json").read_text() == '[{"mine": 1}]'
 
 
@@ -76,7 +76,7 @@ def test_a_place_that_cannot_be_written_is_named_first(folder, tmp_path, capsys,
     (tmp_path / "taken").touch()
     (tmp_path / "own.png").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    _refused(["data", folder, option, tmp_path / place], capsys, message)
+    assert_refused(["data", folder, option, tmp_path / place], capsys, message)
 
 
 @pytest.mark.usefixtures("_no_work")
@@ -91,27 +91,27 @@ def test_a_place_that_cannot_be_written_is_named_first(folder, tmp_path, capsys,
 )
 def test_a_benchmark_replaces_no_file_of_the_users(tmp_path, capsys, name, content, message):
     (tmp_path / name).write_text(content)
-    _refused(["bench", "rerank", "--output", tmp_path], capsys, message)
+    assert_refused(["bench", "rerank", "--output", tmp_path], capsys, message)
     assert (tmp_path / name).read_text() == content
 
 
 @pytest.mark.usefixtures("_no_work")
 def test_a_benchmark_says_first_that_it_cannot_write(tmp_path, capsys):
     (tmp_path / "file").touch()
-    _refused(["bench", "rerank", "--output", tmp_path / "file"], capsys, "cannot be written")
+    assert_refused(["bench", "rerank", "--output", tmp_path / "file"], capsys, "cannot be written")
     os.mkfifo(tmp_path / "rerank.json")
-    _refused(["bench", "rerank", "--output", tmp_path], capsys, "it is no regular file")
+    assert_refused(["bench", "rerank", "--output", tmp_path], capsys, "it is no regular file")
 
 
-def test_more_features_than_memory_are_refused(tmp_path, capsys):
+def test_more_features_than_memory_areassert_refused(tmp_path, capsys):
     words = ["bench", "rerank", "--n", 100_000_000_000, "--output", tmp_path]
-    _refused(words, capsys, "100000000000 images with 4608 numbers each take")
+    assert_refused(words, capsys, "100000000000 images with 4608 numbers each take")
 
 
 @pytest.mark.parametrize("verb", ["synth", "data", "prepare"])
-def test_a_root_with_a_nul_character_is_refused(verb, capsys):
+def test_a_root_with_a_nul_character_isassert_refused(verb, capsys):
     words = {"synth": ["--preset", "tiny"], "data": ["SynthReIDTiny"], "prepare": []}[verb]
-    _refused([verb, *words, "--root", "a\0b"], capsys, "an argument has a NUL character")
+    assert_refused([verb, *words, "--root", "a\0b"], capsys, "an argument has a NUL character")
 
 
 def test_a_comparison_replaces_no_pages_of_another_folder(tmp_path):

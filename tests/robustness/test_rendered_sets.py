@@ -103,6 +103,7 @@ def test_files_of_other_kinds_are_let_lie(folder):
     (folder / "notes.txt").touch()
     _open(folder)
     verify(folder)
+    assert (folder / "query" / "Thumbs.db").exists() and (folder / "notes.txt").exists()
 
 
 def test_a_set_from_before_sizes_were_written_down_is_compared_by_names(folder):

@@ -260,7 +260,7 @@ def verify(folder: Path, request: Request | None = None) -> None:
     request = request or request_of(folder)
     check_spec(folder, request)
     check_files(folder)
-    jobs = plan(request.preset, request.seed)
+    jobs, splits = plan(request.preset, request.seed), read_manifest(folder)["splits"]
     try:
         digests = [{"files": file_digest(folder, job)} for job in jobs]
     except FileNotFoundError as error:
@@ -268,5 +268,5 @@ def verify(folder: Path, request: Request | None = None) -> None:
     except OSError as error:
         raise RenderError(f"{error.filename} cannot be read: {error.strerror}") from None
     for name, entry in split_hashes(jobs, digests).items():
-        if entry["files"] != read_manifest(folder)["splits"][name]["files"]:
+        if entry["files"] != splits[name]["files"]:
             raise _changed(folder, folder / name)

@@ -3,13 +3,12 @@
 import torch
 from fastreid.config import CfgNode, configurable
 from fastreid.modeling.heads import REID_HEADS_REGISTRY, EmbeddingHead
-from fastreid.modeling.losses import log_accuracy
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
-from fastreid.utils.events import get_event_storage
 from torch import nn
 
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.branches import Perspectives, SoftContent
+from mdpr_fastreid.modeling.event_storage import log_accuracy
 from mdpr_fastreid.modeling.features import FUSION, READINGS, head_widths, heads_on, readings_for
 from mdpr_fastreid.modeling.heads.fusion import FeatureFusion
 from mdpr_fastreid.modeling.layers import CircleSoftmax
@@ -139,7 +138,7 @@ class MDPRHead(nn.Module):
             targets: ``[B]`` identity labels.
         """
         heads, soft = outputs["heads"], outputs["soft"]
-        _log_accuracy(heads, targets)
+        log_accuracy(list(heads.values())[-1]["pred_class_logits"], targets)  # of the fused one, where it exists
         losses = self._identity_losses(heads, targets)
         if soft is not None:
             losses |= self._attention_losses(soft)
@@ -234,13 +233,3 @@ def _predictors(cfg: CfgNode) -> dict[str, nn.Module]:
         return nn.Sequential(nn.Linear(dim, dim, bias=False), norm(dim), nn.ReLU(inplace=True), nn.Linear(dim, dim))
 
     return {"hard_to_soft": predictor(), "soft_to_hard": predictor()}
-
-
-def _log_accuracy(outputs: dict[str, dict], targets: torch.Tensor) -> None:
-    """Put the classification accuracy of the last head, the fused one where it exists, beside the losses."""
-    try:
-        get_event_storage()
-    except AssertionError:
-        # A training loop of the user's own, without the toolbox's event storage.
-        return
-    log_accuracy(list(outputs.values())[-1]["pred_class_logits"].detach(), targets)

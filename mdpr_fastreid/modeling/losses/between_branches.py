@@ -1,14 +1,12 @@
 """Losses by which two branches of a network teach each other, by name."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.utils.registry import Registry
 from torch import nn
 
-from mdpr_fastreid.config.names import registered
+from mdpr_fastreid.config.names import NamedRegistry, registered
 from mdpr_fastreid.errors import SettingsError
 
 COSINE = "cosine"
@@ -18,17 +16,7 @@ TAUGHT = {"logits": "pred_class_logits", "embedding": "features"}
 """What a loss between branches can take, and what FastReID's heads call it in their outputs."""
 
 
-class _DistillationRegistry(Registry):
-    """FastReID's registry, with the losses' own names, if they have one, instead of their classes'."""
-
-    def register(self, loss: type | None = None) -> Any:
-        if loss is None:
-            return self.register
-        self._do_register(getattr(loss, "name", loss.__name__), loss)
-        return loss
-
-
-DISTILLATION_REGISTRY = _DistillationRegistry("DISTILLATION")
+DISTILLATION_REGISTRY = NamedRegistry("DISTILLATION")
 DISTILLATION_REGISTRY.__doc__ = """
 Losses by the name that ``MODEL.MDPR.DISTILL.KIND`` gives them: the class attribute ``name``, or the class's own.
 

@@ -1,16 +1,12 @@
 """Every config of the project: read, checked, built at its size; schedules, and the stage-1 config of each."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
-from fastreid.utils.events import EventStorage
 from mdkt.settings import teacher_config_file
 from small_mdkt import CONFIGS, PROJECT
+from support.schedules import rates_of
 
 from mdpr_fastreid.config import read_config
-from mdpr_fastreid.engine.hooks import LRScheduler
-from mdpr_fastreid.engine.schedules import build_schedules
 from mdpr_fastreid.modeling import build_model
 
 FILES = sorted(path for path in CONFIGS.glob("*.yml") if not path.name.startswith("Base"))
@@ -46,27 +42,6 @@ def test_stage_1_is_a_video_network_on_the_same_data_at_the_same_size(config):
 def test_the_page_names_every_config():
     page = (PROJECT / "README.md").read_text()
     assert [config.name for config in FILES if config.name not in page] == []
-
-
-def rates_of(cfg, per_epoch):
-    """The learning rate that each epoch's last iteration is trained with."""
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=cfg.SOLVER.BASE_LR)
-    hook = LRScheduler(optimizer, build_schedules(cfg, optimizer, per_epoch))
-    hook.trainer = SimpleNamespace(
-        iter=0, warmup_iters=cfg.SOLVER.WARMUP_ITERS, delay_epochs=cfg.SOLVER.DELAY_EPOCHS, grad_scaler=None
-    )
-    optimizer.step()
-    rates = []
-    with EventStorage() as hook.trainer.storage:
-        for hook.trainer.epoch in range(cfg.SOLVER.MAX_EPOCH):
-            for _ in range(per_epoch):
-                hook.before_step()
-                rate = optimizer.param_groups[0]["lr"]
-                hook.after_step()
-                hook.trainer.iter += 1
-            rates.append(rate)
-            hook.after_epoch()
-    return rates
 
 
 SCHEDULES = {

@@ -25,7 +25,7 @@ def load(root, **kwargs):
     return DATASET_REGISTRY.get("MARS")(root=str(root), **kwargs)
 
 
-def refused(root, message):
+def assert_refused(root, message):
     with pytest.raises(UsageError, match=message) as caught:
         load(root)
     assert "\n" not in str(caught.value)
@@ -107,7 +107,7 @@ def test_training_on_a_missing_frame_is_one_line(tmp_path, monkeypatch):
 def test_a_truncated_table_is_named(tmp_path, table, left):
     path = mars_tree(tmp_path) / f"info/{table}.mat"
     path.write_bytes(path.read_bytes()[:left])
-    refused(tmp_path, rf"{table}\.mat (is damaged, or no MATLAB file|has no variable)")
+    assert_refused(tmp_path, rf"{table}\.mat (is damaged, or no MATLAB file|has no variable)")
 
 
 @pytest.mark.parametrize(
@@ -115,13 +115,15 @@ def test_a_truncated_table_is_named(tmp_path, table, left):
 )
 def test_a_table_of_another_kind_is_named(tmp_path, content):
     (mars_tree(tmp_path) / "info/tracks_test_info.mat").write_bytes(content)
-    refused(tmp_path, r"tracks_test_info\.mat is damaged, or no MATLAB file up to version 7")
+    assert_refused(tmp_path, r"tracks_test_info\.mat is damaged, or no MATLAB file up to version 7")
 
 
 def test_a_missing_variable_is_named_with_those_that_are_there(tmp_path):
     folder = mars_tree(tmp_path)
     (folder / "info/tracks_train_info.mat").write_bytes((folder / "info/tracks_test_info.mat").read_bytes())
-    refused(tmp_path, r"tracks_train_info\.mat has no variable 'track_train_info'; its variables: track_test_info")
+    assert_refused(
+        tmp_path, r"tracks_train_info\.mat has no variable 'track_train_info'; its variables: track_test_info"
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ def test_a_missing_variable_is_named_with_those_that_are_there(tmp_path):
 def test_a_table_of_another_shape_or_type_is_named(tmp_path, table):
     folder = mars_tree(tmp_path)
     scipy.io.savemat(folder / "info/tracks_train_info.mat", {"track_train_info": table})
-    refused(tmp_path, r"tracks_train_info\.mat: track_train_info is .* not whole numbers in 4 columns")
+    assert_refused(tmp_path, r"tracks_train_info\.mat: track_train_info is .* not whole numbers in 4 columns")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_a_row_that_does_not_fit_is_named(tmp_path, row, column, value, message)
     rows = mars_rows(MARS_TRAIN).astype(np.int64)
     rows[row, column] = value
     scipy.io.savemat(folder / "info/tracks_train_info.mat", {"track_train_info": rows})
-    refused(tmp_path, message + r".*use the lists and tables of one release")
+    assert_refused(tmp_path, message + r".*use the lists and tables of one release")
 
 
 def test_cameras_of_the_table_count_and_others_in_the_names_are_a_warning(tmp_path, caplog):
@@ -174,7 +176,7 @@ def test_cameras_of_the_table_count_and_others_in_the_names_are_a_warning(tmp_pa
 )
 def test_a_list_of_names_that_does_not_fit_is_named(tmp_path, change, message):
     (mars_tree(tmp_path) / "info/test_name.txt").write_text("\n".join(change(mars_names(MARS_TEST))))
-    refused(tmp_path, message)
+    assert_refused(tmp_path, message)
 
 
 @pytest.mark.parametrize(
@@ -182,11 +184,11 @@ def test_a_list_of_names_that_does_not_fit_is_named(tmp_path, change, message):
 )
 def test_a_query_that_is_no_tracklet_is_named(tmp_path, entry, message):
     mars_tree(tmp_path, queries=[1, entry])
-    refused(tmp_path, rf"query_IDX\.mat: .*{message}")
+    assert_refused(tmp_path, rf"query_IDX\.mat: .*{message}")
 
 
 @pytest.mark.parametrize("name", ["bbox_test", "info/train_name.txt", "info/query_IDX.mat"])
 def test_a_missing_part_says_who_knows_more(tmp_path, name):
     path = mars_tree(tmp_path) / name
     path.rename(tmp_path / "away")
-    refused(tmp_path, rf"{name} is not there.*mdpr prepare MARS")
+    assert_refused(tmp_path, rf"{name} is not there.*mdpr prepare MARS")

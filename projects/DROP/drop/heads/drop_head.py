@@ -6,14 +6,13 @@ import torch
 import torch.nn.functional as F
 from fastreid.config import CfgNode, configurable
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
-from fastreid.modeling.losses import log_accuracy
-from fastreid.utils.events import get_event_storage
 from torch import nn
 
 from drop.layers import part_pooling, part_visibility
 from drop.losses import UNKNOWN, PartCompactnessTriplet, PartMemory, target_visibility
 from mdpr_fastreid.data.masks import part_groups
 from mdpr_fastreid.errors import SettingsError
+from mdpr_fastreid.modeling.event_storage import current_storage, log_accuracy
 from mdpr_fastreid.modeling.losses import CrossEntropyLoss, TripletLoss
 
 GLOBAL, FOREGROUND, PARTS = "global", "foreground", "parts"
@@ -201,7 +200,7 @@ class DROPHead(nn.Module):
             visible = self._visibility(probabilities, classes)
             losses["loss_pct"] = self.triplet(pooled.parts, targets, visible, self._bank())
             self._remember(pooled.parts, targets, visible)
-        _log_accuracy(logits[GLOBAL], targets)
+        log_accuracy(logits[GLOBAL], targets)
         return losses
 
     def _visibility(self, probabilities: torch.Tensor, classes: torch.Tensor) -> torch.Tensor | None:
@@ -256,16 +255,5 @@ def _classifier(length: int, identities: int) -> nn.Linear:
 
 def _iteration() -> int:
     """Of the training; the end of it for a training loop without FastReID's event storage."""
-    try:
-        return get_event_storage().iter
-    except AssertionError:
-        return 2**62
-
-
-def _log_accuracy(logits: torch.Tensor, targets: torch.Tensor) -> None:
-    """Put the classification accuracy beside the losses."""
-    try:
-        get_event_storage()
-    except AssertionError:  # a training loop of the user's own
-        return
-    log_accuracy(logits.detach(), targets)
+    storage = current_storage()
+    return 2**62 if storage is None else storage.iter

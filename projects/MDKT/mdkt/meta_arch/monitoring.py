@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 import torch
-from fastreid.modeling.losses import log_accuracy
-from fastreid.utils.events import EventStorage, get_event_storage
+from fastreid.utils.events import EventStorage
 
 from mdkt.heads import ClipReadings
 from mdkt.losses import TripletContrastLoss
+from mdpr_fastreid.modeling.event_storage import current_storage, log_accuracy
 
 GRADIENT_STEPS = 100
 """For so many steps the gradient of every loss is measured."""
@@ -91,11 +91,3 @@ def _log_probabilities(
 
 def _short(name: str) -> str:
     return name.removeprefix("loss_")
-
-
-def current_storage() -> EventStorage | None:
-    """FastReID's, or None in a training loop of the user's own."""
-    try:
-        return get_event_storage()
-    except AssertionError:
-        return None

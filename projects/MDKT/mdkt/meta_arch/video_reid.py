@@ -6,16 +6,15 @@ import torch
 import torch.nn.functional as F
 from fastreid.config import CfgNode, configurable
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
-from fastreid.modeling.losses import log_accuracy
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import nn
 
 from mdkt.heads import ClipReadings, FrameHead
 from mdkt.meta_arch.evaluation import Pairings, clips_of, embedded, pairings_of
-from mdkt.meta_arch.monitoring import current_storage
 from mdkt.meta_arch.pixels import PixelNormalization
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.backbones import build_backbone
+from mdpr_fastreid.modeling.event_storage import log_accuracy
 from mdpr_fastreid.modeling.losses import TripletLoss
 
 
@@ -127,8 +126,7 @@ class VideoReID(nn.Module):
         if not self.training:
             return embedded(self.embed, batch, self.pairings)
         readings, losses = self.learn(*clips_of(batch, type(self).__name__))
-        if current_storage() is not None:
-            log_accuracy(readings.logits.detach(), batch["targets"])
+        log_accuracy(readings.logits, batch["targets"])
         return losses
 
     def read(self, clips: torch.Tensor) -> ClipReadings:
