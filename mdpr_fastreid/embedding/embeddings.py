@@ -141,9 +141,9 @@ def write_embeddings(path: Path | str, about: Embeddings, vectors: Iterable[np.n
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     damaged = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no archive of arrays, or not all of one")
         with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise UsageError(f"{path}: is a single array, and embeddings are a file of `mdpr embed`")
             if missing := [name for name in _ARRAYS if name not in file.files]:
                 raise UsageError(f"{path}: has no {missing[0]}, so it is no file of `mdpr embed`")
             arrays = {name: file[name] for name in _ARRAYS}
