@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", required=True, metavar="W", help="its checkpoint: .pth, or .safetensors")
     parser.add_argument("--format", required=True, metavar="F", help="onnx, torchscript or torch-export")
     parser.add_argument("--output", required=True, metavar="FILE", help="the file to write")
+    parser.add_argument(
+        "--input",
+        default="pixels",
+        metavar="I",
+        help="pixels: RGB from 0 to 255 (default); normalized: (RGB - mean) / std, as trackers hand it over",
+    )
     add_import_argument(parser)
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings on top of the config's")
@@ -28,10 +34,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build, load, fold, write, and run what was written against what was meant."""
-    from mdpr_fastreid.inference.export import check_export, described, export, image_size, metadata, outputs_of
+    from mdpr_fastreid.inference.export import (
+        INPUTS,
+        check_export,
+        described,
+        export,
+        for_input,
+        image_size,
+        metadata,
+        outputs_of,
+    )
 
     path = Path(args.output)
     check_export(path, args.format)
+    if args.input not in INPUTS:
+        raise UsageError(f"--input {args.input}: give one of {', '.join(INPUTS)}")
     if path.exists() and not args.force:
         raise UsageError(f"{path} exists already; --force replaces it")
 
@@ -44,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     size = image_size(cfg)
     print(f"folding {cfg.MODEL.META_ARCHITECTURE} of {args.config_file} with the weights of {args.weights}", flush=True)
     network = load(cfg, args.weights, device="cpu", winograd=False)
-    about = metadata(cfg, network, args.weights)
+    network = for_input(network, args.input)
+    about = metadata(cfg, network, args.weights, args.input)
     print(f"exporting to {path}, and running the export to compare (a minute for a large network)", flush=True)
     difference = export(network, path, args.format, size, about)
     outputs = outputs_of(network, size)

@@ -22,9 +22,8 @@ Batch = tuple[torch.Tensor | None, list[tuple[int, DamagedImageError]]]
 
 
 def default_workers() -> int:
-    """Threads that read images: one for each processor that this process may use, four at most."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(4, available)
+    """Threads that read images: one for each core, four at most."""
+    return min(4, os.cpu_count() or 1)
 
 
 def batches_of(

@@ -1,10 +1,10 @@
 """Writes a folded network into a file that runs without this package."""
 
+import copy
 import importlib.util
 import io
 import json
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import nn
 
 from mdpr_fastreid.errors import SettingsError, UsageError
 from mdpr_fastreid.inference.network import FoldedNetwork
-from mdpr_fastreid.io import write_whole
+from mdpr_fastreid.io import need_place, write_whole
 from mdpr_fastreid.weights import sha256_of
 
 _TOLERANCE = 1e-3
@@ -69,13 +69,34 @@ def _by_name(outputs: torch.Tensor | dict[str, torch.Tensor]) -> dict[str, torch
     return outputs if isinstance(outputs, dict) else {FEATURES: outputs}
 
 
-def metadata(cfg: CfgNode, network: FoldedNetwork, weights: Path | str) -> dict[str, str]:
+INPUTS = ("pixels", "normalized")
+"""What an exported file gets: RGB from 0 to 255; or (RGB - mean) / std, as most trackers hand it over."""
+
+
+def for_input(network: FoldedNetwork, kind: str) -> FoldedNetwork:
+    """The network for images of another kind of :data:`INPUTS`; the one given stays as it is.
+
+    Raises:
+        UsageError: an unknown kind.
+    """
+    if kind not in INPUTS:
+        raise UsageError(f"unknown input {kind!r}: give one of {', '.join(INPUTS)}")
+    if kind == "pixels":
+        return network
+    network = copy.deepcopy(network)
+    network.network.pixel_mean.zero_()
+    network.network.pixel_std.fill_(1)
+    return network
+
+
+def metadata(cfg: CfgNode, network: FoldedNetwork, weights: Path | str, kind: str = "pixels") -> dict[str, str]:
     """What a user of the exported file has to know; values that are no words are JSON.
 
     Args:
         cfg: the config that the network was built with.
         network: what is exported.
         weights: the file its weights came from.
+        kind: of :data:`INPUTS`.
 
     Raises:
         SettingsError: ``INPUT.SIZE_TEST`` does not say a height and a width.
@@ -88,7 +109,8 @@ def metadata(cfg: CfgNode, network: FoldedNetwork, weights: Path | str) -> dict[
     return {
         "plugin_version": __version__,
         "architecture": cfg.MODEL.META_ARCHITECTURE,
-        "input": f"float32 [batch, 3, {height}, {width}], RGB, 0 to 255; mean and std are applied inside",
+        "input": f"float32 [batch, 3, {height}, {width}], {_IN_WORDS[kind]}",
+        "normalized": json.dumps(kind == "normalized"),
         "input_size": json.dumps([height, width]),
         "pixel_mean": json.dumps(list(cfg.MODEL.PIXEL_MEAN)),
         "pixel_std": json.dumps(list(cfg.MODEL.PIXEL_STD)),
@@ -98,6 +120,12 @@ def metadata(cfg: CfgNode, network: FoldedNetwork, weights: Path | str) -> dict[
         "weights": Path(weights).name,
         "weights_sha256": sha256_of(weights),
     }
+
+
+_IN_WORDS = {
+    "pixels": "RGB, 0 to 255; mean and std are applied inside",
+    "normalized": "(RGB - pixel_mean) / pixel_std, of RGB from 0 to 255; the caller applies them",
+}
 
 
 def image_size(cfg: CfgNode) -> tuple[int, int]:
@@ -200,12 +228,7 @@ def check_export(path: Path | str, file_format: str) -> None:
         raise UsageError(f"{path}: torch.export.load wants a name that ends in .pt2")
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give the path of a file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    need_place(path)
 
 
 def _images(batch: int, size: tuple[int, int]) -> torch.Tensor:
