@@ -22,7 +22,7 @@ from mdpr_fastreid.search.conditions import Conditions
 from mdpr_fastreid.search.kinds import choose, is_exact_fast
 from mdpr_fastreid.search.manifest import Manifest, SegmentRecord
 from mdpr_fastreid.search.segments import PREFIX, Part, Segment, write_deleted, write_index, write_segment
-from mdpr_fastreid.search.store import Hit, Store, checked_query, need_unique, unit_vectors
+from mdpr_fastreid.search.store import Hit, Store, checked_query, need_cosine, need_unique, unit_vectors
 
 _LOCK = "lock"
 _SECONDS_FOR_A_WRITER = 60.0
@@ -102,7 +102,7 @@ class FaissStore(Store):
     def add(self, embeddings: Embeddings) -> int:
         with _writing(self._folder):
             self._refresh()
-            self.model.check_same(embeddings.model)
+            self.model.check_same(embeddings.model, str(self._folder), "what is added")
             names = [str(name) for name in embeddings.names]
             need_unique(names)
             if not names:
@@ -143,9 +143,7 @@ class FaissStore(Store):
             for number, segment in enumerate(segments):
                 scores, rows = segment.search(queries[members], top, condition)
                 for query, line, there in zip(members, scores.tolist(), rows.tolist(), strict=True):
-                    found[query] += [
-                        (-score, number, row) for score, row in zip(line, there, strict=True) if row >= 0
-                    ]
+                    found[query] += [(-score, number, row) for score, row in zip(line, there, strict=True) if row >= 0]
         return [[segments[s].hit(row, -score) for score, s, row in sorted(line)[:top]] for line in found]
 
     def vectors(self, names: Sequence[str]) -> np.ndarray:
@@ -289,8 +287,9 @@ def _checked(parts: Iterable[Embeddings], models: list[ModelId]) -> Iterator[Par
         if models:
             models[0].check_same(embeddings.model)
         else:
+            need_cosine(embeddings.model)
             models.append(embeddings.model)
-        if len(embeddings.names):
+        if len(embeddings):
             yield _part(embeddings)
 
 
@@ -345,7 +344,7 @@ def _remove_unused(folder: Path) -> None:
     used = {}
     if (folder / manifests.NAME).exists():
         used = {one.folder: {file.name for file in one.all_files()} for one in Manifest.read(folder).segments}
-    for segment in folder.glob(f"{PREFIX}*"):
+    for segment in (path for path in folder.iterdir() if path.name.startswith(PREFIX)):
         if segment.name not in used:
             shutil.rmtree(segment, ignore_errors=True)
             continue

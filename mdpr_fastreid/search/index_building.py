@@ -24,25 +24,36 @@ class Effort(NamedTuple):
     recall: dict[str, float]
 
 
-def build_index(plan: Plan, vectors: VectorFile) -> faiss.Index:
+def build_index(plan: Plan, vectors: VectorFile) -> faiss.IndexPreTransform:
     """An index over all vectors, which are read in blocks.
+
+    PCA, trained on a sample, reduces them, and they are scaled to unit length again: otherwise the shortest are near to
+    all, and hide the others from a graph. The similarities that it gives are therefore those of candidates only.
 
     Args:
         plan: of kind ``hnsw`` or ``ivfpq``.
         vectors: ``[N, D]``.
     """
-    rows = np.sort(np.random.default_rng(0).choice(plan.rows, plan.sample, replace=False))
+    # np: not "polysemous", which takes seconds a piece to train for a search that is not used here
+    inner = f"HNSW{LINKS}_SQ8" if plan.kind == "hnsw" else f"IVF{plan.cells},PQ{plan.pieces}np"
+    index = faiss.index_factory(plan.dim, f"PCA{plan.reduced},L2norm,{inner}", faiss.METRIC_INNER_PRODUCT)
+    within = faiss.downcast_index(index.index)
+    pca, to_unit_length = (faiss.downcast_VectorTransform(index.chain.at(number)) for number in range(2))
+    pca.train(vectors.read(_drawn(plan, plan.pca_sample)))
     if plan.kind == "hnsw":
-        index = faiss.IndexHNSWSQ(plan.dim, faiss.ScalarQuantizer.QT_8bit, LINKS, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efConstruction = _CONSTRUCTION_EFFORT
-        _make_room(index, plan)
-    else:
-        cells, pieces = plan.cells, plan.padded // 16
-        index = faiss.index_factory(plan.dim, f"Pad{plan.padded},IVF{cells},PQ{pieces}", faiss.METRIC_INNER_PRODUCT)
-    index.train(vectors.read(rows))
+        within.hnsw.efConstruction = _CONSTRUCTION_EFFORT
+        _make_room(within, plan)
+    sample = vectors.blocks(_drawn(plan, plan.sample))
+    within.train(np.concatenate([to_unit_length.apply(pca.apply(block)) for _, block in sample]))
+    index.is_trained = True
     for _, block in with_progress(vectors.blocks(), Progress(vectors.block_count(), f"building the {plan.kind} index")):
         index.add(block)
     return index
+
+
+def _drawn(plan: Plan, count: int) -> np.ndarray:
+    """Rows of a sample, ascending."""
+    return np.sort(np.random.default_rng(0).choice(plan.rows, count, replace=False))
 
 
 def tune(plan: Plan, search: Callable[[np.ndarray, int, int], np.ndarray], vectors: VectorFile) -> Effort:
@@ -55,7 +66,7 @@ def tune(plan: Plan, search: Callable[[np.ndarray, int, int], np.ndarray], vecto
         search: (queries ``[Q, D]``, top, effort) to rows ``[Q, top]``, -1 for none.
         vectors: ``[N, D]``.
     """
-    chosen = np.sort(np.random.default_rng(1).choice(plan.rows, min(_QUERIES, plan.rows), replace=False))
+    chosen = _drawn(plan, min(_QUERIES, plan.rows))
     queries = vectors.read(chosen)
     blocks = with_progress(vectors.blocks(), Progress(vectors.block_count(), "exact search of a sample", delay=5))
     exact = _without_itself(nearest(queries, blocks, _TOP + 1)[1], chosen)
@@ -84,7 +95,7 @@ def _make_room(index: faiss.IndexHNSWSQ, plan: Plan) -> None:
     """Let arrays have their final size at once: when an array that is full is copied, it takes twice the memory."""
     links = round(1.02 * plan.rows * (2 * LINKS + LINKS / (LINKS - 1)))
     for array, size in (
-        (faiss.downcast_index(index.storage).codes, plan.rows * plan.dim),
+        (faiss.downcast_index(index.storage).codes, plan.rows * plan.reduced),
         (index.hnsw.neighbors, links),
     ):
         array.resize(size)

@@ -33,7 +33,7 @@ from mdpr_fastreid.search.vector_file import VectorFile
 PREFIX = "segment-"
 _VECTORS, _COLUMNS, _INDEX = "vectors.f32", "columns.npz", "index.faiss"
 # Candidates whose exact similarity is computed, for each hit asked for and besides
-_CANDIDATES = {"hnsw": (2, 20), "ivfpq": (10, 100)}
+_PER_HIT, _BESIDES = 4, 60
 # An index is slower than comparing with all where more than one in that many is a candidate
 _CANDIDATES_OF_AN_INDEX = 50
 
@@ -247,8 +247,7 @@ class Segment:
         self.vectors.close()
 
     def _index_is_faster(self, top: int, left: int) -> bool:
-        per_hit, besides = _CANDIDATES[self.record.kind]
-        few_candidates = (per_hit * top + besides) * _CANDIDATES_OF_AN_INDEX <= left
+        few_candidates = (_PER_HIT * top + _BESIDES) * _CANDIDATES_OF_AN_INDEX <= left
         return few_candidates and not is_exact_fast(left, self.vectors.dim)
 
 
@@ -262,14 +261,13 @@ def _search_index(
     among: np.ndarray | None = None,
 ) -> Found:
     """Candidates of an index, ordered by their exact similarity."""
-    per_hit, besides = _CANDIDATES[kind]
-    wanted = min(per_hit * top + besides, vectors.rows)
+    wanted = min(_PER_HIT * top + _BESIDES, vectors.rows)
     selector = None if among is None else faiss.IDSelectorBitmap(np.packbits(among, bitorder="little"))
     if kind == "hnsw":
-        settings = faiss.SearchParametersHNSW(efSearch=max(effort, wanted), sel=selector)
+        within = faiss.SearchParametersHNSW(efSearch=max(effort, wanted), sel=selector)
     else:
-        cells = faiss.SearchParametersIVF(nprobe=effort, sel=selector)
-        settings = faiss.SearchParametersPreTransform(index_params=cells)
+        within = faiss.SearchParametersIVF(nprobe=effort, sel=selector)
+    settings = faiss.SearchParametersPreTransform(index_params=within)
     _, candidates = index.search(queries, wanted, params=settings)
     scores = np.full(candidates.shape, -np.inf, dtype=np.float32)
     for query, rows, line in zip(queries, candidates, scores, strict=True):

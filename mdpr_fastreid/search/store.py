@@ -145,6 +145,19 @@ def unit_vectors(vectors: np.ndarray, names: Sequence[str], dim: int) -> np.ndar
     return (vectors / lengths[:, None]).astype(np.float32)
 
 
+def need_cosine(model: ModelId) -> None:
+    """Refuse a model whose embeddings are compared otherwise than stores compare.
+
+    Raises:
+        UsageError: it says what they are compared by.
+    """
+    if model.distance != "cosine":
+        raise UsageError(
+            f"embeddings of this model are compared by {printable(model.distance)} distance, and a store compares by "
+            "cosine similarity: embed with TEST.METRIC cosine"
+        )
+
+
 def need_unique(names: Sequence[str]) -> None:
     """Refuse embeddings that have a name twice.
 

@@ -41,9 +41,10 @@ class VectorFile:
         found = np.empty((len(rows), self.dim), dtype=np.float32)
         order = np.argsort(rows, kind="stable")
         ordered = rows[order]
-        starts = np.flatnonzero(np.diff(ordered, prepend=-2) != 1)
-        for start, stop in zip(starts, [*starts[1:], len(ordered)], strict=True):
-            found[order[start:stop]] = self._run(int(ordered[start]), int(stop - start))
+        # Neighbours in the file are read together
+        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(ordered) != 1) + 1):
+            if len(run):
+                found[order[run]] = self._run(int(ordered[run[0]]), len(run))
         self._need_units(found)
         return found
 

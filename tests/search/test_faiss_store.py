@@ -1,28 +1,48 @@
 """The store on disk: what it finds, adds, replaces and deletes, against brute force over all that should be there."""
 
+import shutil
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
-from support.embeddings import brute_force, embeddings, joined
+from support.embeddings import brute_force, embeddings, queries_of
 
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.search import create_store, kinds, open_store, segments
 
+WHOLE = embeddings(1500)
 KINDS = ("exact", "hnsw", "ivfpq")
 
 
-@pytest.fixture(params=KINDS)
-def kind(request, monkeypatch):
-    """Each kind of index, small: it is asked however few vectors are left."""
-    if request.param != "exact":
-        monkeypatch.setattr(kinds, "EXACT_BYTES", 4 * 32 * 100)
-        monkeypatch.setattr(segments, "_CANDIDATES_OF_AN_INDEX", 2)
+@contextmanager
+def small_limits(kind):
+    """An approximate index is asked however few vectors are left."""
+    with pytest.MonkeyPatch.context() as patch:
+        if kind != "exact":
+            patch.setattr(kinds, "EXACT_BYTES", 4 * 32 * 100)
+            patch.setattr(segments, "_CANDIDATES_OF_AN_INDEX", 2)
+        yield
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request):
     return request.param
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, kind):
+    """Built once for each kind."""
+    folder = tmp_path_factory.mktemp(kind) / "g.faiss"
+    with small_limits(kind):
+        create_store(folder, WHOLE, kind=kind).close()
+    return folder
+
+
 @pytest.fixture
-def store(tmp_path, kind):
-    with create_store(tmp_path / "g.faiss", embeddings(1500), kind=kind) as made:
-        yield made
+def store(made, kind, tmp_path):
+    shutil.copytree(made, tmp_path / "g.faiss")
+    with small_limits(kind), open_store(tmp_path / "g.faiss") as opened:
+        yield opened
 
 
 def names(hits):
@@ -35,27 +55,26 @@ def shared(found, expected):
 
 
 def test_it_finds_the_nearest_with_their_similarity(store, kind):
-    whole, queries = embeddings(1500), embeddings(20, seed=1).vectors
-    found, expected = store.search(queries, 10), brute_force(whole, queries, 10)
+    queries = queries_of(WHOLE, 20)
+    found, expected = store.search(queries, 10), brute_force(WHOLE, queries, 10)
     assert shared(found, [[name for name, _ in line] for line in expected]) >= (1 if kind == "exact" else 0.95)
-    scores = dict(brute_force(whole, queries, 1500)[0])
+    scores = dict(brute_force(WHOLE, queries, 1500)[0])
     for hit in found[0]:
         assert hit.score == pytest.approx(scores[hit.name], abs=1e-6)
     assert [hit.score for hit in found[0]] == sorted((hit.score for hit in found[0]), reverse=True)
 
 
 def test_a_hit_says_what_is_known_of_its_image(store):
-    whole = embeddings(1500)
-    (hit,) = store.search(whole.vectors[7:8], 1)[0]
-    assert (hit.name, hit.camera, hit.identity) == (whole.names[7], whole.cameras[7], whole.identities[7])
+    (hit,) = store.search(WHOLE.vectors[7:8], 1)[0]
+    assert (hit.name, hit.camera, hit.identity) == (WHOLE.names[7], WHOLE.cameras[7], WHOLE.identities[7])
     assert (hit.path, hit.reranked) == (f"/gallery/{hit.name}", None)
-    np.testing.assert_equal(hit.time, whole.times[7])
+    np.testing.assert_equal(hit.time, WHOLE.times[7])
     assert hit.score == pytest.approx(1, abs=1e-6)
 
 
 def test_what_is_asked_for_beyond_the_gallery_is_the_whole_gallery(store):
     (found,) = store.search(embeddings(1, seed=1).vectors, 5000)
-    assert sorted(hit.name for hit in found) == sorted(embeddings(1500).names)
+    assert sorted(hit.name for hit in found) == sorted(WHOLE.names)
 
 
 @pytest.mark.parametrize(
@@ -74,11 +93,11 @@ def test_what_is_asked_for_beyond_the_gallery_is_the_whole_gallery(store):
     ids=str,
 )
 def test_a_filter_is_exact_however_few_it_leaves(store, kind, condition):
-    whole, queries = embeddings(1500), embeddings(20, seed=1).vectors
-    found, expected = store.search(queries, 10, **condition), brute_force(whole, queries, 10, **condition)
+    queries = queries_of(WHOLE, 20)
+    found, expected = store.search(queries, 10, **condition), brute_force(WHOLE, queries, 10, **condition)
     wanted = [[name for name, _ in line] for line in expected]
     assert [len(line) for line in found] == [len(line) for line in wanted]
-    allowed = brute_force(whole, queries, 1500, **condition)
+    allowed = brute_force(WHOLE, queries, 1500, **condition)
     for line, right in zip(names(found), allowed, strict=True):
         assert {*line} <= {name for name, _ in right}
     few = max(map(len, allowed)) <= 100
@@ -97,18 +116,18 @@ def test_what_is_added_is_found_at_once_also_by_who_opened_before(store, tmp_pat
 
 
 def test_the_same_name_again_replaces(store):
-    old, new = embeddings(1500), embeddings(40, seed=9)
-    assert set(new.names) <= set(old.names)
+    new = embeddings(40, seed=9)
+    assert set(new.names) <= set(WHOLE.names)
     assert store.add(new) == 40
     assert store.count() == 1500
     assert [line[0].name for line in store.search(new.vectors, 1)] == list(new.names)
-    assert [line[0].name for line in store.search(old.vectors[:40], 1)] != list(new.names)
+    assert [line[0].name for line in store.search(WHOLE.vectors[:40], 1)] != list(new.names)
     assert np.abs(store.vectors(list(new.names)) - _units(new.vectors)).max() < 1e-6
 
 
 def test_many_small_additions_give_few_segments_and_the_same_result_as_one(tmp_path):
     whole = embeddings(640)
-    parts = [joined(whole, slice(start, start + 10)) for start in range(0, 640, 10)]
+    parts = [whole.rows(slice(start, start + 10)) for start in range(0, 640, 10)]
     with create_store(tmp_path / "g.faiss", parts[0]) as store:
         for part in parts[1:]:
             store.add(part)
@@ -119,18 +138,17 @@ def test_many_small_additions_give_few_segments_and_the_same_result_as_one(tmp_p
 
 
 def test_what_is_deleted_is_not_found(store):
-    whole = embeddings(1500)
-    gone = list(whole.names[:200])
+    gone = list(WHOLE.names[:200])
     assert store.delete([*gone, "never/there.png"]) == 200
     assert (store.count(), store.delete(gone)) == (1300, 0)
-    found = {hit.name for line in store.search(whole.vectors[:200], 20) for hit in line}
+    found = {hit.name for line in store.search(WHOLE.vectors[:200], 20) for hit in line}
     assert not found & set(gone)
     with pytest.raises(UsageError, match=f"has no image {gone[3]}"):
         store.vectors([gone[3]])
 
 
 def test_a_store_of_which_all_is_deleted_is_empty(store):
-    assert store.delete(list(embeddings(1500).names)) == 1500
+    assert store.delete(list(WHOLE.names)) == 1500
     assert (store.count(), store.cameras(), store.described()) == (0, [], [])
     assert store.search(embeddings(2).vectors, 3) == [[], []]
     assert store.add(embeddings(5)) == 0
@@ -138,21 +156,20 @@ def test_a_store_of_which_all_is_deleted_is_empty(store):
 
 
 def test_a_rebuilt_store_has_one_segment_with_what_was_left(store, kind):
-    store.delete(list(embeddings(1500).names[:100]))
+    store.delete(list(WHOLE.names[:100]))
     store.add(embeddings(200, seed=5, prefix="more"))
-    before = store.search(embeddings(20, seed=1).vectors, 10)
+    before = store.search(queries_of(WHOLE, 20), 10)
     said = []
     store.rebuild(kind, say=said.append)
     assert [(one.rows, one.kind, one.deleted) for one in store.described()] == [(1600, kind, None)]
-    assert shared(store.search(embeddings(20, seed=1).vectors, 10), names(before)) >= 0.95
+    assert shared(store.search(queries_of(WHOLE, 20), 10), names(before)) >= 0.95
     assert len(said) == (1 if kind == "exact" else 2)
     assert kind == "exact" or "recall@10 0." in said[1] or "recall@10 1." in said[1]
 
 
 def test_cameras_are_those_of_its_images(store):
     assert store.cameras() == ["", "c0", "c1", "c2", "c3", "c4"]
-    whole = embeddings(1500)
-    store.delete(list(whole.names[whole.cameras == "c2"]))
+    store.delete(list(WHOLE.names[WHOLE.cameras == "c2"]))
     assert store.cameras() == ["", "c0", "c1", "c3", "c4"]
 
 

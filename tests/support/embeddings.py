@@ -23,22 +23,22 @@ def embeddings(
     return Embeddings(vectors.astype(np.float32), names, cameras, times, identities, model, root)
 
 
-def joined(whole: Embeddings, rows) -> Embeddings:
-    """Some rows of embeddings."""
-    columns = (whole.vectors, whole.names, whole.cameras, whole.times, whole.identities)
-    return Embeddings(*(column[rows] for column in columns), whole.model, whole.root)
+def queries_of(gallery: Embeddings, count: int) -> np.ndarray:
+    """Vectors of further images of the people in a gallery, ``[count, D]``."""
+    rng = np.random.default_rng(1)
+    vectors = gallery.vectors[rng.choice(len(gallery), count)]
+    return (vectors + rng.standard_normal(vectors.shape)).astype(np.float32)
 
 
 def brute_force(
     gallery: Embeddings, queries: np.ndarray, top: int, *, cameras=None, without_cameras=None, since=None, until=None
 ) -> list[list[tuple[str, float]]]:
-    """(name, cosine similarity) of what each query must find, image by image from the definition, in float64."""
-    results = []
+    """(name, cosine similarity) of what each query must find: the definitions, in float64, image by image."""
+    known, results = gallery.vectors.astype(np.float64), []
     for number, query in enumerate(queries.astype(np.float64)):
+        scores = known @ query / np.sqrt((known * known).sum(axis=1) * (query @ query))
         found = []
-        for vector, name, camera, time in zip(
-            gallery.vectors.astype(np.float64), gallery.names, gallery.cameras, gallery.times, strict=True
-        ):
+        for score, name, camera, time in zip(scores, gallery.names, gallery.cameras, gallery.times, strict=True):
             if cameras is not None and camera not in cameras:
                 continue
             if without_cameras is not None and camera in without_cameras[number]:
@@ -47,7 +47,6 @@ def brute_force(
                 continue
             if until is not None and not time <= until:
                 continue
-            score = vector @ query / np.sqrt((vector @ vector) * (query @ query))
             found.append((str(name), float(score)))
         results.append(sorted(found, key=lambda one: -one[1])[:top])
     return results
