@@ -70,7 +70,7 @@ class Columns:
         names = Texts.of(names)
         keys = np.fromiter(map(_key, names), dtype=np.uint64, count=len(names))
         order = np.argsort(keys, kind="stable")
-        coded = [_coded(values) for values in (cameras, identities, roots)]
+        coded = [coded(values) for values in (cameras, identities, roots)]
         return cls(
             names,
             *coded[0],
@@ -167,7 +167,7 @@ def _key(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(*_ENCODING), digest_size=8).digest(), "little")
 
 
-def _coded(values: Iterable[str]) -> tuple[list[str], np.ndarray]:
+def coded(values: Iterable[str]) -> tuple[list[str], np.ndarray]:
     """The different values, and the position of each value among these, ``[N]`` int32."""
     positions: dict[str, int] = {}
     codes = [positions.setdefault(str(value), len(positions)) for value in values]

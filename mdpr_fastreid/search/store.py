@@ -46,7 +46,7 @@ class Store(abc.ABC):
     def add(self, embeddings: Embeddings) -> int:
         """Add images; one whose name is there already replaces it.
 
-        All of them are added, or, where it fails or is killed, none.
+        On disk all of them are added, or, where it fails or is killed, none; see also :class:`MilvusStore`.
 
         Returns:
             How many images were replaced.
