@@ -15,10 +15,10 @@ from mdpr_fastreid.inference.attention import attention_maps
 IMAGES = torch.rand(2, 3, 96, 48, generator=torch.Generator().manual_seed(0)) * 255
 
 
-def stock_model(architecture="Baseline"):
+def stock_model(architecture="Baseline", depth="18x", width=512):
     cfg = get_cfg()
-    cfg.merge_from_list(["MODEL.META_ARCHITECTURE", architecture, "MODEL.BACKBONE.DEPTH", "18x", "MODEL.DEVICE", "cpu"])
-    cfg.MODEL.HEADS.NUM_CLASSES, cfg.MODEL.BACKBONE.FEAT_DIM = 4, 512
+    cfg.merge_from_list(["MODEL.META_ARCHITECTURE", architecture, "MODEL.BACKBONE.DEPTH", depth, "MODEL.DEVICE", "cpu"])
+    cfg.MODEL.HEADS.NUM_CLASSES, cfg.MODEL.BACKBONE.FEAT_DIM = 4, width
     return build_model(cfg)
 
 
@@ -84,7 +84,7 @@ def test_a_folded_stock_model_has_the_same_activation():
 
 
 def test_mgn_has_the_activation_of_each_head_that_gets_the_whole_person():
-    maps = attention_maps(stock_model("MGN"), IMAGES)
+    maps = attention_maps(stock_model("MGN", depth="50x", width=2048), IMAGES)
     assert list(maps) == ["activation_b1_head", "activation_b2_head", "activation_b3_head"]
     check_range(maps)
 
