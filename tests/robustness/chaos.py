@@ -50,6 +50,7 @@ class Chaos:
         self.folder, self.draw = folder, draw
         self.config = folder / "chaos.yml"
         self.config.write_text(CONFIG)
+        self.kills = 0
         self.unharmed = {}
         self.seconds = {}
         for processes in (1, 2):
@@ -78,8 +79,8 @@ class Chaos:
         """A kill -9 of the whole run at any moment, up to a few times."""
         for number in range(self.draw.randint(1, 3)):
             running = self.start(output, processes, *["--resume"] * (number > 0))
-            self.wait(running, self.draw.uniform(0, self.seconds[processes]))
-            end(running)
+            # Before that it imports packages and has nothing to lose
+            self.kill_after(running, self.draw.uniform(0.25, 1) * self.seconds[processes])
 
     def full_disk(self, output: Path, processes: int) -> None:
         """No room for one of the checkpoints."""
@@ -94,7 +95,8 @@ class Chaos:
     def removed(self, output: Path, processes: int) -> None:
         """The folder goes while the run writes to it; the run begins anew."""
         running = self.start(output, processes)
-        self.wait(running, self.draw.uniform(0.3, 1) * self.seconds[processes])
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.wait(self.draw.uniform(0.25, 1) * self.seconds[processes])
         shutil.rmtree(output, ignore_errors=True)
         running.wait(_LONGEST)
         shutil.rmtree(output, ignore_errors=True)
@@ -102,18 +104,20 @@ class Chaos:
     def clock_jumps(self, output: Path, processes: int) -> None:
         """What a run has written is from the future, or from long ago, when it is resumed."""
         running = self.start(output, processes)
-        self.wait(running, self.draw.uniform(0.3, 1) * self.seconds[processes])
-        end(running)
+        self.kill_after(running, self.draw.uniform(0.25, 1) * self.seconds[processes])
         jump = self.draw.choice([-1, 1]) * 10 * 365 * 86400
         for path in output.rglob("*"):
             os.utime(path, (time.time() + jump, time.time() + jump))
 
-    def wait(self, running: subprocess.Popen, seconds: float) -> None:
-        """Wait for its end, or this long."""
+    def kill_after(self, running: subprocess.Popen, seconds: float) -> None:
+        """Kill a run with all of its processes, if it has not ended by then."""
         try:
             running.wait(seconds)
         except subprocess.TimeoutExpired:
-            return
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+            self.kills += 1
+        running.wait()
 
     def survives(self, harm: str, processes: int, output: Path) -> str:
         """ "" if a harmed run ends as the unharmed one, or what is wrong."""
@@ -135,13 +139,6 @@ class Chaos:
 def weights(output: Path) -> dict[str, torch.Tensor]:
     """What a run has trained."""
     return torch.load(output / "model_final.pth", weights_only=True)["model"]
-
-
-def end(running: subprocess.Popen) -> None:
-    """Kill a run with all of its processes."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
 
 
 HARMS = (("killed", 1), ("killed", 2), ("killed", 1), ("full_disk", 1), ("clock_jumps", 1), ("removed", 1))
@@ -169,7 +166,7 @@ def main() -> int:
                 print((output / "said.txt").read_text()[-1500:])
             shutil.rmtree(output, ignore_errors=True)
     kinds = ", ".join(f"{count} {harm} ({processes})" for (harm, processes), count in counts.items())
-    print(f"survived: {survived} of {args.rounds} (seed {seed}; {kinds})")
+    print(f"survived: {survived} of {args.rounds}, {chaos.kills} kills (seed {seed}; {kinds})")
     return 0 if survived == args.rounds else 1
 
 
