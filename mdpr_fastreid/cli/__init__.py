@@ -7,7 +7,20 @@ import sys
 from mdpr_fastreid import __version__
 from mdpr_fastreid.errors import UsageError, disk_is_full, one_line
 
-VERBS = ("data", "synth", "convert", "prepare", "bench", "compare", "export", "run", "doctor")
+VERBS = (
+    "data",
+    "synth",
+    "convert",
+    "prepare",
+    "bench",
+    "compare",
+    "export",
+    "attention",
+    "ranklist",
+    "space",
+    "run",
+    "doctor",
+)
 
 
 def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
