@@ -1,4 +1,4 @@
-"""The options by which the verbs that draw pictures find a trained model."""
+"""The options by which verbs that draw pictures find a trained model."""
 
 import argparse
 
@@ -6,9 +6,11 @@ from mdpr_fastreid.config.own_code import add_import_argument
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--config-file``, ``--weights``, ``--import`` and overrides, for :func:`mdpr_fastreid.pictures.trained.load_trained`."""
-    parser.add_argument("--config-file", required=True, metavar="C", help="the config that was trained with")
-    parser.add_argument("--weights", metavar="W", help="its checkpoint (default: MODEL.WEIGHTS)")
+    """Add ``--config-file``, ``--weights`` and ``--import``, as ``pictures.trained.load_trained`` reads them."""
+    parser.add_argument("--config-file", required=True, metavar="C", help="the config, or the folder, of a training")
+    parser.add_argument(
+        "--weights", metavar="W", help="its checkpoint (default: the folder's best one, or MODEL.WEIGHTS)"
+    )
     add_import_argument(parser)
 
 

@@ -80,7 +80,7 @@ def draw_space(places: np.ndarray, identities: np.ndarray, cameras: np.ndarray, 
         left, right = figure.subplots(1, 2)
         _scatter(left, places, identities, [str(name) for name in np.unique(identities)], numbered=True)
         left.set_title("by identity")
-        _scatter(right, places, cameras, [f"camera {name}" for name in np.unique(cameras)], numbered=False)
+        _scatter(right, places, cameras, [str(name) for name in np.unique(cameras)], numbered=False)
         right.set_title("by camera")
         right.legend(
             loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=6, frameon=False, fontsize=9, columnspacing=1
