@@ -19,4 +19,13 @@ from mdpr_fastreid.data import datasets  # noqa: E402, F401
 add_mdpr_config(defaults._C)
 
 __version__ = "0.2.0"
-__all__ = ["__version__", "add_mdpr_config", "config_file"]
+__all__ = ["ReID", "__version__", "add_mdpr_config", "config_file"]
+
+
+def __getattr__(name: str) -> object:
+    # What only a trained model needs, such as faiss and the evaluator, takes a second to import
+    if name == "ReID":
+        from mdpr_fastreid.reid import ReID
+
+        return ReID
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,16 +12,16 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """How far a known amount of work is: a bar on a terminal's stderr, elsewhere lines of the log, or of stderr.
+    """How far work is: a bar on a terminal's stderr, elsewhere lines of the log, or of stderr.
 
     Args:
-        total: steps in all.
+        total: steps in all; None where nobody knows.
         description: what is being done, e.g. "training".
         done: steps done before, by an earlier run.
         delay: seconds before the bar appears, so that short work shows none.
     """
 
-    def __init__(self, total: int, description: str, done: int = 0, delay: float = 0.0) -> None:
+    def __init__(self, total: int | None, description: str, done: int = 0, delay: float = 0.0) -> None:
         self._total, self._description, self._first, self._done = total, description, done, done
         self._start = self._last_line = time.monotonic()
         self._note = ""
@@ -51,9 +51,14 @@ class Progress:
             return
         self._last_line = now
         if not self._on_terminal:
-            left = (now - self._start) / max(1, self._done - self._first) * (self._total - self._done)
             ending = f", {self._note}" if self._note else ""
-            _write_line(f"{self._description}: {self._done} of {self._total}, {left:.0f} s left{ending}")
+            _write_line(f"{self._description}: {self._how_far(now - self._start)}{ending}")
+
+    def _how_far(self, seconds: float) -> str:
+        if self._total is None:
+            return f"{self._done} so far"
+        left = seconds / max(1, self._done - self._first) * (self._total - self._done)
+        return f"{self._done} of {self._total}, {left:.0f} s left"
 
     def close(self) -> None:
         """Take the bar off the terminal."""
