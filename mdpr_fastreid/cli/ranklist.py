@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, choose, draw."""
     from mdpr_fastreid.pictures.rank_pages import INDEX, choose, need_folder, write_pages
-    from mdpr_fastreid.pictures.trained import load_trained, tested
+    from mdpr_fastreid.pictures.trained import evaluated, load_trained
     from mdpr_fastreid.weights import sha256_of
 
     if not args.worst + args.best:
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--top {args.top}: give a number from 1 to 50")
     need_folder(args.output, args.force)
     cfg, model = load_trained(args)
-    found = tested(cfg, model)
+    found = evaluated(cfg, model)
     measured = found.evaluator.measure(found.collected)
     chosen = choose(found, measured, args.worst, args.best, args.top)
     metrics = {name: float(value) for name, value in measured.metrics.items()}

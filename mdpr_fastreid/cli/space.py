@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
 
     from mdpr_fastreid.pictures.files import need_picture_place, write_picture
     from mdpr_fastreid.pictures.space import METHODS, MOST_IDENTITIES, choose_identities, draw_space, flat
-    from mdpr_fastreid.pictures.trained import load_trained, tested, vectors_of
+    from mdpr_fastreid.pictures.trained import evaluated, load_trained, vectors_of
 
     if args.method not in METHODS:
         raise UsageError(f"--method {args.method!r}: give {' or '.join(METHODS)}")
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--identities {args.identities}: give a number from 1 to {MOST_IDENTITIES}")
     need_picture_place(args.output, args.force)
     cfg, model = load_trained(args)
-    found = tested(cfg, model)
+    found = evaluated(cfg, model)
     identities, cameras = found.collected.identities, found.collected.cameras
     chosen = np.isin(identities, choose_identities(identities, found.collected.num_query, args.identities))
     places, axes = flat(vectors_of(found)[chosen], args.method, args.seed)

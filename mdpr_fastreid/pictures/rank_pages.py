@@ -14,7 +14,7 @@ from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.evaluation import Measured, rank_lists, ranked_gallery
 from mdpr_fastreid.io import need_place, write_whole
 from mdpr_fastreid.pictures.rank_list import Ranked, RankList, Shown, draw_rank_list
-from mdpr_fastreid.pictures.trained import Tested
+from mdpr_fastreid.pictures.trained import Evaluated
 
 INDEX, RECORD, PICTURES = "index.html", "ranklist.json", "queries"
 KINDS = ("worst", "best")
@@ -52,33 +52,35 @@ def need_folder(folder: Path, force: bool) -> None:
     need_place(folder / INDEX)
 
 
-def choose(tested: Tested, measured: Measured, worst: int, best: int, length: int) -> list[Chosen]:
+def choose(evaluated: Evaluated, measured: Measured, worst: int, best: int, length: int) -> list[Chosen]:
     """The queries with the lowest average precision, lowest first, and those with the highest, highest first.
 
     Args:
-        tested: outputs and labels of the test set.
+        evaluated: outputs and labels of the test set.
         measured: its ranking.
         worst: how many, at most.
         best: how many, at most, of the rest.
         length: of the lists.
     """
-    lists = rank_lists(measured, tested.collected, 1)
+    lists = rank_lists(measured, evaluated.collected, 1)
     order = np.argsort(lists.average_precision, kind="stable")
     rest = order[worst:][::-1]
     rows = [("worst", row, number) for number, row in enumerate(order[:worst], start=1)]
     rows += [("best", row, number) for number, row in enumerate(rest[:best], start=1)]
     return [
-        Chosen(kind, number, _rank_list(tested, measured, int(lists.query[row]), lists.average_precision[row], length))
+        Chosen(
+            kind, number, _rank_list(evaluated, measured, int(lists.query[row]), lists.average_precision[row], length)
+        )
         for kind, row, number in rows
     ]
 
 
-def _rank_list(tested: Tested, measured: Measured, query: int, precision: float, length: int) -> RankList:
-    collected = tested.collected
+def _rank_list(evaluated: Evaluated, measured: Measured, query: int, precision: float, length: int) -> RankList:
+    collected = evaluated.collected
     ranked = ranked_gallery(measured, collected, query)
 
     def shown(index: int) -> Shown:
-        return Shown(Path(tested.paths[index]), int(collected.identities[index]), int(collected.cameras[index]))
+        return Shown(Path(evaluated.paths[index]), int(collected.identities[index]), int(collected.cameras[index]))
 
     def at(place: int) -> Ranked:
         image = shown(collected.num_query + int(ranked.gallery[place]))
@@ -86,7 +88,7 @@ def _rank_list(tested: Tested, measured: Measured, query: int, precision: float,
 
     top = [at(place) for place in range(min(length, len(ranked.gallery)))]
     positives = [at(int(rank) - 1) for rank in ranked.ranks_of_positives]
-    return RankList(shown(query), float(precision), top, positives, len(ranked.gallery))
+    return RankList(shown(query), precision, top, positives, len(ranked.gallery))
 
 
 def write_pages(folder: Path, chosen: Sequence[Chosen], about: Mapping[str, Any]) -> None:
