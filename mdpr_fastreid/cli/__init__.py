@@ -15,9 +15,11 @@ VERBS = (
     "bench",
     "compare",
     "export",
+    "embed",
     "attention",
     "ranklist",
     "space",
+    "app",
     "run",
     "doctor",
 )

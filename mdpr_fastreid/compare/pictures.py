@@ -1,16 +1,14 @@
 """Images inside the page: thumbnails, once each."""
 
-import base64
-import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
 
 from mdpr_fastreid.data import reading
+from mdpr_fastreid.pictures.inline import data_uri, encode
 
 HEIGHT, WIDTH = 128, 64
-_JPEG_QUALITY = 80
 
 
 class Album:
@@ -48,15 +46,3 @@ def thumbnail(path: Path) -> bytes | None:
     """A JPEG of 128 x 64 (height x width) pixels, or None for an image that cannot be read any more."""
     pixels = read_image(path)
     return None if pixels is None else encode(pixels)
-
-
-def encode(pixels: np.ndarray) -> bytes:
-    """A JPEG of ``[H, W, 3]`` uint8."""
-    buffer = io.BytesIO()
-    PillowImage.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    return buffer.getvalue()
-
-
-def data_uri(content: bytes, kind: str) -> str:
-    """Content as an address, so that a page needs no other file."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -4,9 +4,10 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from mdpr_fastreid.io import need_place, write_whole
 _VERSION = 1
 _ARRAYS = {"vectors": "f", "names": "U", "cameras": "U", "times": "f", "identities": "U", "about": "U"}
 """What the file holds, by kind of type; ``about`` is JSON."""
+KNOWN = ("names", "cameras", "times", "identities")
+"""What is known of each image."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Embeddings:
             raise UsageError(f"vectors must be float32 [N, D], got {self.vectors.dtype} {list(self.vectors.shape)}")
         if self.vectors.shape[1] != self.model.dim:
             raise UsageError(f"vectors are {self.vectors.shape[1]} long, and those of their model {self.model.dim}")
-        for name in ("names", "cameras", "times", "identities"):
+        for name in KNOWN:
             if getattr(self, name).shape != (len(self.vectors),):
                 raise UsageError(f"{name} must be one for each of {len(self.vectors)} vectors")
 
@@ -59,8 +62,8 @@ class Embeddings:
 
     def rows(self, chosen: slice | np.ndarray | Sequence[int]) -> "Embeddings":
         """Some of them, by indices, a mask or a slice."""
-        parts = {name: getattr(self, name)[chosen] for name in _ARRAYS if name != "about"}
-        return Embeddings(**parts, model=self.model, root=self.root)
+        known = {name: getattr(self, name)[chosen] for name in KNOWN}
+        return Embeddings(self.vectors[chosen], **known, model=self.model, root=self.root)
 
     def write(self, path: Path | str) -> None:
         """Write them as an ``.npz`` file of arrays, whole or not at all.
@@ -68,10 +71,7 @@ class Embeddings:
         Raises:
             UsageError: the place cannot be written.
         """
-        need_place(Path(path))
-        about = {"version": _VERSION, "model": self.model.to_dict(), "root": self.root}
-        arrays = {name: getattr(self, name) for name in _ARRAYS if name != "about"}
-        write_whole(path, lambda file: np.savez(file, **arrays, about=np.array(json.dumps(about))))
+        write_embeddings(path, self, [self.vectors])
 
     @classmethod
     def read(cls, path: Path | str) -> "Embeddings":
@@ -108,12 +108,42 @@ class Embeddings:
             raise UsageError(f"{path}: the vector of {self.names[(~finite).argmax()]} has NaN or infinite values")
 
 
+def write_embeddings(path: Path | str, about: Embeddings, vectors: Iterable[np.ndarray]) -> None:
+    """Write embeddings whose vectors come a part at a time, so that they need not all be in memory.
+
+    Args:
+        path: the ``.npz`` file.
+        about: all but the vectors, which it may have as a view that takes no memory.
+        vectors: float32 ``[n, D]`` each, in order.
+
+    Raises:
+        UsageError: the place cannot be written.
+    """
+    need_place(Path(path))
+    content = {"version": _VERSION, "model": about.model.to_dict(), "root": about.root}
+    small = {name: getattr(about, name) for name in KNOWN}
+    small["about"] = np.array(json.dumps(content))
+    header = {"descr": "<f4", "fortran_order": False, "shape": about.vectors.shape}
+
+    def write(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for name, array in small.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+            with archive.open("vectors.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_2_0(member, header)
+                for part in vectors:
+                    member.write(np.ascontiguousarray(part, "<f4").data)
+
+    write_whole(path, write)
+
+
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     damaged = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no archive of arrays, or not all of one")
         with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise UsageError(f"{path}: is a single array, and embeddings are a file of `mdpr embed`")
             if missing := [name for name in _ARRAYS if name not in file.files]:
                 raise UsageError(f"{path}: has no {missing[0]}, so it is no file of `mdpr embed`")
             arrays = {name: file[name] for name in _ARRAYS}
@@ -123,16 +153,3 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         if arrays[name].dtype.kind != kind:
             raise UsageError(f"{path}: {name} are {arrays[name].dtype}, so it is no file of `mdpr embed`")
     return arrays
-
-
-def joined(parts: Sequence[Embeddings]) -> Embeddings:
-    """Embeddings of one model and one folder, one after another.
-
-    Raises:
-        UsageError: they are of several models.
-    """
-    first = parts[0]
-    for part in parts[1:]:
-        first.model.check_same(part.model)
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS if name != "about"}
-    return Embeddings(**arrays, model=first.model, root=first.root)

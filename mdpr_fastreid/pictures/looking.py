@@ -1,28 +1,27 @@
 """From image files to where a model looks in them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
-from fastreid.config import CfgNode
 from PIL import Image
 from torch import nn
 
-from mdpr_fastreid.data.fields import IMAGES
 from mdpr_fastreid.data.reading import DamagedImageError, read_image
-from mdpr_fastreid.data.transforms import build_transforms
+from mdpr_fastreid.embedding.networks import EmbeddingNetwork
+from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.inference.attention import attention_maps
 from mdpr_fastreid.pictures.attention_sheet import Looked
 
 _BATCH = 16
 
 
-def look(cfg: CfgNode, model: nn.Module, paths: Sequence[str]) -> tuple[list[Looked], list[DamagedImageError]]:
+def look(network: EmbeddingNetwork, paths: Sequence[str]) -> tuple[list[Looked], list[DamagedImageError]]:
     """Where a model looks in image files.
 
     Args:
-        cfg: with the size of the input.
-        model: see :func:`mdpr_fastreid.inference.attention.attention_maps`.
+        network: not folded, see :func:`mdpr_fastreid.inference.attention.attention_maps`.
         paths: of the files.
 
     Returns:
@@ -31,22 +30,34 @@ def look(cfg: CfgNode, model: nn.Module, paths: Sequence[str]) -> tuple[list[Loo
     Raises:
         UsageError: the model has no maps.
     """
-    transforms = build_transforms(cfg, is_train=False)
-    pictures: list[tuple[str, Image.Image]] = []
-    damaged: list[DamagedImageError] = []
-    for path in paths:
-        try:
-            pictures.append((Path(path).name, read_image(path)))
-        except DamagedImageError as error:
-            damaged.append(error)
     rows: list[Looked] = []
-    for start in range(0, len(pictures), _BATCH):
-        part = pictures[start : start + _BATCH]
-        batch = torch.stack([transforms({IMAGES: picture})[IMAGES] for _, picture in part])
-        maps = attention_maps(model, batch.to(model.device).float())
-        for number, (name, picture) in enumerate(part):
-            rows.append(Looked(name, picture, {key: values[number] for key, values in maps.items()}))
+    damaged: list[DamagedImageError] = []
+    for start in range(0, len(paths), _BATCH):
+        names, pictures = [], []
+        for path in paths[start : start + _BATCH]:
+            try:
+                pictures.append(read_image(path))
+                names.append(Path(path).name)
+            except DamagedImageError as error:
+                damaged.append(error)
+        rows += map(Looked, names, pictures, maps_of(network, pictures))
     return rows, damaged
+
+
+def maps_of(network: EmbeddingNetwork, pictures: Sequence[Image.Image]) -> list[Mapping[str, np.ndarray]]:
+    """Where a model looks in pictures, for each of them ``[h, w]`` by the names of the maps.
+
+    Raises:
+        UsageError: the model has no maps, or is an exported file.
+    """
+    if not pictures:
+        return []
+    if network.module is None:
+        raise UsageError("an exported file has no maps any more: give the training's folder, or config and weights")
+    pixels = torch.stack([network.resize(picture) for picture in pictures])
+    parameter = next(network.module.parameters())
+    maps = attention_maps(network.module, pixels.to(parameter.device).float())
+    return [{name: values[row] for name, values in maps.items()} for row in range(len(pictures))]
 
 
 def stripes_of(model: nn.Module) -> int:

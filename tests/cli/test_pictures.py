@@ -27,10 +27,10 @@ def images(tmp_path_factory):
 
 def test_a_sheet_of_attention_is_written(run, images, tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
-    assert main(["attention", *images, "--config-file", str(run), "-o", str(sheet)]) == 0
+    assert main(["attention", *images, "--model", str(run), "-o", str(sheet)]) == 0
     assert Image.open(sheet).format == "PNG"
     said = capsys.readouterr().out
-    assert "MDPR: attention4_1, attention4_2, attention3_1, attention3_2, stripes" in said
+    assert ": attention4_1, attention4_2, attention3_1, attention3_2, stripes" in said
     assert "2 images, 0 that cannot be read" in said
 
 
@@ -38,7 +38,7 @@ def test_an_image_that_is_none_is_named_and_the_others_are_drawn(run, images, tm
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"")
     sheet = tmp_path / "sheet.jpg"
-    assert main(["attention", *images, str(broken), "--config-file", str(run), "-o", str(sheet)]) == 1
+    assert main(["attention", *images, str(broken), "--model", str(run), "-o", str(sheet)]) == 1
     assert Image.open(sheet).format == "JPEG"
     ended = capsys.readouterr()
     assert "2 images, 1 that cannot be read" in ended.out
@@ -82,7 +82,7 @@ def test_a_space_is_drawn(run, tmp_path, capsys):
 )
 def test_what_cannot_be_drawn_is_one_line(run, words, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main([*words, "--config-file", str(run)]) == 2
+    assert main([*words, "--model" if words[0] == "attention" else "--config-file", str(run)]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith(f"mdpr {words[0]}: ") and message in last
     assert not list(tmp_path.glob("*.png"))

@@ -1,0 +1,152 @@
+"""``mdpr embed``: the embeddings of a folder of images, as a file or in a store."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mdpr_fastreid.config.own_code import add_import_argument
+from mdpr_fastreid.errors import UsageError, printable
+
+HELP = "embed a folder of images with a trained model"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    parser.add_argument("folder", metavar="DIR", help="of images, in folders or not, or with a manifest.csv")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="OUT", help="file to write (.npz), or a store as `mdpr index` makes it"
+    )
+    add_model_arguments(parser, required=True)
+    parser.add_argument("--append", action="store_true", help="add to OUT the images whose names it does not have yet")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    parser.add_argument("--batch", type=int, metavar="N", help="images at a time (default: TEST.IMS_PER_BATCH)")
+    parser.add_argument("--workers", type=int, metavar="N", help="threads that read (default: one a core, at most 4)")
+    parser.add_argument(
+        "--camera-pattern", default="", metavar="REGEX", help="its group in a path is the camera, such as 'cam(\\d+)'"
+    )
+    parser.add_argument("--time-pattern", default="", metavar="REGEX", help="its group in a path is the time")
+    parser.add_argument(
+        "--time-format", default="", metavar="F", help="how it is written, as %%Y%%m%%d_%%H%%M%%S (default: seconds)"
+    )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, required: bool) -> None:
+    """Add the options that name a trained model, for :func:`load_model`."""
+    parser.add_argument(
+        "--model",
+        required=required,
+        metavar="M",
+        help="a training's folder, a config (then --weights), or an exported .onnx file",
+    )
+    parser.add_argument("--weights", metavar="W", help="weight file, with a config or instead of a folder's best")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: MODEL.DEVICE, or cpu where that is not there)")
+    parser.add_argument("--precision", metavar="P", help="float32, bfloat16 or float16 (default: TEST.AMP)")
+    parser.add_argument("--no-fold", action="store_true", help="run the network as it was trained")
+    add_import_argument(parser)
+
+
+def load_model(args: argparse.Namespace, device: str | None = None):
+    """The :class:`~mdpr_fastreid.reid.ReID` that :func:`add_model_arguments` names; a line says what it is."""
+    from mdpr_fastreid.reid import ReID
+
+    model = ReID.load(
+        args.model,
+        args.weights,
+        device=args.device or device,
+        precision=args.precision,
+        folded=False if args.no_fold else None,
+        imports=args.imports,
+    )
+    print(f"{model}", flush=True)
+    return model
+
+
+def run(args: argparse.Namespace) -> int:
+    """Embed; 1 if an image could not be read, which is then listed and left out."""
+    from mdpr_fastreid.embedding.batches import default_workers
+    from mdpr_fastreid.embedding.chunks import Chunks, Share
+    from mdpr_fastreid.embedding.facts import find_images
+    from mdpr_fastreid.embedding.folder import embed_images, found_in, only_one, write_file
+
+    share = Share.of_environment()
+    output = _checked_output(args)
+    images = find_images(args.folder, args.camera_pattern, args.time_pattern, args.time_format)
+    with only_one(output, share) as partial:
+        model = load_model(args, _device_of(share))
+        earlier = _earlier(output, args, model.about)
+        if earlier is not None:
+            images = images.seen_from(earlier.root)
+            images = images.rows(_not_in(images.names, earlier.names))
+        if share.rank == 0:
+            print(f"{printable(args.folder)}: {images.described()}{' that are new' if args.append else ''}", flush=True)
+        if not len(images):
+            return 0
+        batch = model.network.batch_size if args.batch is None else args.batch
+        chunks = Chunks(partial, images, model.about, batch)
+        chunks.start(share)
+        if share.rank == 0 and (done := chunks.images_done()):
+            print(f"going on: {done} of {len(images)} images were embedded before", flush=True)
+        workers = default_workers() if args.workers is None else args.workers
+        embed_images(model.network, images, chunks, batch, workers, share)
+        if share.rank:
+            return 0
+        chunks.wait()
+        found, damaged = found_in(chunks, images, model.about)
+        if not len(found):
+            raise UsageError(f"{args.folder}: none of its {len(images)} images can be read, the first: {damaged[0]}")
+        total = write_file(chunks, found, output, earlier)
+        chunks.remove()
+    return _report(output, len(found), total, damaged)
+
+
+def _checked_output(args: argparse.Namespace) -> Path:
+    """The place to write to, before anything long is done."""
+    output = Path(args.output)
+    for name, least in (("batch", 1), ("workers", 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name} {value}: give at least {least}")
+    if args.append and args.force:
+        raise UsageError("--append adds to OUT, and --force replaces it: give one of them")
+    if output.suffix != ".npz":
+        raise UsageError(f"{output}: embeddings are written as a file that ends in .npz")
+    if output.exists() and not (args.append or args.force):
+        raise UsageError(f"{output} exists already; --append adds to it, --force replaces it")
+    return output
+
+
+def _device_of(share) -> str | None:
+    import os
+
+    import torch
+
+    if share.processes == 1 or not torch.cuda.is_available():
+        return None
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
+
+def _earlier(output: Path, args: argparse.Namespace, model):
+    from mdpr_fastreid.embedding import Embeddings
+
+    if not args.append or not output.exists():
+        return None
+    earlier = Embeddings.read(output)
+    earlier.model.check_same(model, f"those in {output}", f"those of {args.model}")
+    return earlier
+
+
+def _not_in(names, earlier):
+    import numpy as np
+
+    return ~np.isin(names, earlier)
+
+
+def _report(output: Path, new: int, total: int, damaged: list[str]) -> int:
+    size = output.stat().st_size / 2**20
+    print(f"wrote {output}: {total} embeddings{f', {new} of them new' if new < total else ''}, {size:.1f} MiB")
+    if not damaged:
+        return 0
+    for line in damaged:
+        print(printable(line), file=sys.stderr)
+    print(f"mdpr embed: {len(damaged)} images could not be read and are left out", file=sys.stderr)
+    return 1
