@@ -2,17 +2,21 @@
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.pictures.looking import maps_of
-from mdpr_fastreid.reid import ReID
-from mdpr_fastreid.search import Hit, Store
 
-Rerank = Callable[[Store, np.ndarray, Sequence[Hit]], list[Hit]]
+if TYPE_CHECKING:
+    from mdpr_fastreid.search import Hit, Store
+
+Embed = Callable[[Image.Image], np.ndarray]
+"""From a picture to its embedding ``[D]``."""
+Look = Callable[[Sequence[Image.Image]], Sequence[Mapping[str, np.ndarray]]]
+"""From pictures to where the model looks in each: ``[h, w]`` by the maps' names."""
+Rerank = Callable[["Store", np.ndarray, Sequence["Hit"]], list["Hit"]]
 """From the store, a query ``[D]`` and its hits to the same hits in a better order."""
 
 
@@ -34,15 +38,28 @@ class Finder:
 
     Args:
         store: of the gallery.
-        model: that the store's vectors are of; None to search with its own images only, without attention.
+        embed: what embeds an uploaded image; None to search with the gallery's own images only.
+        look: where the model looks; None if it has nothing to look at.
         rerank: what re-ranking does; None if it is not offered.
         depth: hits that are re-ranked.
     """
 
-    def __init__(self, store: Store, model: ReID | None, rerank: Rerank | None = None, depth: int = 1000) -> None:
-        self.store, self.model, self._rerank, self._depth = store, model, rerank, depth
+    def __init__(
+        self,
+        store: "Store",
+        embed: Embed | None = None,
+        look: Look | None = None,
+        rerank: Rerank | None = None,
+        depth: int = 1000,
+    ) -> None:
+        self.store, self._embed, self._look, self._rerank, self._depth = store, embed, look, rerank, depth
         self._alone = threading.Lock()
         self.cameras = store.cameras()
+
+    @property
+    def can_embed(self) -> bool:
+        """Whether images can be uploaded."""
+        return self._embed is not None
 
     @property
     def can_rerank(self) -> bool:
@@ -55,12 +72,12 @@ class Finder:
         Raises:
             UsageError: there is no model.
         """
-        if self.model is None:
+        if self._embed is None:
             raise UsageError("without a model only images of the gallery can be looked for: start with --model")
         with self._alone:
-            return Query(self.model.embed(picture)[0], "", "", "", picture)
+            return Query(self._embed(picture), "", "", "", picture)
 
-    def named(self, hit: Hit) -> Query:
+    def named(self, hit: "Hit") -> Query:
         """A query by an image of the gallery.
 
         Raises:
@@ -69,7 +86,7 @@ class Finder:
         with self._alone:
             return Query(self.store.vectors([hit.name])[0], hit.name, hit.path, hit.camera, None)
 
-    def some(self, count: int, seed: int) -> list[Hit]:
+    def some(self, count: int, seed: int) -> list["Hit"]:
         """Images of the gallery to begin with: the nearest ones to a random direction."""
         direction = np.random.default_rng(seed).normal(size=(1, self.store.model.dim)).astype(np.float32)
         with self._alone:
@@ -77,7 +94,7 @@ class Finder:
 
     def find(
         self, query: Query, count: int, cameras: Collection[str] = (), other_cameras: bool = False, rerank: bool = False
-    ) -> list[Hit]:
+    ) -> list["Hit"]:
         """The hits of a query, without the query itself.
 
         Args:
@@ -98,23 +115,20 @@ class Finder:
                 hits = self._rerank(self.store, query.vector, hits)
         return hits[:count]
 
-    def maps(self, pictures: Sequence[Image.Image]) -> list[Mapping[str, np.ndarray]]:
-        """Where the model looks, see :func:`mdpr_fastreid.pictures.looking.maps_of`.
+    def maps(self, pictures: Sequence[Image.Image]) -> Sequence[Mapping[str, np.ndarray]]:
+        """Where the model looks in pictures.
 
         Raises:
             UsageError: there is no model, or it has no maps.
         """
-        if self.model is None:
+        if self._look is None:
             raise UsageError("without a model there is no attention: start with --model")
         with self._alone:
-            return maps_of(self.model.network, pictures)
+            return self._look(pictures)
 
     def looks(self) -> list[str]:
         """The names of the maps; none for a model without maps."""
-        if self.model is None:
-            return []
-        height, width = self.model.size
         try:
-            return list(self.maps([Image.new("RGB", (width, height))])[0])
+            return list(self.maps([Image.new("RGB", (64, 128))])[0])
         except UsageError:
             return []
