@@ -87,10 +87,16 @@ class Finder:
             return Query(self.store.vectors([hit.name])[0], hit.name, hit.path, hit.camera, None)
 
     def some(self, count: int, seed: int) -> list["Hit"]:
-        """Images of the gallery to begin with: the nearest ones to a random direction."""
-        direction = np.random.default_rng(seed).normal(size=(1, self.store.model.dim)).astype(np.float32)
+        """Images of the gallery to begin with: of each of ``count`` random directions the nearest one that is new."""
+        directions = np.random.default_rng(seed).normal(size=(count, self.store.model.dim)).astype(np.float32)
         with self._alone:
-            return self.store.search(direction, count)[0]
+            lists = self.store.search(directions, count)
+        found: dict[str, Hit] = {}
+        for hits in lists:
+            new = next((hit for hit in hits if hit.name not in found), None)
+            if new is not None:
+                found[new.name] = new
+        return list(found.values())
 
     def find(
         self, query: Query, count: int, cameras: Collection[str] = (), other_cameras: bool = False, rerank: bool = False

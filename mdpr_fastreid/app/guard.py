@@ -1,12 +1,15 @@
 """What stands before Gradio: the few addresses that the page needs, from the few hosts that it is reached by."""
 
+import json
+import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mdpr_fastreid.app.uploads import LARGEST, MOST, make_room
 
@@ -26,6 +29,9 @@ _LARGEST_REQUEST = 2**20
 class Guard:
     """Answers 404 to every address that the page does not use, above all those that serve files, and limits uploads.
 
+    A request of the page that names a file is answered only if that file is an upload: Gradio itself does not check it
+    in an application that it is mounted in (6.31), and would read any file.
+
     Args:
         app: what answers the rest.
         uploads: the folder that uploads are kept in.
@@ -41,8 +47,30 @@ class Guard:
             return
         if scope["type"] != "http":
             return  # the page has no sockets
-        refusal = self._refusal(Request(scope))
+        request = Request(scope, receive)
+        refusal = self._refusal(request)
+        if refusal is None and request.method == "POST" and request.url.path != _UPLOAD:
+            try:
+                receive = _replayed(self._checked(await request.body()), receive)
+            except (ValueError, RecursionError):
+                refusal = PlainTextResponse("that is no request of the page", 400)
+            except ClientDisconnect:
+                return
         await (refusal or self._app)(scope, receive, send)
+
+    def _checked(self, body: bytes) -> bytes:
+        """The body, written anew, so that whoever reads it reads what was checked.
+
+        Raises:
+            ValueError: it is no JSON, or names a file that is no upload.
+        """
+        content = json.loads(body.decode()) if body else {}
+        folder = os.path.realpath(self._uploads)
+        for path in _paths_in(content):
+            real = os.path.realpath(path) if isinstance(path, str) and "\0" not in path else ""
+            if not real.startswith(f"{folder}{os.sep}") or not os.path.isfile(real):
+                raise ValueError("a file that was not uploaded")
+        return json.dumps(content).encode()
 
     def _refusal(self, request: Request) -> Response | None:
         path = request.url.path
@@ -62,6 +90,27 @@ class Guard:
         if path == _UPLOAD and not make_room(self._uploads):
             return PlainTextResponse(f"{MOST} uploads are kept already: wait some minutes", 429)
         return None
+
+
+def _paths_in(content: Any) -> Iterator[Any]:
+    """What stands under ``path`` anywhere in JSON."""
+    if isinstance(content, dict):
+        if "path" in content:
+            yield content["path"]
+        content = list(content.values())
+    if isinstance(content, list):
+        for part in content:
+            yield from _paths_in(part)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """A request's body once more, then what else comes."""
+    parts = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return parts.pop() if parts else await receive()
+
+    return again
 
 
 def _host(request: Request) -> str:

@@ -9,7 +9,7 @@ from mdpr_fastreid.data.datasets.base import JUNK
 from mdpr_fastreid.errors import UsageError, printable
 
 RIGHT, WRONG, QUERY = "right", "wrong", "query"
-OWN_COLUMNS = ("mark", "of")
+OWN_COLUMNS = ("judged", "person")
 """Beside those of a manifest, which reads over them: what was marked, and of which person."""
 __all__ = ["MANIFEST", "QUERY", "RIGHT", "WRONG", "Mark", "Marks"]
 
@@ -81,5 +81,5 @@ class Marks:
                 raise UsageError(f"{printable(mark.path)}: a manifest has no names that begin or end with a space")
             identity = str(JUNK) if mark.kind == WRONG else mark.person.strip()
             row = {"path": mark.path, "identity": identity, "camera": mark.camera, "split": "train"}
-            writer.writerow({**row, "mark": mark.kind, "of": mark.person.strip()})
+            writer.writerow({**row, "judged": mark.kind, "person": mark.person.strip()})
         return lines.getvalue()

@@ -17,6 +17,7 @@ from mdpr_fastreid.app.marks import MANIFEST, QUERY, RIGHT, WRONG, Mark, Marks
 from mdpr_fastreid.app.uploads import LARGEST, read_upload
 from mdpr_fastreid.data.reading import FORMATS
 from mdpr_fastreid.errors import UsageError, one_line
+from mdpr_fastreid.pictures.attention_sheet import map_title
 
 if TYPE_CHECKING:
     from mdpr_fastreid.search import Hit
@@ -97,7 +98,13 @@ class _Page:
         )
         self.differs = gr.Checkbox(label="not the query's own camera", elem_id="differs")
         self.rerank = gr.Checkbox(label="re-rank", visible=self.finder.can_rerank, elem_id="rerank")
-        self.look = gr.Radio(self.looks, value=_IMAGE, label="show", visible=len(self.looks) > 1, elem_id="look")
+        self.look = gr.Radio(
+            [(_title(look), look) for look in self.looks],
+            value=_IMAGE,
+            label="show",
+            visible=len(self.looks) > 1,
+            elem_id="look",
+        )
         self.person = gr.Textbox("person-1", label="name of the person", max_length=100, elem_id="person")
         self.link = gr.HTML(elem_id="marks")
 
@@ -171,8 +178,9 @@ class _Page:
             return self._begin(looking, settings, person)
         looking.hits = self.finder.find(looking.query, **settings)
         looking.pictures = {}
+        where = " of other cameras" if settings["other_cameras"] and looking.query.camera else ""
         order = ", re-ranked" if settings["rerank"] and self.finder.can_rerank else ""
-        return f"{len(looking.hits)} hits{order}, the most similar first; the number is the cosine similarity."
+        return f"{len(looking.hits)} hits{where}{order}, the most similar first; the number is the cosine similarity."
 
     def _marked(self, number: int, looking: Looking, settings: dict, person: str, kind: str | None) -> str:
         if number >= len(looking.hits) or looking.query is None:
@@ -232,6 +240,10 @@ def _places(cells: Sequence[str], kinds: Sequence[str | None], searched: bool) -
         *[gr.Button(visible=True)] * len(cells),
         *[gr.Button(visible=False)] * empty,
     ]
+
+
+def _title(look: str) -> str:
+    return look if look == _IMAGE else ", ".join(part for part in map_title(look) if part)
 
 
 def _link(marks: Marks) -> str:

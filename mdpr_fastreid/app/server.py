@@ -85,9 +85,8 @@ def make_app(finder, title: str, uploads: Path, host: str):
     return Guard(app, uploads, {*LOCAL, host} if host in LOCAL else None)
 
 
-def serve(app, found: socket.socket) -> None:
-    """Serve until interrupted."""
+def server_of(app):
+    """What runs the application: a ``uvicorn.Server``, whose ``run`` takes sockets."""
     import uvicorn
 
-    config = uvicorn.Config(app, log_level="warning", ws="none", server_header=False)
-    uvicorn.Server(config).run(sockets=[found])
+    return uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", server_header=False))

@@ -45,7 +45,7 @@ def attention_sheet(rows: Sequence[Looked], stripes: int = 0) -> Image.Image:
     width = max(lefts[-1] + CELL[0] + _MARGIN, 600)
     lines = [line for text in explained for line in textwrap.wrap(text, (width - 2 * _MARGIN) // 7)]
     sheet = Image.new("RGB", (width, _HEAD + len(rows) * low + _FOOT + 18 * len(lines)), PAPER)
-    for left, (first, second) in zip(lefts, [("image", ""), *map(_heading, names)], strict=True):
+    for left, (first, second) in zip(lefts, [("image", ""), *map(map_title, names)], strict=True):
         write(sheet, (left, 8), first, INK)
         write(sheet, (left, 24), second, INK)
     for number, row in enumerate(rows):
@@ -95,7 +95,8 @@ def _lefts(names: Sequence[str]) -> list[int]:
     return lefts
 
 
-def _heading(name: str) -> tuple[str, str]:
+def map_title(name: str) -> tuple[str, str]:
+    """What a map is called where people read it, in two parts: ``stage 4`` and ``map 1``."""
     kind, _, which = name.partition("_")
     if kind.startswith("attention"):
         return f"stage {kind.removeprefix('attention')}", f"map {which}"

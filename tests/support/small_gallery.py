@@ -9,6 +9,8 @@ from PIL import Image
 Model = namedtuple("Model", "dim")
 Hit = namedtuple("Hit", "name score camera time identity path")
 CAMERAS = ("1", "2", "")
+HOSTILE = "${window.hacked=1}{{value}}"
+"""In the names of the files: what a page that fills in templates would run."""
 
 
 def embed(picture: Image.Image) -> np.ndarray:
@@ -24,14 +26,14 @@ def look(pictures) -> list[dict[str, np.ndarray]]:
 
 
 def write_people(folder: Path, people: int = 6, images: int = 4) -> list[Path]:
-    """Pictures of people of one colour each, a little different in each picture."""
+    """Pictures of people, each of colours of his own, a little different in each picture."""
     rng = np.random.default_rng(0)
     paths = []
     for person in range(people):
         colours = rng.integers(30, 226, (4, 2, 3))
         for number in range(images):
             noisy = np.clip(colours + rng.integers(-12, 13, colours.shape), 0, 255).astype(np.uint8)
-            path = folder / f"p{person}" / f"{number} of <{person}>.png"
+            path = folder / f"p{person}" / f"{number} <i>{HOSTILE}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(noisy).resize((48, 96), Image.Resampling.NEAREST).save(path)
             paths.append(path)
