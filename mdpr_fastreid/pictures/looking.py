@@ -10,8 +10,6 @@ from torch import nn
 
 from mdpr_fastreid.data.reading import DamagedImageError, read_image
 from mdpr_fastreid.embedding.networks import EmbeddingNetwork
-from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.inference.attention import attention_maps
 from mdpr_fastreid.pictures.attention_sheet import Looked
 
 _BATCH = 16
@@ -50,14 +48,7 @@ def maps_of(network: EmbeddingNetwork, pictures: Sequence[Image.Image]) -> list[
     Raises:
         UsageError: the model has no maps, or is an exported file.
     """
-    if not pictures:
-        return []
-    if network.module is None:
-        raise UsageError("an exported file has no maps any more: give the training's folder, or config and weights")
-    pixels = torch.stack([network.resize(picture) for picture in pictures])
-    parameter = next(network.module.parameters())
-    maps = attention_maps(network.module, pixels.to(parameter.device).float())
-    return [{name: values[row] for name, values in maps.items()} for row in range(len(pictures))]
+    return network.maps(torch.stack([network.resize(picture) for picture in pictures])) if pictures else []
 
 
 def stripes_of(model: nn.Module) -> int:
