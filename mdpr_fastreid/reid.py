@@ -1,8 +1,9 @@
 """A trained model to be used: from images to embeddings, distances and rank lists."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,8 +37,10 @@ class RankList(NamedTuple):
 class ReID:
     """A trained model of this plugin's or of FastReID's; :meth:`load` makes it."""
 
-    def __init__(self, network: EmbeddingNetwork) -> None:
+    def __init__(self, network: EmbeddingNetwork, as_trained: Callable[[], EmbeddingNetwork] | None = None) -> None:
         self._network = network
+        self._load_as_trained = as_trained
+        self._as_trained: EmbeddingNetwork | None = None
 
     @classmethod
     def load(
@@ -68,17 +71,9 @@ class ReID:
         Raises:
             UsageError: the model cannot be found, read or built, or the weights do not fit.
         """
-        return cls(
-            load_network(
-                source,
-                weights,
-                device=device,
-                precision=precision,
-                folded=folded,
-                overrides=overrides,
-                imports=imports,
-            )
-        )
+        load = partial(load_network, source, weights, device=device, overrides=overrides, imports=imports)
+        network = load(precision=precision, folded=folded)
+        return cls(network, None if network.module is None else partial(load, precision="float32", folded=False))
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -182,6 +177,29 @@ class ReID:
         count = distances.shape[1] if top is None else min(top, distances.shape[1])
         values, indices = distances.sort(dim=1, stable=True)
         return RankList(indices[:, :count].numpy(), values[:, :count].numpy())
+
+    def attention(self, image: Any, *, bgr: bool = False) -> dict[str, np.ndarray]:
+        """Where the model looks in an image: see :func:`mdpr_fastreid.inference.attention.attention_maps`.
+
+        The first call loads the network once more, as it was trained, since folding takes attention away.
+
+        Args:
+            image: one, as :meth:`embed` takes it.
+            bgr: as there.
+
+        Returns:
+            float32 ``[h, w]`` in [0, 1] by the maps' names, at the resolution of the network's feature maps.
+
+        Raises:
+            UsageError: as :meth:`embed`; it is not one image; the model has no maps, or is an exported file.
+        """
+        reads = list(reads_of(image, bgr))
+        if len(reads) != 1:
+            raise UsageError(f"attention is of one image at a time, got {len(reads)}")
+        if self._load_as_trained is not None and self._as_trained is None:
+            self._as_trained = self._load_as_trained()
+        network = self._as_trained or self._network
+        return network.maps(network.resize(reads[0]())[None])[0]
 
     def _outputs(self, given: Any) -> Outputs:
         vectors = given if _are_vectors(given) else self.embed(given)

@@ -15,6 +15,7 @@ from mdpr_fastreid.engine import Trainer
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.evaluation import blended_distances, collect_outputs, cosine_distances, evaluator_for
+from mdpr_fastreid.inference.attention import attention_maps
 from mdpr_fastreid.modeling import build_model
 from mdpr_fastreid.weights import load_for_evaluation, sha256_of
 
@@ -179,6 +180,17 @@ def test_models_of_fastreid_are_embedded_too(name, tmp_path, pictures):
         expected = trainer_model.eval()({"images": pixels.float()})
     ours = model.embed(pictures[:2])
     assert np.allclose(ours, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_attention_is_that_of_the_network_as_it_was_trained(run, model, pictures):
+    maps = model.attention(pictures[0])
+    assert list(maps)[:1] == ["attention4_1"] and list(maps)[-1:] == ["stripes"]
+    unfolded = ReID.load(run, folded=False)
+    pixels = unfolded.network.resize(read_image(str(pictures[0])))[None].float()
+    expected = attention_maps(unfolded.network.module, pixels)
+    assert all(np.array_equal(maps[name], values[0]) for name, values in expected.items())
+    assert all(one.ndim == 2 and 0 <= one.min() <= one.max() <= 1 for one in maps.values())
+    refused(lambda: model.attention(pictures[:2]), "one image at a time, got 2")
 
 
 def refused(action, *words):

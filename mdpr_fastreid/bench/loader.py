@@ -131,7 +131,7 @@ def render(args: argparse.Namespace, folder: Path) -> list[Source]:
         )
         for _, (identity, camera, name, quality, picture) in zip(range(args.images), numbered, strict=False):
             path = folder / f"{size[0]}x{size[1]}" / f"{name}.jpg"
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(encode(picture, quality)[0])
             source.items.append((str(path), f"synth_{identity}", f"synth_c{camera}"))
             progress.step()

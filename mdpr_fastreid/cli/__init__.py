@@ -7,7 +7,22 @@ import sys
 from mdpr_fastreid import __version__
 from mdpr_fastreid.errors import UsageError, disk_is_full, one_line
 
-VERBS = ("data", "synth", "convert", "prepare", "bench", "compare", "export", "embed", "run", "doctor")
+VERBS = (
+    "data",
+    "synth",
+    "convert",
+    "prepare",
+    "bench",
+    "compare",
+    "export",
+    "embed",
+    "attention",
+    "ranklist",
+    "space",
+    "app",
+    "run",
+    "doctor",
+)
 
 
 def build_parser(verb: str | None = None) -> argparse.ArgumentParser:

@@ -10,28 +10,13 @@ from fastreid.config import CfgNode
 from torch import nn
 
 from mdpr_fastreid.compare.captions import captions_of
-from mdpr_fastreid.evaluation import Collected, Measured, collect_outputs, evaluator_for
+from mdpr_fastreid.evaluation import Collected, Measured, RankLists, collect_outputs, evaluator_for, rank_lists
 from mdpr_fastreid.modeling.brought import brought_by
 
 LISTED = 10
 """Gallery images that are kept of each query's ranking."""
 SECONDS_TO_MEASURE = 3.0
 """How long the speed of a network is measured."""
-
-
-class RankLists(NamedTuple):
-    """The nearest gallery images of every query that has a positive, nearest first; junk left out."""
-
-    query: np.ndarray
-    """``[V]`` index of the query image in the test set."""
-    average_precision: np.ndarray
-    """``[V]``, 0 to 1."""
-    gallery: np.ndarray
-    """``[V, LISTED]`` index of the gallery image in the test set, -1 behind the end of a short gallery."""
-    distance: np.ndarray
-    """``[V, LISTED]``."""
-    correct: np.ndarray
-    """``[V, LISTED]`` bool: same identity."""
 
 
 class Accuracy(NamedTuple):
@@ -89,7 +74,7 @@ def measure_accuracy(
     evaluator = evaluator_for(cfg, queries, model)
     collected = collect_outputs(cfg, network, loader, evaluator)
     measured = evaluator.measure(collected, reranked=False)
-    plain, lists = _accuracy(measured), rank_lists(measured, collected)
+    plain, lists = _accuracy(measured), rank_lists(measured, collected, LISTED)
     del measured  # or two matrices of distances are kept
     pairings: dict[str, OfPairing] = {}
     for name in evaluator.pairings:
@@ -117,26 +102,6 @@ def feature_length(collected: Collected, model: nn.Module) -> int:
     if pairings := brought_by(model).get("pairings"):
         return outputs[next(iter(pairings.values()))[1]][0].numel()
     return sum(output[0].numel() for output in (outputs.values() if isinstance(outputs, dict) else (outputs,)))
-
-
-def rank_lists(measured: Measured, collected: Collected) -> RankLists:
-    """The top of each query's ranking, for looking at it.
-
-    Args:
-        measured: by the evaluator, with its distances ``[Q, G]``.
-        collected: the labels.
-    """
-    query_ids, gallery_ids, query_cameras, gallery_cameras = collected.labels
-    same = query_ids[:, None] == gallery_ids[None]
-    junk = same & (query_cameras[:, None] == gallery_cameras[None])
-    valid = (same & ~junk).any(axis=1)
-    ranked = np.where(junk, np.inf, measured.distances)[valid]
-    order = np.argsort(ranked, axis=1, kind="stable")[:, :LISTED]
-    distance = np.take_along_axis(ranked, order, axis=1)
-    correct = np.take_along_axis(same[valid], order, axis=1)
-    gallery = np.where(np.isfinite(distance), order + collected.num_query, -1)
-    precision = measured.ranking.average_precision
-    return RankLists(np.flatnonzero(valid), precision, gallery, distance.astype(np.float32), correct)
 
 
 def images_per_second(model: nn.Module, images: torch.Tensor, seconds: float | None = None) -> float:

@@ -9,13 +9,15 @@ import numpy as np
 
 from mdpr_fastreid.compare import table
 from mdpr_fastreid.compare.differences import Differences
-from mdpr_fastreid.compare.pictures import Album, data_uri, encode, overlay, read_image
+from mdpr_fastreid.compare.pictures import Album, read_image
 from mdpr_fastreid.compare.plan import Plan, describe_method, describe_shared
 from mdpr_fastreid.compare.provenance import machine_of
 from mdpr_fastreid.compare.rank_lists import MOST_METHODS, Image, Listed, Ranking, choose_queries, load_rankings
 from mdpr_fastreid.compare.summary import Summary
 from mdpr_fastreid.compare.table import Cell
 from mdpr_fastreid.io import write_whole
+from mdpr_fastreid.pictures.inline import data_uri, encode
+from mdpr_fastreid.pictures.overlay import overlay
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("mdpr_fastreid.compare"),

@@ -1,18 +1,14 @@
-"""Images inside the page: thumbnails once each, and attention laid over them."""
+"""Images inside the page: thumbnails, once each."""
 
-import base64
-import io
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image as PillowImage
 
 from mdpr_fastreid.data import reading
+from mdpr_fastreid.pictures.inline import data_uri, encode
 
 HEIGHT, WIDTH = 128, 64
-_JPEG_QUALITY = 80
-_OPACITY = 0.6
 
 
 class Album:
@@ -50,34 +46,3 @@ def thumbnail(path: Path) -> bytes | None:
     """A JPEG of 128 x 64 (height x width) pixels, or None for an image that cannot be read any more."""
     pixels = read_image(path)
     return None if pixels is None else encode(pixels)
-
-
-def encode(pixels: np.ndarray) -> bytes:
-    """A JPEG of ``[H, W, 3]`` uint8."""
-    buffer = io.BytesIO()
-    PillowImage.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    return buffer.getvalue()
-
-
-def overlay(pixels: np.ndarray, attention: np.ndarray) -> np.ndarray:
-    """An attention map over its image: dark where it is lowest in this map, bright where it is highest.
-
-    Args:
-        pixels: ``[H, W, 3]`` uint8.
-        attention: ``[h, w]`` uint8.
-
-    Returns:
-        ``[H, W, 3]`` uint8.
-    """
-    low, high = int(attention.min()), int(attention.max())
-    spread = (attention.astype(np.float32) - low) / max(1, high - low)
-    size = (pixels.shape[1], pixels.shape[0])
-    grown = PillowImage.fromarray((spread * 255).astype(np.uint8)).resize(size, PillowImage.Resampling.BICUBIC)
-    heat = matplotlib.colormaps["inferno"](np.asarray(grown))[..., :3] * 255
-    grey = pixels.mean(axis=2, keepdims=True)
-    return ((1 - _OPACITY) * grey + _OPACITY * heat).round().astype(np.uint8)
-
-
-def data_uri(content: bytes, kind: str) -> str:
-    """Content as an address, so that a page needs no other file."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -43,8 +43,8 @@ class FolderImages:
         """The file of an image."""
         return os.path.join(self.root, str(self.names[row]))
 
-    def rows(self, chosen: np.ndarray) -> "FolderImages":
-        """Some of them, by a mask or indices."""
+    def rows(self, chosen: np.ndarray | slice) -> "FolderImages":
+        """Some of them, by a mask, indices or a slice."""
         arrays = (array[chosen] for array in (self.names, self.cameras, self.times, self.identities))
         return FolderImages(self.root, *arrays)
 

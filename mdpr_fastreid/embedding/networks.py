@@ -20,6 +20,7 @@ from mdpr_fastreid.evaluation.distance_registry import find_distance
 from mdpr_fastreid.evaluation.outputs import Distance, Outputs, kept_on_cpu
 from mdpr_fastreid.evaluation.pairwise import distances_of
 from mdpr_fastreid.evaluation.reranking import blended_distances, rerank_by
+from mdpr_fastreid.inference.attention import attention_maps
 from mdpr_fastreid.inference.export import FEATURES, image_size
 from mdpr_fastreid.modeling.brought import brought_by
 from mdpr_fastreid.weights import sha256_of
@@ -66,6 +67,21 @@ class EmbeddingNetwork:
             raise UsageError(
                 f"there is no memory for {len(pixels)} images at a time: give a smaller batch size"
             ) from error
+
+    def maps(self, pixels: torch.Tensor) -> list[dict[str, np.ndarray]]:
+        """Where the network looks in each image, ``[h, w]`` by the names of the maps.
+
+        Args:
+            pixels: ``[B, 3, H, W]``, RGB, 0 to 255.
+
+        Raises:
+            UsageError: the network is folded, or an exported file, or has no maps.
+        """
+        if self.module is None:
+            raise UsageError("an exported file has no maps any more: give the training's folder, or config and weights")
+        device = next(self.module.parameters()).device
+        maps = attention_maps(self.module, pixels.to(device).float())
+        return [{name: values[row] for name, values in maps.items()} for row in range(len(pixels))]
 
     def distances(self, query: Outputs, gallery: Outputs) -> torch.Tensor:
         """``[Q, G]`` float32 of outputs of two groups of images, as an evaluation compares them."""

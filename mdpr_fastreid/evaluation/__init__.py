@@ -5,6 +5,7 @@ from mdpr_fastreid.evaluation.distance_registry import DISTANCE_REGISTRY
 from mdpr_fastreid.evaluation.evaluator import Collected, Evaluator, Measured
 from mdpr_fastreid.evaluation.inference import collect_outputs, evaluate_model, evaluator_for
 from mdpr_fastreid.evaluation.query_expansion import average_query_expansion
+from mdpr_fastreid.evaluation.rank_lists import RankedGallery, RankLists, rank_lists, ranked_gallery
 from mdpr_fastreid.evaluation.ranking import Ranking, rank_by_rules, rank_metrics, single_shot_metrics
 from mdpr_fastreid.evaluation.reranking import (
     blended_distances,
@@ -21,6 +22,8 @@ __all__ = [
     "Collected",
     "Evaluator",
     "Measured",
+    "RankLists",
+    "RankedGallery",
     "Ranking",
     "average_query_expansion",
     "blended_distances",
@@ -32,7 +35,9 @@ __all__ = [
     "k_reciprocal_jaccard",
     "pair_scores",
     "rank_by_rules",
+    "rank_lists",
     "rank_metrics",
+    "ranked_gallery",
     "rerank",
     "rerank_by",
     "rerank_distances",

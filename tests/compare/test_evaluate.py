@@ -13,7 +13,7 @@ from torch import nn
 from mdpr_fastreid.compare import captions, evaluate
 from mdpr_fastreid.engine import Trainer
 from mdpr_fastreid.errors import SettingsError
-from mdpr_fastreid.evaluation import Evaluator, evaluate_model, evaluator_for, rank_metrics
+from mdpr_fastreid.evaluation import Evaluator, evaluate_model, evaluator_for
 
 
 class Flat(nn.Module):
@@ -180,31 +180,6 @@ def test_captions_that_are_none_are_named(lines, message):
 
 def test_the_length_of_a_feature_is_counted():
     assert evaluate.feature_length(_measured(_config({}), 0).collected, torch.nn.Identity()) == 16
-
-
-def test_rank_lists_are_what_a_loop_over_queries_finds():
-    """Random features of 12 queries and 40 gallery images, of 6 identities before 3 cameras."""
-    generator = torch.Generator().manual_seed(0)
-    ids, cams = (torch.randint(high, (52,), generator=generator) for high in (6, 3))
-    ids[0] = 99  # a query without a match
-    evaluator = Evaluator(config(), 12)
-    evaluator.process({"targets": ids, "camids": cams}, torch.randn(52, 8, generator=generator))
-    collected = evaluator.collect()
-    measured = evaluator.measure(collected)
-    lists, plain = evaluate.rank_lists(measured, collected), measured.distances
-    rows = []
-    for query in range(12):
-        ranked = sorted(range(12, 52), key=lambda g: plain[query, g - 12])
-        counted = [g for g in ranked if not (ids[g] == ids[query] and cams[g] == cams[query])]
-        if any(ids[g] == ids[query] for g in counted):
-            rows.append((query, counted[: evaluate.LISTED]))
-    assert lists.query.tolist() == [query for query, _ in rows]
-    assert lists.gallery.tolist() == [counted for _, counted in rows]
-    for row, (query, counted) in enumerate(rows):
-        assert lists.correct[row].tolist() == [bool(ids[g] == ids[query]) for g in counted]
-        assert lists.distance[row] == pytest.approx([plain[query, g - 12] for g in counted])
-    precision = rank_metrics(plain, *collected.labels).average_precision
-    np.testing.assert_array_equal(lists.average_precision, precision)
 
 
 def test_attention_is_kept_of_the_queries_of_a_model_that_has_it():

@@ -13,7 +13,6 @@ from support.comparisons import made_up_result
 from mdpr_fastreid.cli import main
 from mdpr_fastreid.compare import evaluate, launch, page, plots, records
 from mdpr_fastreid.compare.curves import read_curves
-from mdpr_fastreid.compare.pictures import overlay
 from mdpr_fastreid.compare.plots import SMALLEST_SPAN, _wide_enough
 from mdpr_fastreid.compare.rank_lists import choose_queries, load_rankings
 from mdpr_fastreid.compare.report import write_all
@@ -193,15 +192,6 @@ def test_queries_are_the_hardest_the_easiest_and_where_each_falls_behind():
     assert [row for heading, row in chosen if "for B" in heading] == [3]
     assert sorted(row for heading, row in chosen if heading == "easiest on average") == [1, 5]
     assert [row for _, row in choose_queries({"a": first[:2]}, {"a": "A"})] == [0, 1]
-
-
-def test_attention_is_bright_where_it_is_high():
-    image = np.full((128, 64, 3), 100, dtype=np.uint8)
-    attention = np.zeros((8, 4), dtype=np.uint8)
-    attention[:4] = 200
-    shown = overlay(image, attention).mean(axis=2)
-    assert shown[:40].min() > shown[-40:].max() + 50
-    assert overlay(image, np.full((8, 4), 7, dtype=np.uint8)).std() < 60
 
 
 def test_of_an_iteration_that_was_repeated_the_last_point_counts(tmp_path):

@@ -1,14 +1,12 @@
 """A picture of a data set: identities in rows and cameras in columns, or tracklets and their frames."""
 
-import functools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from fastreid.data.datasets.bases import ImageDataset
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from mdpr_fastreid.data.check.masks import SetMasks
 from mdpr_fastreid.data.masks.groups import UNLABELLED
@@ -16,6 +14,7 @@ from mdpr_fastreid.data.masks.overlay import legend, overlaid
 from mdpr_fastreid.data.reading import DAMAGE, read_rgb
 from mdpr_fastreid.data.tracklets import frames_of
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.fonts import font_for
 
 ROWS, COLUMNS = 8, 8
 _CELL, _GAP, _LEFT, _TOP = (64, 128), 4, 110, 22
@@ -101,13 +100,13 @@ def tracklet_rows(splits: Mapping[str, list[tuple]], prefix: str) -> tuple[list[
 def _drawn(headings: list[str], rows: list[Row], names: Mapping[str, str], cells: "Cells") -> tuple:
     step, high = cells.width + _GAP, _CELL[1] + _GAP
     sheet = Image.new("RGB", (_LEFT + len(headings) * step + _GAP, _TOP + len(rows) * high + _GAP), _PAPER)
-    draw, font, unwritten = ImageDraw.Draw(sheet), _font(), {}
+    draw, font, unwritten = ImageDraw.Draw(sheet), font_for(), {}
     for x, heading in enumerate(headings):
         draw.text((_LEFT + x * step, 4), heading[:11], _INK, font)
     for y, row in enumerate(rows):
         top = _TOP + y * high
         name = names.get(row.number, row.number)
-        letters = _font(name)
+        letters = font_for(name)
         if letters is None:
             unwritten[row.number], name = name, row.number
         draw.text((6, top + 52), row.split, _INK, font)
@@ -162,35 +161,13 @@ class Cells:
         names = [(label, self.masks.name_of(label)) for label in labels]
         if not names:
             return sheet
-        below = legend(names, sheet.width - 12, _font("".join(name for _, name in names)) or _font(), _PAPER, _INK)
+        below = legend(
+            names, sheet.width - 12, font_for("".join(name for _, name in names)) or font_for(), _PAPER, _INK
+        )
         whole = Image.new("RGB", (sheet.width, sheet.height + below.height + _GAP), _PAPER)
         whole.paste(sheet, (0, 0))
         whole.paste(below, (6, sheet.height))
         return whole
-
-
-@functools.cache
-def _font(text: str = "") -> ImageFont.FreeTypeFont | None:
-    """The first font that has all letters of a text; None if there is none: people are called Müller, and 张伟."""
-    return next((ImageFont.truetype(path, 11) for path in _font_files() if _has(path, text)), None)
-
-
-def _font_files() -> Iterator[str]:
-    """Matplotlib's own, which has more letters than Pillow's, then those of the system."""
-    from matplotlib import font_manager, get_data_path
-
-    yield str(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf")
-    # "Last resort" fonts have a box for every letter there is
-    yield from sorted(path for path in font_manager.findSystemFonts() if "LastResort" not in path)
-
-
-def _has(path: str, text: str) -> bool:
-    from matplotlib.ft2font import FT2Font
-
-    try:
-        return set(map(ord, text)) <= FT2Font(path).get_charmap().keys()
-    except (OSError, RuntimeError):  # a font that FreeType cannot read
-        return False
 
 
 def _most_cameras(items: list[tuple]) -> list[tuple]:
@@ -219,5 +196,5 @@ def _centred(picture: Image.Image, width: int) -> Image.Image:
 
 def _written(word: str, ink: tuple[int, int, int]) -> Image.Image:
     cell = Image.new("RGB", _CELL, _EMPTY)
-    ImageDraw.Draw(cell).text((4, 56), word, ink, _font())
+    ImageDraw.Draw(cell).text((4, 56), word, ink, font_for())
     return cell
