@@ -70,13 +70,13 @@ class Columns:
         names = Texts.of(names)
         keys = np.fromiter(map(_key, names), dtype=np.uint64, count=len(names))
         order = np.argsort(keys, kind="stable")
-        coded = [coded(values) for values in (cameras, identities, roots)]
+        codes = [coded(values) for values in (cameras, identities, roots)]
         return cls(
             names,
-            *coded[0],
-            *coded[1],
+            *codes[0],
+            *codes[1],
             np.asarray(times, dtype=np.float64),
-            *coded[2],
+            *codes[2],
             keys[order],
             order.astype(np.int32),
         )

@@ -29,6 +29,7 @@ _SECONDS_FOR_A_WRITER = 60.0
 # A store may change between its manifest and its segments that often before it is given up
 _ATTEMPTS = 5
 _GOOD_RECALL = 0.95
+_ROWS_AT_ONCE = 4096
 
 Say = Callable[[str], object]
 
@@ -107,13 +108,12 @@ class FaissStore(Store):
             need_unique(names)
             if not names:
                 return 0
-            part = _part(embeddings)
             deleted = self._deleted_with(names)
             replaced = sum(int(mask.sum()) for mask in deleted) - sum(int(s.deleted.sum()) for s in self._segments)
             merged = self._number_to_merge(len(names))
             kept, tail = len(self._segments) - merged, self._segments[len(self._segments) - merged :]
             old = (segment.parts(mask) for segment, mask in zip(tail, deleted[kept:], strict=True))
-            record, _ = write_segment(self._folder, itertools.chain(*old, [part]))
+            record, _ = write_segment(self._folder, itertools.chain(*old, _parts_of(embeddings)))
             self._commit([*self._records_with(deleted[:kept]), record])
         return replaced
 
@@ -167,10 +167,16 @@ class FaissStore(Store):
         self._refresh()
         return sorted(set().union(*(segment.cameras() for segment in self._segments)))
 
-    def parts(self) -> Iterator[Part]:
-        """All images, some at a time."""
+    def embeddings(self) -> Iterator[Embeddings]:
+        """All images, some at a time, those of one folder together; their vectors are of unit length."""
         self._refresh()
-        return itertools.chain.from_iterable(segment.parts() for segment in self._segments)
+        for part in itertools.chain.from_iterable(segment.parts() for segment in self._segments):
+            roots = np.array(part.roots)
+            for root in dict.fromkeys(part.roots):
+                rows = np.flatnonzero(roots == root)
+                texts = ([column[row] for row in rows] for column in (part.names, part.cameras, part.identities))
+                names, cameras, identities = (np.array(column, dtype=np.str_) for column in texts)
+                yield Embeddings(part.vectors[rows], names, cameras, part.times[rows], identities, self.model, root)
 
     def described(self) -> list[SegmentRecord]:
         """What it consists of."""
@@ -289,20 +295,21 @@ def _checked(parts: Iterable[Embeddings], models: list[ModelId]) -> Iterator[Par
         else:
             need_cosine(embeddings.model)
             models.append(embeddings.model)
-        if len(embeddings):
-            yield _part(embeddings)
+        yield from _parts_of(embeddings)
 
 
-def _part(embeddings: Embeddings) -> Part:
-    names = [str(name) for name in embeddings.names]
-    return Part(
-        unit_vectors(embeddings.vectors, names, embeddings.model.dim),
-        names,
-        [str(camera) for camera in embeddings.cameras],
-        [str(identity) for identity in embeddings.identities],
-        np.asarray(embeddings.times, dtype=np.float64),
-        [str(embeddings.root)] * len(names),
-    )
+def _parts_of(embeddings: Embeddings) -> Iterator[Part]:
+    for start in range(0, len(embeddings), _ROWS_AT_ONCE):
+        some = embeddings.rows(slice(start, start + _ROWS_AT_ONCE))
+        names = [str(name) for name in some.names]
+        yield Part(
+            unit_vectors(some.vectors, names, some.model.dim),
+            names,
+            [str(camera) for camera in some.cameras],
+            [str(identity) for identity in some.identities],
+            np.asarray(some.times, dtype=np.float64),
+            [some.root] * len(names),
+        )
 
 
 def _need_place(folder: Path, force: bool) -> None:

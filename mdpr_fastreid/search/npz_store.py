@@ -29,13 +29,14 @@ class NpzStore(Store):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._embeddings = Embeddings.read(path)
-        self.model = self._embeddings.model
+        embeddings = Embeddings.read(path)
+        self.model, self._root = embeddings.model, embeddings.root
         need_cosine(self.model)
-        self._names = [str(name) for name in self._embeddings.names]
+        self._names = [str(name) for name in embeddings.names]
         self._rows = {name: row for row, name in enumerate(self._names)}
-        self._vectors = unit_vectors(self._embeddings.vectors, self._names, self.model.dim)
-        self._cameras, self._camera_codes = coded(self._embeddings.cameras)
+        self._vectors = unit_vectors(embeddings.vectors, self._names, self.model.dim)
+        self._cameras, self._camera_codes = coded(embeddings.cameras)
+        self._identities, self._times = embeddings.identities, embeddings.times
 
     def add(self, embeddings: Embeddings) -> NoReturn:
         """Always refused."""
@@ -59,7 +60,7 @@ class NpzStore(Store):
         queries = checked_query(vectors, top, self.model.dim, conditions)
         found: list[list[Hit]] = [[] for _ in queries]
         for condition, members in conditions.groups(len(queries)).items():
-            passing = np.flatnonzero(condition.passes(self._camera_codes, self._cameras, self._embeddings.times))
+            passing = np.flatnonzero(condition.passes(self._camera_codes, self._cameras, self._times))
             some = (passing[start : start + _ROWS_AT_ONCE] for start in range(0, len(passing), _ROWS_AT_ONCE))
             scores, rows = nearest(queries[members], ((rows, self._vectors[rows]) for rows in some), top)
             for query, line, there in zip(members, scores.tolist(), rows.tolist(), strict=True):
@@ -82,9 +83,9 @@ class NpzStore(Store):
         """Nothing is open."""
 
     def _hit(self, row: int, score: float) -> Hit:
-        of = self._embeddings
-        path = os.path.join(of.root, self._names[row])
-        return Hit(self._names[row], score, str(of.cameras[row]), float(of.times[row]), str(of.identities[row]), path)
+        name, camera = self._names[row], self._cameras[self._camera_codes[row]]
+        path = os.path.join(self._root, name)
+        return Hit(name, score, camera, float(self._times[row]), str(self._identities[row]), path)
 
     def _refuse(self) -> NoReturn:
         raise UsageError(f"{self._path} is only read: mdpr index makes a store of it that can be changed")

@@ -12,6 +12,7 @@ from mdpr_fastreid.errors import UsageError, printable
 from mdpr_fastreid.search.conditions import Conditions
 
 _SHORTEST = 1e-12
+_ROWS_AT_ONCE = 4096
 
 
 class Hit(NamedTuple):
@@ -137,12 +138,17 @@ def unit_vectors(vectors: np.ndarray, names: Sequence[str], dim: int) -> np.ndar
     vectors = np.asarray(vectors, dtype=np.float32)
     if vectors.ndim != 2 or vectors.shape[1] != dim:
         raise UsageError(f"vectors must be [N, {dim}] here, these are {list(vectors.shape)}: embed with the same model")
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > _SHORTEST)))
-    if len(bad):
-        what = "is zero" if lengths[bad[0]] <= _SHORTEST else "has NaN or infinite numbers"
-        raise UsageError(f"the vector of {printable(str(names[bad[0]]))} {what}: embed it again, or leave it out")
-    return (vectors / lengths[:, None]).astype(np.float32)
+    scaled = np.empty_like(vectors)
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        block = vectors[start : start + _ROWS_AT_ONCE].astype(np.float64)
+        lengths = np.linalg.norm(block, axis=1)
+        bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > _SHORTEST)))
+        if len(bad):
+            what = "is zero" if lengths[bad[0]] <= _SHORTEST else "has NaN or infinite numbers"
+            name = printable(str(names[start + bad[0]]))
+            raise UsageError(f"the vector of {name} {what}: embed it again, or leave it out")
+        scaled[start : start + _ROWS_AT_ONCE] = block / lengths[:, None]
+    return scaled
 
 
 def need_cosine(model: ModelId) -> None:
