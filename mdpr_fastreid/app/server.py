@@ -11,7 +11,7 @@ from mdpr_fastreid.errors import UsageError
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 _OFF = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
-_EXTRA = "mdpr app needs Gradio: pip install 'mdpr-fastreid[app]'"
+_EXTRA = "the page needs Gradio: pip install 'mdpr-fastreid[app]'"
 
 
 def need_gradio() -> None:
