@@ -202,6 +202,12 @@ def _architecture_problems(cfg: CfgNode) -> Iterator[str]:
             yield "MODEL.META_ARCHITECTURE Distiller needs a teacher: name it in KD.MODEL_CONFIG, or set KD.EMA.ENABLED"
 
 
+def _twice_problems(cfg: CfgNode, part: str) -> Iterator[str]:
+    names = list(cfg.DATASETS[part])
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        yield f"DATASETS.{part} names {twice} twice: its images would count twice"
+
+
 def _evaluation_problems(cfg: CfgNode) -> Iterator[str]:
     from fastreid.utils import comm
 
@@ -214,6 +220,8 @@ _PROBLEMS = (
     ({"model"}, _field_problems),
     ({"model"}, _device_problems),
     ({"model"}, part_problems),
+    ({"training"}, partial(_twice_problems, part="NAMES")),
+    ({"evaluation"}, partial(_twice_problems, part="TESTS")),
     ({"training"}, _batch_problems),
     ({"training"}, _optimizer_problems),
     ({"model", "training"}, _architecture_problems),

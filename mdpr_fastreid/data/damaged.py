@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from mdpr_fastreid.errors import printable
+
 logger = logging.getLogger("fastreid.data.damaged")
 
 
@@ -28,7 +30,7 @@ class _Found:
         """Remember one, and warn if it is new."""
         if number not in self:
             self._damaged[number] = 1
-            logger.warning("%s. %d damaged so far", line, self.count)
+            logger.warning("%s. %d damaged so far", printable(line), self.count)
 
 
 class Substitutes:

@@ -162,6 +162,8 @@ WRONG = {
         "DATASETS.NAMES: nothing is registered as 'Market1510' in DATASET; did you mean",
     "DATASETS.NAMES ()":
         "DATASETS.NAMES must be a list of 1 or more values, each a name registered in DATASET_REGISTRY",
+    "DATASETS.NAMES \"('Market1501','DukeMTMC','Market1501')\"": "DATASETS.NAMES names Market1501 twice",
+    "DATASETS.TESTS \"('Market1501','Market1501')\"": "DATASETS.TESTS names Market1501 twice",
     "DATASETS.TESTS ()":
         "DATASETS.TESTS must be a list of 1 or more values, each a name registered in DATASET_REGISTRY",
     "DATASETS.TESTS \"('Market1501','Duke')\"": "DATASETS.TESTS: nothing is registered as 'Duke' in DATASET",

@@ -9,6 +9,7 @@ from small_runs import logged_by_fastreid, small_config
 from support.image_trees import market_tree
 
 from mdpr_fastreid.data import Item, build_train_loader, training_set
+from mdpr_fastreid.data.damaged import DamagedFiles
 from mdpr_fastreid.data.reading import FORMATS, read_image, read_labels
 from mdpr_fastreid.errors import UsageError
 
@@ -183,3 +184,9 @@ def test_colours_and_large_labels_are_no_label_map(tmp_path, mode, pixel):
     Image.new(mode, (4, 8), pixel).save(tmp_path / "x.tif")
     with pytest.raises(UsageError, match="labels from 0 to 255"):
         read_labels(str(tmp_path / "x.tif"))
+
+
+def test_names_in_warnings_do_not_move_the_cursor():
+    with logged_by_fastreid() as messages:
+        DamagedFiles(["a\x1b[2J.jpg"]).note("a\x1b[2J.jpg", "a\x1b[2J.jpg: cannot be read")
+    assert messages == ["a\\x1b[2J.jpg: cannot be read. 1 damaged so far"]
