@@ -2,7 +2,11 @@
 
 import importlib.util
 import os
+import signal
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +50,32 @@ def test_the_folder_of_uploads_goes_with_the_page():
         assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
         (folder / "upload.png").touch()
     assert not folder.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_uploads_are_deleted_however_the_page_is_stopped(number):
+    pytest.importorskip("uvicorn", reason="the extra `app` is not installed")
+    program = (
+        "from mdpr_fastreid.app.server import listening, serve, upload_folder\n"
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "async def app(scope, receive, send):\n"
+        "    if scope['type'] == 'lifespan':\n"
+        "        await receive()\n"
+        "        await send({'type': 'lifespan.startup.complete'})\n"
+        "        print(folder, flush=True)\n"
+        "        await receive()\n"
+        "        await send({'type': 'lifespan.shutdown.complete'})\n"
+        "with listening('127.0.0.1', 0) as found, upload_folder() as folder:\n"
+        "    serve(app, found)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as running:
+        folder = Path(running.stdout.readline().strip())
+        assert folder.is_dir() and folder.name.startswith("mdpr-app-")
+        running.send_signal(number)
+        running.wait(60)
+    assert running.returncode != 0 and not folder.exists()
 
 
 @pytest.mark.parametrize(
