@@ -152,7 +152,7 @@ class _Page:
         for setting in (self.count, self.camera, self.differs, self.rerank):
             on(setting.input, self._search)
         on(self.look.input, self._nothing)
-        on(self.person.blur, self._nothing)
+        on(self.person.blur, self._named)
         for number, (kind, again) in enumerate(zip(self.kinds, self.again, strict=True)):
             on(again.click, functools.partial(self._picked, number))
             on(kind.input, functools.partial(self._marked, number), kind)
@@ -212,6 +212,9 @@ class _Page:
             if query.path:
                 looking.marks.put(Mark(query.path, query.camera, person, QUERY))
         return f"{len(looking.marks)} images are marked."
+
+    def _named(self, looking: Looking, settings: dict, person: str) -> str:
+        return f"Marks are of {html.escape(person)} now." if person else "Marks need a name."
 
     def _nothing(self, looking: Looking, settings: dict, person: str) -> str:
         return ""
