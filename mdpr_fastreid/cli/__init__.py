@@ -16,6 +16,8 @@ VERBS = (
     "compare",
     "export",
     "embed",
+    "index",
+    "search",
     "attention",
     "ranklist",
     "space",

@@ -93,9 +93,7 @@ def find_images(
         names, cameras, identities = _of_manifest(Path(root))
     else:
         names = images_below(root)
-        found = [_MARKET.match(os.path.basename(name)) for name in names]
-        cameras = [one[2] if one else "" for one in found]
-        identities = [str(int(one[1])) if one else "" for one in found]
+        cameras, identities = zip(*map(_of_name, names), strict=True) if names else ((), ())
     if not names:
         raise UsageError(f"{folder} holds no images")
     if camera_pattern:
@@ -108,6 +106,22 @@ def find_images(
     elif time_format:
         raise UsageError("--time-format says how a time is written: give --time-pattern, which finds it")
     return FolderImages(root, _texts(names), _texts(cameras), times, _texts(identities))
+
+
+def camera_of(path: str, camera_pattern: str = "") -> str:
+    """The camera that the name of an image file says, as :func:`find_images` reads it; "" if it says none.
+
+    Raises:
+        UsageError: the pattern is wrong.
+    """
+    found = _group(compiled(camera_pattern, "--camera-pattern"), path) if camera_pattern else ""
+    return found or _of_name(path)[0]
+
+
+def _of_name(path: str) -> tuple[str, str]:
+    """Camera and identity that a name as Market-1501's says."""
+    found = _MARKET.match(os.path.basename(path))
+    return (found[2], str(int(found[1]))) if found else ("", "")
 
 
 def _texts(values: Sequence[str]) -> np.ndarray:
