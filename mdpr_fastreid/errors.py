@@ -22,6 +22,11 @@ def printable(text: str) -> str:
     )
 
 
+def shown(text: str, most: int = 300) -> str:
+    """Text of a user's for a message: :func:`printable`, and cut where it is long."""
+    return printable(text if len(text) <= most else f"{text[: most - 40]}... ({len(text)} characters)")
+
+
 def printable_lines(text: str) -> str:
     """As :func:`printable`, but for line breaks."""
     return "\n".join(map(printable, text.split("\n")))

@@ -103,14 +103,16 @@ def test_the_renderer_imports_nothing_of_the_package_around_it():
 @pytest.mark.parametrize(
     ("start", "but", "ends"),
     [
-        ("evaluation", ("evaluation.evaluator",), ("engine", "compare", "bench", "cli")),
-        ("modeling", (), ("engine", "compare", "bench", "cli", "data")),
-        ("inference", (), ("engine", "compare", "bench", "cli")),
-        ("weights", (), ("engine", "compare", "bench", "cli", "data")),
-        ("data", (), ("engine", "compare", "bench", "cli", "modeling")),
-        ("engine", (), ("compare", "bench", "cli")),
+        ("evaluation", ("evaluation.evaluator",), ("engine", "compare", "bench", "cli", "pictures", "app")),
+        ("modeling", (), ("engine", "compare", "bench", "cli", "pictures", "app", "data")),
+        ("inference", (), ("engine", "compare", "bench", "cli", "pictures", "app")),
+        ("weights", (), ("engine", "compare", "bench", "cli", "pictures", "app", "data")),
+        ("data", (), ("engine", "compare", "bench", "cli", "pictures", "app", "modeling")),
+        ("engine", (), ("compare", "bench", "cli", "pictures", "app")),
         ("bench", (), ("compare", "cli")),
-        ("compare", (), ("cli",)),
+        ("compare", (), ("cli", "app")),
+        ("pictures", (), ("compare", "bench", "cli", "app")),
+        ("app", (), ("compare", "bench", "cli")),
     ],
 )
 def test_nothing_below_imports_what_is_above_not_even_when_a_function_runs(start, but, ends):

@@ -3,17 +3,12 @@
 import argparse
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
-import numpy as np
-from PIL import Image
-
-from mdpr_fastreid.app.finder import Finder, Look
-from mdpr_fastreid.embedding.loading import load_network
-from mdpr_fastreid.pictures.looking import maps_of
+from mdpr_fastreid.app.finder import Finder
 from mdpr_fastreid.reid import ReID
 from mdpr_fastreid.search import open_store
-from mdpr_fastreid.search.reranking import rerank_hits
+from mdpr_fastreid.search.reranking import DEPTH, rerank
 
 
 @contextlib.contextmanager
@@ -32,20 +27,11 @@ def open_finder(args: argparse.Namespace) -> Iterator[Finder]:
             source, weights = store.model.source, weights or store.model.source_weights or None
         if args.model is None and not (source and os.path.exists(source)):
             print(f"the model of {args.gallery} is not there: no uploads, no attention; --model names it")
-            yield Finder(store, rerank=rerank_hits)
+            yield Finder(store, rerank=rerank, depth=DEPTH)
             return
         model = ReID.load(source, weights, device=args.device, imports=args.imports)
         model.about.check_same(store.model, "uploads", args.gallery)
         print(f"{model}")
-        look = None if str(source).endswith(".onnx") else _looking(source, weights, args)
-        yield Finder(store, lambda picture: model.embed(picture)[0], look, rerank_hits)
-
-
-def _looking(source: str, weights: str | None, args: argparse.Namespace) -> Look:
-    """What looks, by the network as it was trained: folding takes attention away."""
-    network = load_network(source, weights, device=args.device, folded=False, imports=args.imports)
-
-    def look(pictures: Sequence[Image.Image]) -> list[Mapping[str, np.ndarray]]:
-        return maps_of(network, pictures)
-
-    return look
+        is_exported = str(source).endswith(".onnx")
+        look = None if is_exported else lambda pictures: [model.attention(picture) for picture in pictures]
+        yield Finder(store, lambda picture: model.embed(picture)[0], look, rerank, DEPTH)

@@ -18,6 +18,7 @@ from mdpr_fastreid.app.uploads import LARGEST, read_upload
 from mdpr_fastreid.data.reading import FORMATS
 from mdpr_fastreid.errors import UsageError, one_line
 from mdpr_fastreid.pictures.attention_sheet import map_title
+from mdpr_fastreid.pictures.canvas import framed
 
 if TYPE_CHECKING:
     from mdpr_fastreid.search import Hit
@@ -26,13 +27,17 @@ MOST_HITS = 24
 _COUNTS = (6, 12, MOST_HITS)
 _IMAGE = "the image"
 _UNKNOWN = "unknown"
-_CHOICES = {RIGHT: "✓ same person", WRONG: "✗ another person"}
+_CHOICES = {RIGHT: "✓ same", WRONG: "✗ other"}
 CSS = """
 .hit { margin: 0; width: 104px; }
 .hit img { width: 96px; height: 192px; border-radius: 4px; display: block; }
 .hit figcaption { font-size: 12px; line-height: 1.4; overflow-wrap: anywhere; }
 .soft { opacity: .75; }
-.slot { flex: 0 0 132px !important; min-width: 132px !important; }
+.slot { flex: 0 0 124px !important; min-width: 124px !important; gap: 6px !important; }
+.slot:not(:has(img)) { display: none !important; }
+.mark label { padding: 3px 8px !important; font-size: 12px; width: 104px; }
+.mark .wrap { gap: 4px; }
+.slot button { width: 104px; }
 .slots { display: flex !important; flex-wrap: wrap !important; gap: 12px; }
 .said { min-height: 1.6em; }
 footer { display: none !important; }
@@ -70,14 +75,19 @@ class _Page:
         self.finder = finder
         self.looks = [_IMAGE, *finder.looks()]
         self.cameras = {camera or _UNKNOWN: camera for camera in finder.cameras}
-        with gr.Blocks(title=f"Search {title}", analytics_enabled=False) as self.blocks:
+        with gr.Blocks(title=f"Search {title}", analytics_enabled=False, fill_width=True) as self.blocks:
             self.state = gr.State(Looking())
             gr.Markdown(f"## Search {html.escape(title)}\n{finder.store.count():,} images")
             with gr.Row():
                 with gr.Column(scale=1, min_width=260):
                     self._controls()
                 with gr.Column(scale=4):
-                    self.said = gr.Markdown("", elem_id="said", elem_classes="said")
+                    with gr.Row(equal_height=True):
+                        self.said = gr.Markdown("", elem_id="said", elem_classes="said")
+                        self.person = gr.Textbox(
+                            "person-1", label="name of the person, for marks", max_length=100, elem_id="person"
+                        )
+                        self.link = gr.HTML(elem_id="marks")
                     self._slots()
             self._wire()
 
@@ -88,9 +98,10 @@ class _Page:
             type="binary",
             file_types=types,
             visible=self.finder.can_embed,
+            height=160,
             elem_id="upload",
         )
-        self.others = gr.Button("Show images of the gallery", elem_id="others")
+        self.others = gr.Button("Show images of the gallery", size="sm", elem_id="others")
         self.query = gr.HTML(elem_id="query")
         self.count = gr.Dropdown(list(_COUNTS), value=12, label="hits", elem_id="count")
         self.camera = gr.Dropdown(
@@ -105,8 +116,6 @@ class _Page:
             visible=len(self.looks) > 1,
             elem_id="look",
         )
-        self.person = gr.Textbox("person-1", label="name of the person", max_length=100, elem_id="person")
-        self.link = gr.HTML(elem_id="marks")
 
     def _slots(self) -> None:
         self.cards, self.kinds, self.again = [], [], []
@@ -115,16 +124,26 @@ class _Page:
                 with gr.Column(elem_classes="slot", elem_id=f"slot-{number + 1}", min_width=132):
                     self.cards.append(gr.HTML(visible=False, elem_id=f"hit-{number + 1}"))
                     choices = [(word, kind) for kind, word in _CHOICES.items()]
-                    self.kinds.append(gr.Radio(choices, show_label=False, visible=False, elem_id=f"mark-{number + 1}"))
+                    name = f"mark-{number + 1}"
+                    self.kinds.append(
+                        gr.Radio(
+                            choices, show_label=False, container=False, visible=False, elem_id=name, elem_classes="mark"
+                        )
+                    )
                     self.again.append(gr.Button("Search this", size="sm", visible=False, elem_id=f"again-{number + 1}"))
 
     def _wire(self) -> None:
         settings = [self.count, self.camera, self.differs, self.rerank, self.look, self.person]
-        results = [self.state, self.said, self.query, self.link, *self.cards, *self.kinds, *self.again]
+        results = [self.state, self.upload, self.said, self.query, self.link, *self.cards, *self.kinds, *self.again]
 
         def on(event: Callable, work: Callable, *inputs: Any) -> None:
             event(
-                self._answering(work), [self.state, *settings, *inputs], results, api_visibility="private", queue=True
+                self._answering(work),
+                [self.state, *settings, *inputs],
+                results,
+                api_visibility="private",
+                show_progress="minimal",
+                show_progress_on=[self.said],
             )
 
         on(self.blocks.load, self._begin)
@@ -133,7 +152,7 @@ class _Page:
         for setting in (self.count, self.camera, self.differs, self.rerank):
             on(setting.input, self._search)
         on(self.look.input, self._nothing)
-        on(self.person.blur, self._nothing)
+        on(self.person.blur, self._named)
         for number, (kind, again) in enumerate(zip(self.kinds, self.again, strict=True)):
             on(again.click, functools.partial(self._picked, number))
             on(kind.input, functools.partial(self._marked, number), kind)
@@ -154,7 +173,7 @@ class _Page:
                 said = work(looking, settings, person.strip(), *more)
             except UsageError as error:
                 said = f"**{html.escape(one_line(error))}**"
-            return [looking, said, *self._drawn(looking, look, person.strip())]
+            return [looking, None, said, *self._drawn(looking, look, person.strip())]
 
         return answer
 
@@ -194,6 +213,9 @@ class _Page:
                 looking.marks.put(Mark(query.path, query.camera, person, QUERY))
         return f"{len(looking.marks)} images are marked."
 
+    def _named(self, looking: Looking, settings: dict, person: str) -> str:
+        return f"Marks are of {html.escape(person)} now." if person else "Marks need a name."
+
     def _nothing(self, looking: Looking, settings: dict, person: str) -> str:
         return ""
 
@@ -212,11 +234,12 @@ class _Page:
         if looking.query is not None:
             name = looking.query.name or "uploaded image"
             head = card(drawn(query, looking.query.path), ["query", name], f"query {name}")
-        cells = [
-            card(drawn(picture, hit.path), self._lines(rank, hit, looking.query), f"rank {rank}, {hit.name}")
-            for rank, (hit, picture) in enumerate(zip(looking.hits, pictures, strict=True), start=1)
-        ]
         kinds = [looking.marks.kind_of(hit.path, person) for hit in looking.hits]
+        cells = []
+        for rank, (hit, picture, kind) in enumerate(zip(looking.hits, pictures, kinds, strict=True), start=1):
+            cell = drawn(picture, hit.path)
+            cell = framed(cell, kind == RIGHT) if kind in _CHOICES else cell
+            cells.append(card(cell, self._lines(rank, hit, looking.query), f"rank {rank}, {hit.name}"))
         return [head, _link(looking.marks), *_places(cells, kinds, looking.query is not None)]
 
     def _maps(self, pictures: Sequence[Image.Image], look: str) -> Sequence:

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from mdpr_fastreid.errors import UsageError
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 _OFF = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
-_EXTRA = "mdpr app needs Gradio: pip install 'mdpr-fastreid[app]'"
+_EXTRA = "the page needs Gradio: pip install 'mdpr-fastreid[app]'"
 
 
 def need_gradio() -> None:
@@ -90,3 +92,9 @@ def server_of(app):
     import uvicorn
 
     return uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", server_header=False))
+
+
+def serve(app, found: socket.socket) -> None:
+    """Run the application until Ctrl-C or SIGTERM, which both end as an exception, so that uploads are deleted."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    server_of(app).run(sockets=[found])

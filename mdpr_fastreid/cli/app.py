@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Open, load, serve."""
-    from mdpr_fastreid.app.server import LOCAL, listening, make_app, need_gradio, server_of, upload_folder
+    from mdpr_fastreid.app.server import LOCAL, listening, make_app, need_gradio, serve, upload_folder
 
     need_gradio()
     from mdpr_fastreid.app.opening import open_finder
@@ -33,5 +33,5 @@ def run(args: argparse.Namespace) -> int:
             print(f"everybody who reaches {printable(args.host)} can see the gallery's images; there is no password")
         host, port = found.getsockname()[:2]
         print(f"http://{f'[{host}]' if ':' in host else host}:{port} until Ctrl-C", flush=True)
-        server_of(app).run(sockets=[found])
+        serve(app, found)
     return 0

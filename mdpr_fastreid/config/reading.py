@@ -13,7 +13,7 @@ from fastreid.utils.file_io import PathManager
 
 from mdpr_fastreid.config.checks import PARTS, check_config
 from mdpr_fastreid.config.keys import add_mdpr_config, value_of
-from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.errors import UsageError, shown
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 """The configurations that come with the plugin, also when it is installed from a wheel."""
@@ -221,13 +221,14 @@ def _settings(cfg: CfgNode, settings: dict, file: str, prefix: str = "") -> Iter
         elif is_section and value is not None:
             raise UsageError(f"{where}: {key} is a section of keys and cannot be {_short(value)}")
         elif isinstance(value, dict):
-            raise UsageError(f"{where}: {key} is a key and has no keys of its own: {', '.join(map(str, value))}")
+            raise UsageError(f"{where}: {key} is a key and has no keys of its own: {shown(', '.join(map(str, value)))}")
         elif not is_section:
             yield key, value
 
 
 def _about_unknown_key(cfg: CfgNode, key: str, where: str) -> str:
     known = list(_keys(cfg))
+    named = shown(key)
     hidden = "".join(char for char in key if char.isprintable() and not char.isspace() and char != "\ufeff")
     if key.startswith("--"):
         hint = "; options come before the pairs KEY VALUE"
@@ -237,16 +238,16 @@ def _about_unknown_key(cfg: CfgNode, key: str, where: str) -> str:
     elif hidden in known:
         return f"{where}: there is no key {key!r}, but {hidden}, without the character that does not show"
     elif not key.isascii():
-        return f"{where}: there is no key {key!a}, as the names of keys have no letters but a to z"
+        return f"{where}: there is no key {shown(ascii(key))}, as the names of keys have no letters but a to z"
     elif "=" in key and key.partition("=")[0] in known:
         name, _, value = key.partition("=")
-        hint = f"; write {name} {value}, with a space"
+        hint = f"; write {name} {shown(value)}, with a space"
     else:
         similar = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
         if not similar:  # perhaps only its last part is right
             similar = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]][:1]
         hint = f"; did you mean {similar[0]}?" if similar else ""
-    return f"{where}: there is no key {key}{hint}"
+    return f"{where}: there is no key {named}{hint}"
 
 
 def _keys(cfg: CfgNode, prefix: str = "") -> Iterator[str]:

@@ -1,11 +1,9 @@
 """From image files to where a model looks in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from mdpr_fastreid.data.reading import DamagedImageError, read_image
@@ -38,17 +36,10 @@ def look(network: EmbeddingNetwork, paths: Sequence[str]) -> tuple[list[Looked],
                 names.append(Path(path).name)
             except DamagedImageError as error:
                 damaged.append(error)
-        rows += map(Looked, names, pictures, maps_of(network, pictures))
+        if pictures:
+            maps = network.maps(torch.stack([network.resize(picture) for picture in pictures]))
+            rows += map(Looked, names, pictures, maps)
     return rows, damaged
-
-
-def maps_of(network: EmbeddingNetwork, pictures: Sequence[Image.Image]) -> list[Mapping[str, np.ndarray]]:
-    """Where a model looks in pictures, for each of them ``[h, w]`` by the names of the maps.
-
-    Raises:
-        UsageError: the model has no maps, or is an exported file.
-    """
-    return network.maps(torch.stack([network.resize(picture) for picture in pictures])) if pictures else []
 
 
 def stripes_of(model: nn.Module) -> int:

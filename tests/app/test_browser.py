@@ -106,11 +106,12 @@ def test_marks_become_a_manifest_that_a_training_reads(page, served, tmp_path):
     query = names(page)[0]
     page.click("#again-1")
     said(page, "12 hits")
-    page.get_by_label("name of the person").fill('Ann "=A1", 张')
-    page.get_by_label("name of the person").press("Tab")
+    page.get_by_label("name of the person, for marks").fill('Ann "=A1", 张')
+    page.get_by_label("name of the person, for marks").press("Tab")
+    said(page, "Marks are of Ann")
     found = names(page)
-    for place, kind in ((1, "✓ same person"), (2, "✓ same person"), (12, "✗ another person")):
-        page.locator(f"#mark-{place}").get_by_label(kind).check()
+    for place, kind in ((1, "✓ same"), (2, "✓ same"), (12, "✗ other")):
+        page.locator(f"#mark-{place}").get_by_label(kind).click()
         said(page, f"{(1, 2, 12).index(place) + 2} images are marked")
     with page.expect_download() as downloading:
         page.click("#download")
@@ -135,14 +136,14 @@ def test_a_mark_is_there_when_its_image_comes_again(page):
     page.click("#again-1")
     said(page, "12 hits")
     marked = names(page)[0]
-    page.locator("#mark-1").get_by_label("✓ same person").check()
+    page.locator("#mark-1").get_by_label("✓ same").click()
     said(page, "2 images are marked")
     page.check("#differs input")
-    said(page, "hits, the most similar first")
+    said(page, "the most similar first")
     page.uncheck("#differs input")
     page.wait_for_function(f"document.querySelector('#hit-1').innerText.includes({marked!r})")
-    assert page.locator("#mark-1").get_by_label("✓ same person").is_checked()
-    assert not page.locator("#mark-2").get_by_label("✓ same person").is_checked()
+    assert page.locator("#mark-1").get_by_label("✓ same").is_checked()
+    assert not page.locator("#mark-2").get_by_label("✓ same").is_checked()
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.png", b"no image"), ("empty.jpg", b"")])

@@ -12,7 +12,7 @@ from fastreid.engine import default_argument_parser
 
 from mdpr_fastreid import cli
 from mdpr_fastreid.engine import run, train_or_evaluate
-from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.errors import UsageError, printable
 
 
 class Outcome(NamedTuple):
@@ -60,7 +60,7 @@ def assert_raises_one_line(call: Callable[[], object], *words: str) -> None:
 
 def assert_line(line: str, *words: str) -> None:
     """One printable line of a readable length that contains all of these words."""
-    assert line.isprintable() and "Traceback" not in line
+    assert line == printable(line) and "Traceback" not in line
     assert len(line) < 2500
     for part in words:
         assert part in line, f"{part!r} is not in {line!r}"

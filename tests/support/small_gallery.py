@@ -50,10 +50,8 @@ class SmallGallery:
         vectors = np.stack([embed(Image.open(path)) for path in paths])
         self._vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         self.model = Model(vectors.shape[1])
-        self.asked: list[dict] = []
 
     def search(self, vectors, top, *, cameras=None, without_cameras=None, since=None, until=None):
-        self.asked.append({"top": top, "cameras": cameras, "without_cameras": without_cameras})
         found = []
         for number, vector in enumerate(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)):
             without = without_cameras[number] if without_cameras else ()

@@ -11,7 +11,7 @@ from mdpr_fastreid.data.custom.records import Record
 from mdpr_fastreid.data.custom.tracklets import joined
 from mdpr_fastreid.data.datasets.base import DISTRACTOR, IMAGE_SUFFIXES, JUNK, folders_in, images_in
 from mdpr_fastreid.data.masks.places import FOLDER as MASKS
-from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.errors import UsageError, shown
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("path", "identity", "camera", "split", "mask", "frame", "tracklet")
@@ -146,7 +146,9 @@ def _from_manifest(manifest: Path, pattern: re.Pattern | None) -> Iterator[Recor
     for line, row in rows:
         record = _record(manifest, line, row, pattern)
         if record.path in seen:
-            raise UsageError(f"{manifest}, line {line}: {record.path} stands in line {seen[record.path]} already")
+            raise UsageError(
+                f"{manifest}, line {line}: {shown(record.path)} stands in line {seen[record.path]} already"
+            )
         seen[record.path] = line
         yield record
 
@@ -156,13 +158,13 @@ def _check_columns(manifest: Path, columns: list[str]) -> None:
     if missing and len(columns) == 1 and (separator := re.search(r"[;\t|]", columns[0])):
         raise UsageError(f"{manifest} is separated by {separator[0]!r}; save it with commas")
     if missing:
-        raise UsageError(f"{manifest} has no column {missing[0]!r}; its columns: {', '.join(columns) or 'none'}")
+        raise UsageError(f"{manifest} has no column {missing[0]!r}; its columns: {shown(', '.join(columns)) or 'none'}")
     if twice := [name for name in COLUMNS if columns.count(name) > 1]:
         raise UsageError(f"{manifest} has the column {twice[0]!r} twice")
     for name in set(columns) - set(COLUMNS):
         nearest = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=0.75)
         if nearest and nearest[0] not in columns:
-            raise UsageError(f"{manifest} has a column {name!r}; did you mean {nearest[0]!r}?")
+            raise UsageError(f"{manifest} has a column {shown(name)!r}; did you mean {nearest[0]!r}?")
 
 
 def _record(manifest: Path, line: int, row: dict, pattern: re.Pattern | None) -> Record:
@@ -176,13 +178,13 @@ def _record(manifest: Path, line: int, row: dict, pattern: re.Pattern | None) ->
         raise wrong("path or identity is empty")
     path = manifest.parent / cell["path"]
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise wrong(f"{cell['path']} is not named as an image is ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise wrong(f"{shown(cell['path'])} is not named as an image is ({', '.join(sorted(IMAGE_SUFFIXES))})")
     if cell["split"] and cell["split"] not in SPLITS:
-        raise wrong(f"split {cell['split']!r} is none of {', '.join(SPLITS)}")
+        raise wrong(f"split {shown(cell['split'])!r} is none of {', '.join(SPLITS)}")
     mask = str(manifest.parent / cell["mask"]) if cell["mask"] else ""
     for file in filter(None, (str(path), mask)):
         if not os.path.isfile(file):  # which a name that is too long is not, either
-            raise wrong(f"{file} does not exist")
+            raise wrong(f"{shown(file)} does not exist")
     if cell["frame"] and not (cell["frame"].isdecimal() and len(cell["frame"]) <= MOST_DIGITS):
         raise wrong(f"frame {cell['frame'][:40]!r} is no whole number of at most {MOST_DIGITS} digits")
     camera = cell["camera"] or _camera(path, pattern)
