@@ -87,7 +87,7 @@ class FaissStore(Store):
         """Make one segment of all images that are there, with the index that suits so many.
 
         Until it is complete, the store is searched as it is. Nobody else can write to it meanwhile. The disk needs
-        room for the vectors once more.
+        room for the vectors once more, unless they are one segment already, of which nothing is deleted.
 
         Args:
             kind: see :meth:`create`.
@@ -96,8 +96,12 @@ class FaissStore(Store):
         """
         with _writing(self._folder):
             self._refresh()
-            parts = itertools.chain.from_iterable(segment.parts() for segment in self._segments)
-            _write_all(self._folder, parts, [self.model], kind, memory, say)
+            records = self.described()
+            if len(records) == 1 and not records[0].deleted:
+                _index_it(self._folder, records[0], self.model, kind, memory, say)
+            else:
+                parts = itertools.chain.from_iterable(segment.parts() for segment in self._segments)
+                _write_all(self._folder, parts, [self.model], kind, memory, say)
         self._refresh()
 
     def add(self, embeddings: Embeddings) -> int:
@@ -269,15 +273,20 @@ def _write_all(
         repeated = columns.first_repeated()
         if repeated is not None:
             raise UsageError(f"{printable(repeated)} is there twice: every image needs a name of its own")
-        plan = choose(record.rows, models[0].dim, kind, memory)
-        say(str(plan))
-        if plan.kind != "exact":
-            record = write_index(folder, record, plan)
-            say(_said_of_recall(record))
-        Manifest(models[0], (record,)).write(folder)
+        _index_it(folder, record, models[0], kind, memory, say)
     except BaseException:
         shutil.rmtree(folder / record.folder, ignore_errors=True)
         raise
+
+
+def _index_it(folder: Path, record: SegmentRecord, model: ModelId, kind: str, memory: int | None, say: Say) -> None:
+    """Let a store consist of a segment, with another index than it has."""
+    plan = choose(record.rows, model.dim, kind, memory)
+    say(str(plan))
+    record = write_index(folder, record, plan)
+    if record.recall:
+        say(_said_of_recall(record))
+    Manifest(model, (record,)).write(folder)
     _remove_unused(folder)
 
 

@@ -82,13 +82,13 @@ class Plan:
 
     def build_memory(self) -> int:
         """Bytes that building takes, the index included."""
+        writing = self.rows * (_BYTES_OF_STRINGS + _BYTES_OF_A_ROW)
         if self.kind == "exact":
-            return self.rows * _BYTES_OF_STRINGS + _WORKING_BYTES
+            return writing + _WORKING_BYTES
         pca = 2 * 4 * self.dim * self.pca_sample + 3 * 8 * self.dim**2
         training = 2 * 4 * self.reduced * self.sample
         index = self.index_bytes() * (1 if self.kind == "hnsw" else 1.5)  # lists of cells grow as they are filled
-        columns = self.rows * (_BYTES_OF_A_ROW + _BYTES_OF_STRINGS)
-        return round(max(pca, training, index) + columns + _WORKING_BYTES)
+        return round(max(writing, self.rows * _BYTES_OF_A_ROW + max(pca, training, index)) + _WORKING_BYTES)
 
     def __str__(self) -> str:
         vectors = f"{self.rows:,} vectors of {self.dim} numbers"

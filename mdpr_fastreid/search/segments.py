@@ -3,7 +3,7 @@
 ===============  ======================================================================
 ``vectors.f32``  ``[N, D]`` float32 of unit length, nothing else
 ``columns.npz``  names, cameras, times, identities
-``index.faiss``  the approximate index; an exact segment has none
+``index-*``      the approximate index; an exact segment has none
 ``deleted-*``    rows that are deleted: each deletion writes another file
 ===============  ======================================================================
 """
@@ -31,9 +31,11 @@ from mdpr_fastreid.search.store import Hit
 from mdpr_fastreid.search.vector_file import VectorFile
 
 PREFIX = "segment-"
-_VECTORS, _COLUMNS, _INDEX = "vectors.f32", "columns.npz", "index.faiss"
+_VECTORS, _COLUMNS, _INDEX = "vectors.f32", "columns.npz", "index-"
 # Candidates whose exact similarity is computed, for each hit asked for and besides
 _PER_HIT, _BESIDES = 4, 60
+# What a filter leaves is compared one by one up to that size: an index finds less of it, the less is left
+_FEW_BYTES = 2**28
 # An index is slower than comparing with all where more than one in that many is a candidate
 _CANDIDATES_OF_AN_INDEX = 50
 
@@ -92,14 +94,22 @@ def write_segment(store: Path, parts: Iterable[Part]) -> tuple[SegmentRecord, Co
 
 
 def write_index(store: Path, record: SegmentRecord, plan: Plan) -> SegmentRecord:
-    """Build an approximate index over an exact segment that no manifest has yet.
+    """Build the index of a segment of which nothing is deleted.
+
+    Args:
+        store: the folder of the store.
+        record: of the segment; an index that it has goes with the record.
+        plan: of the index.
 
     Returns:
-        The record of the segment with its index.
+        The record of the segment with its index, which belongs to the store once its manifest has it.
 
     Raises:
         UsageError: it cannot be written.
     """
+    files = tuple(file for file in record.files if not file.name.startswith(_INDEX))
+    if plan.kind == "exact":
+        return SegmentRecord(record.folder, record.rows, plan.kind, files)
     folder = store / record.folder
     vectors = VectorFile(folder / _VECTORS, plan.rows, plan.dim)
     index = build_index(plan, vectors)
@@ -109,8 +119,9 @@ def write_index(store: Path, record: SegmentRecord, plan: Plan) -> SegmentRecord
 
     tuned: Effort = tune(plan, search, vectors)
     vectors.close()
-    write_whole(folder / _INDEX, lambda file: _write_faiss(index, file))
-    files = (*record.files, FileRecord.of(folder / _INDEX))
+    path = folder / f"{_INDEX}{uuid.uuid4().hex}"
+    write_whole(path, lambda file: _write_faiss(index, file))
+    files = (*files, FileRecord.of(path))
     return SegmentRecord(record.folder, record.rows, plan.kind, files, effort=tuned.effort, recall=tuned.recall)
 
 
@@ -155,14 +166,17 @@ class Segment:
                 self.columns = Columns.read(file)
         except ValueError as error:
             raise UsageError(f"{columns} is damaged: {error}; build the store again") from error
-        self._index = None if record.kind == "exact" else _read_faiss(files[_INDEX].check(self._folder))
+        index = next((file for name, file in files.items() if name.startswith(_INDEX)), None)
+        self._index = _read_faiss(index.check(self._folder)) if index else None
         self.deleted = self._read_deleted()
         self.vectors = VectorFile(path, record.rows, dim)
 
     def renewed(self, record: SegmentRecord) -> "Segment":
-        """The segment after a deletion: what did not change is not read again."""
+        """The segment after a change: what did not change is not read again."""
         if record == self.record:
             return self
+        if record.files != self.record.files:
+            return Segment(self._folder.parent, record, self.vectors.dim)
         new = copy.copy(self)
         new.record = record
         new.deleted = new._read_deleted()
@@ -176,7 +190,7 @@ class Segment:
 
     def count(self) -> int:
         """Images that are not deleted."""
-        return self.record.rows - int(self.deleted.sum())
+        return self.record.rows - self.record.deleted_rows
 
     def find(self, names: list[str]) -> np.ndarray:
         """The row of each name, ``[n]``; -1 for one that is not here, or deleted."""
@@ -192,18 +206,22 @@ class Segment:
             top: 1 or more.
             condition: the same for all.
         """
-        allowed = ~self.deleted
-        if condition.asks():
-            allowed &= condition.passes(self.columns.camera_codes, self.columns.cameras, self.columns.times)
-        left = int(allowed.sum())
+        allowed, left = self._allowed(condition)
         if self._index is not None and self._index_is_faster(top, left):
-            among = None if left == self.record.rows else allowed
             kind, effort = self.record.kind, self.record.effort * -(-self.record.rows // left)
-            found = _search_index(self._index, kind, self.vectors, queries, top, effort, among)
+            found = _search_index(self._index, kind, self.vectors, queries, top, effort, allowed)
             if (found.rows[:, min(top, left) - 1] >= 0).all():
                 return found
-        rows = None if left == self.record.rows else np.flatnonzero(allowed)
+        rows = None if allowed is None else np.flatnonzero(allowed)
         return Found(*nearest(queries, self.vectors.blocks(rows, mapped=self._index is None), top))
+
+    def _allowed(self, condition: Condition) -> tuple[np.ndarray | None, int]:
+        """The rows that may be found, ``[N]`` bool, None for all, and how many these are."""
+        if not condition.asks():
+            return (~self.deleted if self.record.deleted_rows else None), self.count()
+        columns = self.columns
+        allowed = condition.passes(columns.camera_codes, columns.cameras, columns.times) & ~self.deleted
+        return allowed, int(allowed.sum())
 
     def hit(self, row: int, score: float) -> Hit:
         """What a search says of a row."""
@@ -247,8 +265,9 @@ class Segment:
         self.vectors.close()
 
     def _index_is_faster(self, top: int, left: int) -> bool:
+        """Whether to ask the index, and not to compare with all of the rows that are left."""
         few_candidates = (_PER_HIT * top + _BESIDES) * _CANDIDATES_OF_AN_INDEX <= left
-        return few_candidates and not is_exact_fast(left, self.vectors.dim)
+        return few_candidates and (left == self.count() or 4 * self.vectors.dim * left > _FEW_BYTES)
 
 
 def _search_index(

@@ -1,5 +1,6 @@
 """A file of vectors: rows of float32, read where they are needed."""
 
+import itertools
 import mmap
 import threading
 from collections.abc import Iterator
@@ -38,13 +39,15 @@ class VectorFile:
         Raises:
             UsageError: one of them is no unit vector, so that the file is damaged.
         """
-        found = np.empty((len(rows), self.dim), dtype=np.float32)
         order = np.argsort(rows, kind="stable")
         ordered = rows[order]
         # Neighbours in the file are read together
-        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(ordered) != 1) + 1):
-            if len(run):
-                found[order[run]] = self._run(int(ordered[run[0]]), len(run))
+        starts = [0, *(np.flatnonzero(np.diff(ordered) != 1) + 1).tolist(), len(rows)]
+        read = np.empty((len(rows), self.dim), dtype=np.float32)
+        for start, stop in itertools.pairwise(starts if len(rows) else ()):
+            self._read_into(read[start:stop], int(ordered[start]))
+        found = np.empty_like(read)
+        found[order] = read
         self._need_units(found)
         return found
 
@@ -58,12 +61,11 @@ class VectorFile:
         step = self._rows_of_a_block()
         source = self._map() if mapped else None
         for start in range(0, self.rows if rows is None else len(rows), step):
-            if rows is None:
-                block = np.arange(start, min(start + step, self.rows))
-                yield block, self._run(start, len(block)) if source is None else source[start : start + step]
+            block = np.arange(start, min(start + step, self.rows)) if rows is None else rows[start : start + step]
+            if source is None:
+                yield block, self.read(block)
             else:
-                block = rows[start : start + step]
-                yield block, self.read(block) if source is None else source[block]
+                yield block, source[start : start + step] if rows is None else source[block]
 
     def block_count(self) -> int:
         """How many :meth:`blocks` all of them are."""
@@ -84,8 +86,8 @@ class VectorFile:
             self._mapped = np.frombuffer(mapped, dtype=np.float32).reshape(self.rows, self.dim)
         return self._mapped
 
-    def _run(self, start: int, count: int) -> np.ndarray:
-        vectors = np.empty((count, self.dim), dtype=np.float32)
+    def _read_into(self, vectors: np.ndarray, start: int) -> None:
+        """Read vectors that stand one after the other, from row ``start`` on."""
         view, done = memoryview(vectors).cast("B"), 0
         with self._lock:
             self._file.seek(4 * self.dim * start)
@@ -94,7 +96,6 @@ class VectorFile:
                 if not read:
                     raise UsageError(f"{self._path} is damaged: it ends too early; build the store again")
                 done += read
-        return vectors
 
     def _need_units(self, vectors: np.ndarray) -> None:
         lengths = np.einsum("nd,nd->n", vectors, vectors)

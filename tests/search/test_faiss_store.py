@@ -8,7 +8,7 @@ import pytest
 from support.embeddings import brute_force, embeddings, queries_of
 
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.search import create_store, kinds, open_store, segments
+from mdpr_fastreid.search import create_store, open_store, segments
 
 WHOLE = embeddings(1500)
 KINDS = ("exact", "hnsw", "ivfpq")
@@ -19,7 +19,7 @@ def small_limits(kind):
     """An approximate index is asked however few vectors are left."""
     with pytest.MonkeyPatch.context() as patch:
         if kind != "exact":
-            patch.setattr(kinds, "EXACT_BYTES", 4 * 32 * 100)
+            patch.setattr(segments, "_FEW_BYTES", 4 * 32 * 100)
             patch.setattr(segments, "_CANDIDATES_OF_AN_INDEX", 2)
         yield
 
