@@ -1,6 +1,7 @@
 """``mdpr embed``: the embeddings of a folder of images, as a file or in a store."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -66,17 +67,19 @@ def run(args: argparse.Namespace) -> int:
     from mdpr_fastreid.embedding.batches import default_workers
     from mdpr_fastreid.embedding.chunks import Chunks, Share
     from mdpr_fastreid.embedding.facts import find_images
-    from mdpr_fastreid.embedding.folder import embed_images, found_in, only_one, write_file
+    from mdpr_fastreid.embedding.folder import embed_images, found_in, only_one
+    from mdpr_fastreid.embedding.outputs import output_at, place_of_chunks
 
+    _check(args)
     share = Share.of_environment()
-    output = _checked_output(args)
     images = find_images(args.folder, args.camera_pattern, args.time_pattern, args.time_format)
-    with only_one(output, share) as partial:
+    with only_one(place_of_chunks(args.output), share) as partial:
+        output = output_at(args.output, args.append, args.force)
         model = load_model(args, _device_of(share))
-        earlier = _earlier(output, args, model.about)
-        if earlier is not None:
-            images = images.seen_from(earlier.root)
-            images = images.rows(_not_in(images.names, earlier.names))
+        if output.model is not None:
+            output.model.check_same(model.about, f"those in {args.output}", f"those of {args.model}")
+            images = images.seen_from(output.root or images.root)
+            images = images.rows(~output.has(images.names))
         if share.rank == 0:
             print(f"{printable(args.folder)}: {images.described()}{' that are new' if args.append else ''}", flush=True)
         if not len(images):
@@ -94,30 +97,24 @@ def run(args: argparse.Namespace) -> int:
         found, damaged = found_in(chunks, images, model.about)
         if not len(found):
             raise UsageError(f"{args.folder}: none of its {len(images)} images can be read, the first: {damaged[0]}")
-        total = write_file(chunks, found, output, earlier)
+        print(output.write(chunks, found))
         chunks.remove()
-    return _report(output, len(found), total, damaged)
+    return _report(damaged)
 
 
-def _checked_output(args: argparse.Namespace) -> Path:
-    """The place to write to, before anything long is done."""
-    output = Path(args.output)
+def _check(args: argparse.Namespace) -> None:
     for name, least in (("batch", 1), ("workers", 0)):
         value = getattr(args, name)
         if value is not None and value < least:
             raise UsageError(f"--{name} {value}: give at least {least}")
     if args.append and args.force:
         raise UsageError("--append adds to OUT, and --force replaces it: give one of them")
-    if output.suffix != ".npz":
-        raise UsageError(f"{output}: embeddings are written as a file that ends in .npz")
-    if output.exists() and not (args.append or args.force):
-        raise UsageError(f"{output} exists already; --append adds to it, --force replaces it")
-    return output
+    if Path(args.output).suffix in (".pth", ".pt", ".npy", ".csv", ".json", ".jpg", ".png"):
+        raise UsageError(f"{args.output}: embeddings go to a file that ends in .npz, or a store, such as gallery.faiss")
 
 
 def _device_of(share) -> str | None:
-    import os
-
+    """The GPU of one of several processes; otherwise the model's own choice."""
     import torch
 
     if share.processes == 1 or not torch.cuda.is_available():
@@ -125,25 +122,7 @@ def _device_of(share) -> str | None:
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
 
 
-def _earlier(output: Path, args: argparse.Namespace, model):
-    from mdpr_fastreid.embedding import Embeddings
-
-    if not args.append or not output.exists():
-        return None
-    earlier = Embeddings.read(output)
-    earlier.model.check_same(model, f"those in {output}", f"those of {args.model}")
-    return earlier
-
-
-def _not_in(names, earlier):
-    import numpy as np
-
-    return ~np.isin(names, earlier)
-
-
-def _report(output: Path, new: int, total: int, damaged: list[str]) -> int:
-    size = output.stat().st_size / 2**20
-    print(f"wrote {output}: {total} embeddings{f', {new} of them new' if new < total else ''}, {size:.1f} MiB")
+def _report(damaged: list[str]) -> int:
     if not damaged:
         return 0
     for line in damaged:
