@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from mdpr_fastreid.config.own_code import add_import_argument
+from mdpr_fastreid.cli.model_options import add_model_arguments, load_model
 from mdpr_fastreid.errors import UsageError, printable
 
 HELP = "embed a folder of images with a trained model"
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", required=True, metavar="OUT", help="file to write (.npz), or a store as `mdpr index` makes it"
     )
-    add_model_arguments(parser, required=True)
+    add_model_arguments(parser)
     parser.add_argument("--append", action="store_true", help="add to OUT the images whose names it does not have yet")
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
     parser.add_argument("--batch", type=int, metavar="N", help="images at a time (default: TEST.IMS_PER_BATCH)")
@@ -29,37 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--time-format", default="", metavar="F", help="how it is written, as %%Y%%m%%d_%%H%%M%%S (default: seconds)"
     )
-
-
-def add_model_arguments(parser: argparse.ArgumentParser, required: bool) -> None:
-    """Add the options that name a trained model, for :func:`load_model`."""
-    parser.add_argument(
-        "--model",
-        required=required,
-        metavar="M",
-        help="a training's folder, a config (then --weights), or an exported .onnx file",
-    )
-    parser.add_argument("--weights", metavar="W", help="weight file, with a config or instead of a folder's best")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: MODEL.DEVICE, or cpu where that is not there)")
-    parser.add_argument("--precision", metavar="P", help="float32, bfloat16 or float16 (default: TEST.AMP)")
-    parser.add_argument("--no-fold", action="store_true", help="run the network as it was trained")
-    add_import_argument(parser)
-
-
-def load_model(args: argparse.Namespace, device: str | None = None):
-    """The :class:`~mdpr_fastreid.reid.ReID` that :func:`add_model_arguments` names; a line says what it is."""
-    from mdpr_fastreid.reid import ReID
-
-    model = ReID.load(
-        args.model,
-        args.weights,
-        device=args.device or device,
-        precision=args.precision,
-        folded=False if args.no_fold else None,
-        imports=args.imports,
-    )
-    print(f"{model}", flush=True)
-    return model
 
 
 def run(args: argparse.Namespace) -> int:
