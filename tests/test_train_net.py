@@ -145,3 +145,10 @@ def test_one_line_and_exit_code_2_for(train_net, config_file, capsys, tmp_path, 
     told = capsys.readouterr().err
     assert message in told.strip().splitlines()[-1]
     assert "Traceback" not in told
+
+
+def test_a_config_of_ours_is_found_by_its_name_from_any_folder(train_net, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "none.pth", "OUTPUT_DIR", tmp_path / "logs"]
+    assert run_here(train_net, "--config-file", "MDPR/synthreid_r18.yml", "--eval-only", *overrides) == 2
+    assert "none.pth: no such weight file" in capsys.readouterr().err.splitlines()[-1]

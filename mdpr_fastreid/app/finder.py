@@ -2,21 +2,19 @@
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from mdpr_fastreid.errors import UsageError
-
-if TYPE_CHECKING:
-    from mdpr_fastreid.search import Hit, Store
+from mdpr_fastreid.search import Hit, Store
 
 Embed = Callable[[Image.Image], np.ndarray]
 """From a picture to its embedding ``[D]``."""
 Look = Callable[[Sequence[Image.Image]], Sequence[Mapping[str, np.ndarray]]]
 """From pictures to where the model looks in each: ``[h, w]`` by the maps' names."""
-Rerank = Callable[["Store", np.ndarray, Sequence["Hit"]], list["Hit"]]
+Rerank = Callable[[Store, np.ndarray, Sequence[Hit]], list[Hit]]
 """From the store, a query ``[D]`` and its hits to the same hits in a better order."""
 
 
@@ -46,7 +44,7 @@ class Finder:
 
     def __init__(
         self,
-        store: "Store",
+        store: Store,
         embed: Embed | None = None,
         look: Look | None = None,
         rerank: Rerank | None = None,
@@ -77,7 +75,7 @@ class Finder:
         with self._alone:
             return Query(self._embed(picture), "", "", "", picture)
 
-    def named(self, hit: "Hit") -> Query:
+    def named(self, hit: Hit) -> Query:
         """A query by an image of the gallery.
 
         Raises:
@@ -86,7 +84,7 @@ class Finder:
         with self._alone:
             return Query(self.store.vectors([hit.name])[0], hit.name, hit.path, hit.camera, None)
 
-    def some(self, count: int, seed: int) -> list["Hit"]:
+    def some(self, count: int, seed: int) -> list[Hit]:
         """Images of the gallery to begin with: of each of ``count`` random directions the nearest one that is new."""
         directions = np.random.default_rng(seed).normal(size=(count, self.store.model.dim)).astype(np.float32)
         with self._alone:
@@ -100,7 +98,7 @@ class Finder:
 
     def find(
         self, query: Query, count: int, cameras: Collection[str] = (), other_cameras: bool = False, rerank: bool = False
-    ) -> list["Hit"]:
+    ) -> list[Hit]:
         """The hits of a query, without the query itself.
 
         Args:

@@ -6,7 +6,7 @@ import html
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 from PIL import Image
@@ -19,9 +19,7 @@ from mdpr_fastreid.data.reading import FORMATS
 from mdpr_fastreid.errors import UsageError, one_line
 from mdpr_fastreid.pictures.attention_sheet import map_title
 from mdpr_fastreid.pictures.canvas import framed
-
-if TYPE_CHECKING:
-    from mdpr_fastreid.search import Hit
+from mdpr_fastreid.search import Hit
 
 MOST_HITS = 24
 _COUNTS = (6, 12, MOST_HITS)
@@ -49,7 +47,7 @@ class Looking:
     """What one visitor sees; lives as long as the page is open."""
 
     query: Query | None = None
-    hits: list["Hit"] = field(default_factory=list)
+    hits: list[Hit] = field(default_factory=list)
     marks: Marks = field(default_factory=Marks)
     pictures: dict[str, Image.Image | None] = field(default_factory=dict)
 
@@ -246,7 +244,7 @@ class _Page:
         return [] if look == _IMAGE or look not in self.looks or not pictures else self.finder.maps(pictures)
 
     @staticmethod
-    def _lines(rank: int, hit: "Hit", query: Query | None) -> list[str]:
+    def _lines(rank: int, hit: Hit, query: Query | None) -> list[str]:
         camera = f"camera {hit.camera}" if hit.camera else "camera unknown"
         first = camera if query is None else f"{rank}: {hit.score:.3f}"
         return [first, *([] if query is None else [camera]), hit.name]

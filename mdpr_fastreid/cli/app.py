@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mdpr_fastreid.config.own_code import add_import_argument
+from mdpr_fastreid.cli.model_options import add_place_arguments
 from mdpr_fastreid.errors import printable
 
 HELP = "serve a page to search a gallery with and to mark hits"
@@ -12,10 +12,7 @@ HELP = "serve a page to search a gallery with and to mark hits"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("gallery", metavar="GALLERY", help="gallery.faiss, gallery.npz, a Milvus file or address")
-    parser.add_argument("--model", metavar="M", help="what embeds uploads (default: the gallery's own model)")
-    parser.add_argument("--weights", metavar="W", help="weight file, with a config or instead of a folder's best")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: MODEL.DEVICE, or cpu where that is not there)")
-    add_import_argument(parser)
+    add_place_arguments(parser, "the gallery's own")
     parser.add_argument("--host", default="127.0.0.1", help="address to serve on; another one lets others in")
     parser.add_argument("--port", type=int, default=7860, metavar="N", help="0 for any that is free")
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mdpr_fastreid.config.own_code import add_import_argument
+from mdpr_fastreid.cli.model_options import add_place_arguments
 from mdpr_fastreid.errors import UsageError, printable
 
 HELP = "draw where a trained model looks: MDPR's attention maps and stripes, or another model's activation"
@@ -14,10 +14,7 @@ _MOST = 100
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
-    parser.add_argument("--model", required=True, metavar="M", help="a training's folder, or a config (then --weights)")
-    parser.add_argument("--weights", metavar="W", help="weight file, with a config or instead of a folder's best")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: MODEL.DEVICE, or cpu where that is not there)")
-    add_import_argument(parser)
+    add_place_arguments(parser)
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="the sheet: .png or .jpg")
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
 

@@ -1,10 +1,11 @@
 """``mdpr embed``: the embeddings of a folder of images, as a file or in a store."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
-from mdpr_fastreid.config.own_code import add_import_argument
+from mdpr_fastreid.cli.model_options import add_model_arguments, load_model
 from mdpr_fastreid.errors import UsageError, printable
 
 HELP = "embed a folder of images with a trained model"
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", required=True, metavar="OUT", help="file to write (.npz), or a store as `mdpr index` makes it"
     )
-    add_model_arguments(parser, required=True)
+    add_model_arguments(parser)
     parser.add_argument("--append", action="store_true", help="add to OUT the images whose names it does not have yet")
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
     parser.add_argument("--batch", type=int, metavar="N", help="images at a time (default: TEST.IMS_PER_BATCH)")
@@ -30,53 +31,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, required: bool) -> None:
-    """Add the options that name a trained model, for :func:`load_model`."""
-    parser.add_argument(
-        "--model",
-        required=required,
-        metavar="M",
-        help="a training's folder, a config (then --weights), or an exported .onnx file",
-    )
-    parser.add_argument("--weights", metavar="W", help="weight file, with a config or instead of a folder's best")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: MODEL.DEVICE, or cpu where that is not there)")
-    parser.add_argument("--precision", metavar="P", help="float32, bfloat16 or float16 (default: TEST.AMP)")
-    parser.add_argument("--no-fold", action="store_true", help="run the network as it was trained")
-    add_import_argument(parser)
-
-
-def load_model(args: argparse.Namespace, device: str | None = None):
-    """The :class:`~mdpr_fastreid.reid.ReID` that :func:`add_model_arguments` names; a line says what it is."""
-    from mdpr_fastreid.reid import ReID
-
-    model = ReID.load(
-        args.model,
-        args.weights,
-        device=args.device or device,
-        precision=args.precision,
-        folded=False if args.no_fold else None,
-        imports=args.imports,
-    )
-    print(f"{model}", flush=True)
-    return model
-
-
 def run(args: argparse.Namespace) -> int:
     """Embed; 1 if an image could not be read, which is then listed and left out."""
     from mdpr_fastreid.embedding.batches import default_workers
     from mdpr_fastreid.embedding.chunks import Chunks, Share
     from mdpr_fastreid.embedding.facts import find_images
-    from mdpr_fastreid.embedding.folder import embed_images, found_in, only_one, write_file
+    from mdpr_fastreid.embedding.folder import embed_images, found_in, only_one
+    from mdpr_fastreid.embedding.outputs import output_at, place_of_chunks
 
+    _check(args)
     share = Share.of_environment()
-    output = _checked_output(args)
     images = find_images(args.folder, args.camera_pattern, args.time_pattern, args.time_format)
-    with only_one(output, share) as partial:
+    with only_one(place_of_chunks(args.output), share) as partial:
+        output = output_at(args.output, args.append, args.force)
         model = load_model(args, _device_of(share))
-        earlier = _earlier(output, args, model.about)
-        if earlier is not None:
-            images = images.seen_from(earlier.root)
-            images = images.rows(_not_in(images.names, earlier.names))
+        if output.model is not None:
+            output.model.check_same(model.about, f"those in {args.output}", f"those of {args.model}")
+            images = images.seen_from(output.root or images.root)
+            images = images.rows(~output.has(images.names))
         if share.rank == 0:
             print(f"{printable(args.folder)}: {images.described()}{' that are new' if args.append else ''}", flush=True)
         if not len(images):
@@ -94,30 +66,24 @@ def run(args: argparse.Namespace) -> int:
         found, damaged = found_in(chunks, images, model.about)
         if not len(found):
             raise UsageError(f"{args.folder}: none of its {len(images)} images can be read, the first: {damaged[0]}")
-        total = write_file(chunks, found, output, earlier)
+        print(output.write(chunks, found))
         chunks.remove()
-    return _report(output, len(found), total, damaged)
+    return _report(damaged)
 
 
-def _checked_output(args: argparse.Namespace) -> Path:
-    """The place to write to, before anything long is done."""
-    output = Path(args.output)
+def _check(args: argparse.Namespace) -> None:
     for name, least in (("batch", 1), ("workers", 0)):
         value = getattr(args, name)
         if value is not None and value < least:
             raise UsageError(f"--{name} {value}: give at least {least}")
     if args.append and args.force:
         raise UsageError("--append adds to OUT, and --force replaces it: give one of them")
-    if output.suffix != ".npz":
-        raise UsageError(f"{output}: embeddings are written as a file that ends in .npz")
-    if output.exists() and not (args.append or args.force):
-        raise UsageError(f"{output} exists already; --append adds to it, --force replaces it")
-    return output
+    if Path(args.output).suffix in (".pth", ".pt", ".npy", ".csv", ".json", ".jpg", ".png"):
+        raise UsageError(f"{args.output}: embeddings go to a file that ends in .npz, or a store, such as gallery.faiss")
 
 
 def _device_of(share) -> str | None:
-    import os
-
+    """The GPU of one of several processes; otherwise the model's own choice."""
     import torch
 
     if share.processes == 1 or not torch.cuda.is_available():
@@ -125,25 +91,7 @@ def _device_of(share) -> str | None:
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
 
 
-def _earlier(output: Path, args: argparse.Namespace, model):
-    from mdpr_fastreid.embedding import Embeddings
-
-    if not args.append or not output.exists():
-        return None
-    earlier = Embeddings.read(output)
-    earlier.model.check_same(model, f"those in {output}", f"those of {args.model}")
-    return earlier
-
-
-def _not_in(names, earlier):
-    import numpy as np
-
-    return ~np.isin(names, earlier)
-
-
-def _report(output: Path, new: int, total: int, damaged: list[str]) -> int:
-    size = output.stat().st_size / 2**20
-    print(f"wrote {output}: {total} embeddings{f', {new} of them new' if new < total else ''}, {size:.1f} MiB")
+def _report(damaged: list[str]) -> int:
     if not damaged:
         return 0
     for line in damaged:

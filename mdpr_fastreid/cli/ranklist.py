@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mdpr_fastreid.cli.model_options import add_model_arguments, add_overrides, count
+from mdpr_fastreid.cli.model_options import add_overrides, add_training_arguments, count
 from mdpr_fastreid.errors import UsageError, printable
 
 HELP = "draw the rank lists of the queries that a trained model answers worst, or best"
@@ -11,7 +11,7 @@ HELP = "draw the rank lists of the queries that a trained model answers worst, o
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
-    add_model_arguments(parser)
+    add_training_arguments(parser)
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder to write")
     parser.add_argument("--worst", type=count, default=10, metavar="N", help="queries of lowest average precision")
     parser.add_argument("--best", type=count, default=0, metavar="N", help="queries of highest average precision")

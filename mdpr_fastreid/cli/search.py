@@ -6,7 +6,7 @@ import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
-from mdpr_fastreid.cli.embed import add_model_arguments, load_model
+from mdpr_fastreid.cli.model_options import add_model_arguments, load_model
 from mdpr_fastreid.errors import UsageError, printable
 
 HELP = "search a gallery for the person in an image"
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", type=_time, metavar="T", help="seconds since 1970, or as 2026-11-22T18:30 (UTC)")
     parser.add_argument("--until", type=_time, metavar="T", help="likewise")
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
-    add_model_arguments(parser, required=False)
+    add_model_arguments(parser, "the gallery's own")
 
 
 def run(args: argparse.Namespace) -> int:

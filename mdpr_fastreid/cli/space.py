@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mdpr_fastreid.cli.model_options import add_model_arguments, add_overrides, count
+from mdpr_fastreid.cli.model_options import add_overrides, add_training_arguments, count
 from mdpr_fastreid.errors import UsageError, printable
 
 HELP = "draw a trained model's embeddings of its test set in two dimensions, by identity and by camera"
@@ -11,7 +11,7 @@ HELP = "draw a trained model's embeddings of its test set in two dimensions, by 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
-    add_model_arguments(parser)
+    add_training_arguments(parser)
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="the picture: .png or .jpg")
     parser.add_argument("--method", default="tsne", metavar="M", help="tsne or pca")
     parser.add_argument("--identities", type=count, default=20, metavar="N", help="how many, those with most images")

@@ -1,5 +1,6 @@
 """Embeds a folder of images, goes on where it was stopped, and shares the work among processes."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -122,7 +123,6 @@ def only_one(output: Path, share: Share) -> Iterator[Path]:
     Raises:
         UsageError: another command writes to the same output, or the place cannot be written.
     """
-    need_place(output)
     folder = Path(f"{output.absolute()}.partial")
     if share.rank:
         yield folder
@@ -137,3 +137,5 @@ def only_one(output: Path, share: Share) -> Iterator[Path]:
         yield folder
     finally:
         lock.release()
+        if folder.exists() and [path.name for path in folder.iterdir()] == [LOCK]:  # nothing to go on with
+            shutil.rmtree(folder, ignore_errors=True)

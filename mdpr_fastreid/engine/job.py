@@ -7,7 +7,7 @@ from fastreid.config import CfgNode
 from fastreid.engine import default_setup
 from fastreid.utils import comm
 
-from mdpr_fastreid.config import config_from
+from mdpr_fastreid.config import config_file, config_from
 from mdpr_fastreid.engine.results import locked_output_dir, make_output_dir, print_results, print_written_files
 from mdpr_fastreid.engine.seeding import seed_setup
 from mdpr_fastreid.engine.trainer import Trainer
@@ -26,6 +26,8 @@ def train_or_evaluate(args: Namespace, trainer_class: type[Trainer] = Trainer) -
         UsageError: the settings, the data or the weights do not let it begin.
     """
     cfg = config_from(args)
+    if args.config_file:
+        args = Namespace(**{**vars(args), "config_file": config_file(args.config_file)})  # FastReID logs the file
     if args.eval_only and not cfg.MODEL.WEIGHTS:
         raise UsageError("--eval-only needs the weights to evaluate: MODEL.WEIGHTS path/to/model_final.pth")
     make_output_dir(cfg.OUTPUT_DIR)

@@ -150,6 +150,13 @@ class FaissStore(Store):
                     found[query] += [(-score, number, row) for score, row in zip(line, there, strict=True) if row >= 0]
         return [[segments[s].hit(row, -score) for score, s, row in sorted(line)[:top]] for line in found]
 
+    def has(self, names: Sequence[str]) -> np.ndarray:
+        self._refresh()
+        found = np.zeros(len(names), dtype=bool)
+        for segment in self._segments:
+            found |= segment.find(names) >= 0
+        return found
+
     def vectors(self, names: Sequence[str]) -> np.ndarray:
         self._refresh()
         found = np.empty((len(names), self.model.dim), dtype=np.float32)

@@ -151,18 +151,24 @@ class MilvusStore(Store):
                     found[query] = [_hit(one["entity"], one["distance"]) for one in answer]
         return found
 
+    def has(self, names: Sequence[str]) -> np.ndarray:
+        found = {row["key"] for row in self._get(names, "key")}
+        return np.array([_key(name) in found for name in names], dtype=bool)
+
     def vectors(self, names: Sequence[str]) -> np.ndarray:
-        found: dict[str, list[float]] = {}
         keys = [_key(name) for name in names]
-        for start in range(0, len(keys), _ROWS_AT_ONCE):
-            rows = self._connection(
-                "get", self._collection, ids=keys[start : start + _ROWS_AT_ONCE], output_fields=["vector"]
-            )
-            found.update({row["key"]: row["vector"] for row in rows})
+        found = {row["key"]: row["vector"] for row in self._get(names, "vector")}
         missing = next((name for name, key in zip(names, keys, strict=True) if key not in found), None)
         if missing is not None:
             raise UsageError(f"{self._where} has no image {printable(missing)}")
         return np.array([found[key] for key in keys], dtype=np.float32).reshape(len(keys), self.model.dim)
+
+    def _get(self, names: Sequence[str], field: str) -> Iterator[dict]:
+        keys = [_key(name) for name in names]
+        for start in range(0, len(keys), _ROWS_AT_ONCE):
+            yield from self._connection(
+                "get", self._collection, ids=keys[start : start + _ROWS_AT_ONCE], output_fields=[field]
+            )
 
     def count(self) -> int:
         return _count(self._connection, self._collection)

@@ -67,6 +67,9 @@ class NpzStore(Store):
                 found[query] = [self._hit(row, score) for score, row in zip(line, there, strict=True)]
         return found
 
+    def has(self, names: Sequence[str]) -> np.ndarray:
+        return np.array([name in self._rows for name in names], dtype=bool)
+
     def vectors(self, names: Sequence[str]) -> np.ndarray:
         missing = next((name for name in names if name not in self._rows), None)
         if missing is not None:

@@ -98,6 +98,10 @@ class Store(abc.ABC):
         """
 
     @abc.abstractmethod
+    def has(self, names: Sequence[str]) -> np.ndarray:
+        """Which of these images are in it: bool ``[n]``."""
+
+    @abc.abstractmethod
     def vectors(self, names: Sequence[str]) -> np.ndarray:
         """The vectors of images, scaled to unit length, ``[n, D]`` float32.
 

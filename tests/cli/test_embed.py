@@ -180,7 +180,7 @@ def test_mistakes_are_one_line(run, folder, tmp_path, capsys):
     refused(capsys, "is no folder", **{**there, "folder": tmp_path / "none"})
     (tmp_path / "empty").mkdir()
     refused(capsys, "holds no images", **{**there, "folder": tmp_path / "empty"})
-    refused(capsys, "ends in .npz", **{**there, "output": tmp_path / "g.pth"})
+    refused(capsys, "a file that ends in .npz, or a store", **{**there, "output": tmp_path / "g.pth"})
     refused(capsys, "config.yaml", **{**there, "run": tmp_path / "empty"})
     refused(capsys, "--batch 0", **there, more=("--batch", "0"))
     refused(capsys, "--workers -1", **there, more=("--workers", "-1"))
@@ -207,3 +207,30 @@ def test_a_full_disk_loses_nothing(run, folder, tmp_path, capsys):
     assert embed(run, folder, tmp_path / "g.npz") == 0
     assert "going on: 42 of 42" in capsys.readouterr().out
     assert len(Embeddings.read(tmp_path / "g.npz")) == 42
+
+
+def test_a_store_is_an_output_too(run, folder, tmp_path, capsys):
+    from mdpr_fastreid.search import open_store
+
+    assert embed(run, folder, tmp_path / "g.faiss") == 0
+    assert f"wrote {tmp_path / 'g.faiss'}: 42 embeddings" in capsys.readouterr().out
+    assert embed(run, folder, tmp_path / "g.faiss") == 2
+    assert "exists already; --append adds to it" in capsys.readouterr().err
+    write_images(tmp_path / "more", NAMES[:2], size=(20, 40), seed=3)
+    assert embed(run, tmp_path / "more", tmp_path / "g.faiss", "--append") == 0
+    assert "it has 44" in capsys.readouterr().out
+    assert embed(run, tmp_path / "more", tmp_path / "g.faiss", "--append") == 0
+    assert "0 images" in capsys.readouterr().out
+    expected = ReID.load(run).embed([*sorted(folder.iterdir()), *sorted((tmp_path / "more").iterdir())])
+    with open_store(tmp_path / "g.faiss") as store:
+        found = store.search(expected, 1)
+        assert [hit.name for (hit,) in found] == [*sorted(NAMES), *(f"../more/{name}" for name in sorted(NAMES[:2]))]
+        assert all(hit.score > 0.9999 for (hit,) in found)
+        assert Path(found[-1][0].path).resolve() == tmp_path / "more" / NAMES[1]
+    assert embed(run, tmp_path / "more", tmp_path / "g.faiss", "--force") == 0
+    with open_store(tmp_path / "g.faiss") as store:
+        assert store.count() == 2
+    saved_run(tmp_path / "other", seed=1)
+    refused(
+        capsys, "another model", run=tmp_path / "other", folder=folder, output=tmp_path / "g.faiss", more=("--append",)
+    )
