@@ -21,8 +21,7 @@ _SAMPLE_OF_A_CELL, _LARGEST_SAMPLE = 48, 2**19
 _MOST_CELLS = 2**14
 
 _BYTES_OF_A_ROW = 110  # of its columns, with a name of fifty letters
-_BYTES_OF_STRINGS = 400  # of the same as Python's strings, while the columns are made
-_WORKING_BYTES = 2**27
+_WORKING_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Plan:
         """What the index keeps in memory for searches; of exact search the vectors, in the file's own pages."""
         if self.kind == "exact":
             return 4 * self.dim * self.rows
-        pca = 4 * self.dim * self.reduced
+        pca = 4 * self.dim * (self.dim + self.reduced)
         if self.kind == "hnsw":
             links = 4 * (2 * LINKS + LINKS / (LINKS - 1))
             return pca + round(self.rows * (self.reduced + links + 12))
@@ -82,13 +81,13 @@ class Plan:
 
     def build_memory(self) -> int:
         """Bytes that building takes, the index included."""
-        writing = self.rows * (_BYTES_OF_STRINGS + _BYTES_OF_A_ROW)
+        columns = 2 * self.rows * _BYTES_OF_A_ROW  # while they are sorted
         if self.kind == "exact":
-            return writing + _WORKING_BYTES
-        pca = 2 * 4 * self.dim * self.pca_sample + 3 * 8 * self.dim**2
+            return columns + _WORKING_BYTES
+        pca = 4 * self.dim * self.pca_sample + 3 * 8 * self.dim**2
         training = 2 * 4 * self.reduced * self.sample
         index = self.index_bytes() * (1 if self.kind == "hnsw" else 1.5)  # lists of cells grow as they are filled
-        return round(max(writing, self.rows * _BYTES_OF_A_ROW + max(pca, training, index)) + _WORKING_BYTES)
+        return round(max(columns, self.rows * _BYTES_OF_A_ROW + max(pca, training, index)) + _WORKING_BYTES)
 
     def __str__(self) -> str:
         vectors = f"{self.rows:,} vectors of {self.dim} numbers"

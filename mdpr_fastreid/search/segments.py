@@ -21,7 +21,7 @@ import numpy as np
 
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.io import write_whole
-from mdpr_fastreid.search.columns import Columns
+from mdpr_fastreid.search.columns import Columns, Gathered
 from mdpr_fastreid.search.conditions import Condition
 from mdpr_fastreid.search.exact import best_of, nearest
 from mdpr_fastreid.search.index_building import Effort, build_index, tune
@@ -41,6 +41,10 @@ _CANDIDATES_OF_AN_INDEX = 50
 
 
 _ROWS_OF_A_PART = 4096
+
+
+# Where a filter leaves more than that, what it does not leave is computed and dropped
+_SHARE_TO_SKIP = 0.2
 
 
 class Part(NamedTuple):
@@ -74,17 +78,16 @@ def write_segment(store: Path, parts: Iterable[Part]) -> tuple[SegmentRecord, Co
         UsageError: they cannot be written; nothing is left of them.
     """
     folder = store / f"{PREFIX}{uuid.uuid4().hex}"
-    gathered = Part(np.empty((0, 0)), [], [], [], [], [])
+    gathered = Gathered()
 
     def write_vectors(file) -> None:
         for part in parts:
             file.write(memoryview(np.ascontiguousarray(part.vectors)).cast("B"))
-            for column, values in zip(gathered[1:], part[1:], strict=True):
-                column.extend(values)
+            gathered.add(*part[1:])
 
     try:
         write_whole(folder / _VECTORS, write_vectors)
-        columns = Columns.of(*(gathered[i] for i in (1, 2, 3)), np.asarray(gathered.times, np.float64), gathered.roots)
+        columns = gathered.columns()
         write_whole(folder / _COLUMNS, columns.write)
         files = tuple(FileRecord.of(folder / name) for name in (_VECTORS, _COLUMNS))
     except BaseException:
@@ -212,8 +215,10 @@ class Segment:
             found = _search_index(self._index, kind, self.vectors, queries, top, effort, allowed)
             if (found.rows[:, min(top, left) - 1] >= 0).all():
                 return found
+        if self._index is None and left > _SHARE_TO_SKIP * self.record.rows:  # no copies of mapped vectors
+            return Found(*nearest(queries, self.vectors.blocks(mapped=True), top, allowed))
         rows = None if allowed is None else np.flatnonzero(allowed)
-        return Found(*nearest(queries, self.vectors.blocks(rows, mapped=self._index is None), top))
+        return Found(*nearest(queries, self.vectors.blocks(rows), top))
 
     def _allowed(self, condition: Condition) -> tuple[np.ndarray | None, int]:
         """The rows that may be found, ``[N]`` bool, None for all, and how many these are."""

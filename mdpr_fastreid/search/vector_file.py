@@ -12,7 +12,7 @@ from mdpr_fastreid.errors import UsageError
 
 _LONGEST_ERROR = 1e-3
 # Bytes of vectors that are there at once
-_BLOCK_BYTES = 2**25
+_BLOCK_BYTES, _BLOCK_ROWS = 2**25, 2**14
 
 
 class VectorFile:
@@ -56,16 +56,12 @@ class VectorFile:
 
         Args:
             rows: ascending; None for all.
-            mapped: from the file mapped to memory, which is faster for all rows time and again.
+            mapped: all of them from the file mapped to memory, which is faster time and again.
         """
         step = self._rows_of_a_block()
-        source = self._map() if mapped else None
         for start in range(0, self.rows if rows is None else len(rows), step):
             block = np.arange(start, min(start + step, self.rows)) if rows is None else rows[start : start + step]
-            if source is None:
-                yield block, self.read(block)
-            else:
-                yield block, source[start : start + step] if rows is None else source[block]
+            yield block, self._map()[start : start + step] if mapped else self.read(block)
 
     def block_count(self) -> int:
         """How many :meth:`blocks` all of them are."""
@@ -77,7 +73,7 @@ class VectorFile:
         self._file.close()
 
     def _rows_of_a_block(self) -> int:
-        return max(1, _BLOCK_BYTES // (4 * self.dim))
+        return max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (4 * self.dim)))
 
     def _map(self) -> np.ndarray:
         if self._mapped is None:
