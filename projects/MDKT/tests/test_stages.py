@@ -1,5 +1,6 @@
 """Both stages in one command: what stage 1 takes over, where a stopped training goes on, and what is refused."""
 
+import logging
 import re
 import subprocess
 import sys
@@ -30,6 +31,8 @@ def trained(monkeypatch):
         (folder / "last_checkpoint").write_text("model_final.pth")
 
     monkeypatch.setattr(mdkt.stages, "train_or_evaluate", train)
+    # Earlier tests may have left one that writes to their captured output
+    monkeypatch.setattr(logging.getLogger("fastreid"), "handlers", [])
     return calls
 
 
