@@ -152,7 +152,8 @@ class ReID:
 
         Raises:
             UsageError: as :meth:`embed`.
-            ValueError: vectors of another length, of none, or with values that are not finite.
+            ValueError: vectors of another length, of none, or with values that are not finite. Vectors of another
+                model of the same length cannot be told from this one's.
         """
         query, gallery = self._outputs(query), self._outputs(gallery)
         return self._network.distances(query, gallery).numpy()
@@ -204,15 +205,29 @@ class ReID:
     def _outputs(self, given: Any) -> Outputs:
         vectors = given if _are_vectors(given) else self.embed(given)
         if isinstance(vectors, dict):
-            return {name: torch.as_tensor(value) for name, value in vectors.items()}
+            return {name: _as_tensor(value) for name, value in vectors.items()}
         if vectors.shape[1] != self.dim:
             raise ValueError(f"vectors are {vectors.shape[1]} long, and this model's {self.dim}")
-        return torch.as_tensor(vectors)
+        return _as_tensor(vectors)
+
+
+def _as_tensor(values: np.ndarray | torch.Tensor) -> torch.Tensor:
+    if isinstance(values, torch.Tensor):
+        return values
+    # PyTorch takes neither negative strides nor, without a warning, what cannot be written
+    return torch.from_numpy(np.require(values, requirements=("C", "W")))
 
 
 def _are_vectors(given: Any) -> bool:
     if isinstance(given, dict):
         return True
+    if isinstance(given, (np.ndarray, torch.Tensor)) and given.ndim == 1:
+        raise ValueError(f"vectors must be [N, D], got {list(given.shape)}: give one as vector[None]")
+    if isinstance(given, (str, os.PathLike)) and os.fspath(given).endswith((".npz", ".faiss")):
+        raise UsageError(
+            f"{given} holds embeddings: mdpr_fastreid.embedding.Embeddings.read(...).vectors gives those of an .npz "
+            "file, mdpr_fastreid.search.open_store(...) searches either"
+        )
     if isinstance(given, np.ndarray):
         return given.ndim == 2 and given.dtype.kind == "f"
     return isinstance(given, torch.Tensor) and given.ndim == 2 and given.is_floating_point()

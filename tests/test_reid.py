@@ -236,6 +236,35 @@ def test_what_is_no_image_is_one_line(model, pictures, tmp_path):
         model.distances(np.zeros((2, 7), np.float32), pictures)
 
 
+def test_floats_that_are_no_pixels_are_refused(model):
+    size = (3, *model.size)
+    for wrong, words in (
+        (torch.rand(size), "times 255"),
+        (torch.full(size, torch.nan), "nan"),
+        (-torch.ones(size), "-1"),
+    ):
+        refused(lambda wrong=wrong: model.embed(wrong), "pixels from 0 to 255", words)
+    assert model.embed(torch.zeros(size)).shape == (1, model.dim)
+
+
+def test_views_of_vectors_are_taken_and_what_is_none_is_named(model, pictures):
+    vectors = model.embed(pictures)
+    read_only = vectors.copy()
+    read_only.flags.writeable = False
+    assert np.array_equal(model.distances(read_only[:2], vectors[::-1])[:, ::-1], model.distances(vectors[:2], vectors))
+    with pytest.raises(ValueError, match=r"vector\[None\]"):
+        model.rank(vectors[0], vectors)
+    refused(lambda: model.rank(vectors, "gallery.npz"), "Embeddings.read", "open_store")
+
+
+def test_what_load_does_not_take_says_what_it_takes(run):
+    refused(lambda: ReID.load("nope"), "there is no nope", "a run's folder")
+    refused(lambda: ReID.load(run / "model_best.pth"), "are weights", "config first")
+    refused(lambda: ReID.load(None), "NoneType is no trained model")
+    refused(lambda: ReID.load(""), "a run's folder")
+    refused(lambda: ReID.load(run, overrides="TEST.METRIC euclidean"), "a list")
+
+
 def test_the_package_has_no_other_hidden_names():
     with pytest.raises(AttributeError, match="nothing_of_the_kind"):
         mdpr_fastreid.nothing_of_the_kind  # noqa: B018

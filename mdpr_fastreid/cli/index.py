@@ -2,7 +2,7 @@
 
 import argparse
 
-from mdpr_fastreid.errors import UsageError, printable
+from mdpr_fastreid.errors import UsageError, printable, shown
 
 HELP = "make a searchable store of embeddings, or add to one"
 
@@ -52,7 +52,7 @@ def _create(args: argparse.Namespace) -> int:
     from mdpr_fastreid.search import create_store
 
     if args.output == args.source:
-        raise UsageError(f"{args.source} is SOURCE: without -o it is rebuilt")
+        raise UsageError(f"{args.source} is SOURCE, too: name another store, such as gallery.faiss")
     settings = {"force": args.force, "kind": args.kind, "memory": _bytes(args), "say": print}
     with create_store(args.output, _embeddings(args.source), **settings) as store:
         print(f"wrote {printable(args.output)}: {store.count():,} images, {_cameras(store)}")
@@ -84,10 +84,12 @@ def _delete(args: argparse.Namespace) -> int:
     from mdpr_fastreid.search import open_store
 
     with open_store(args.source) as store:
+        there = store.has(args.delete)
+        missing = [name for name, is_there in zip(args.delete, there, strict=True) if not is_there]
         deleted = store.delete(args.delete)
         print(f"deleted {deleted:,} images of {printable(args.source)}: it has {store.count():,}")
-    if deleted < len(set(args.delete)):
-        raise UsageError(f"{len(set(args.delete)) - deleted} of the names are not in {args.source}")
+    if missing:
+        raise UsageError(f"{args.source} has no {', '.join(map(shown, missing[:5]))}{', ...' * (len(missing) > 5)}")
     return 0
 
 

@@ -103,6 +103,8 @@ def _print(answers) -> None:
             for rank, hit in enumerate(answer.hits[:_PRINTED], start=1)
         ]
         print(tabulate(rows, ("", "similarity", "camera", "name"), disable_numparse=True) if rows else "no hit")
+        if len(answer.hits) > _PRINTED:
+            print(f"and {len(answer.hits) - _PRINTED} more hits; -o FILE.json has all")
     if len(answers) > _PRINTED:
         print(f"and {len(answers) - _PRINTED} more queries; -o FILE.json has all")
 

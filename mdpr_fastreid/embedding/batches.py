@@ -90,7 +90,7 @@ class Resize:
         """``[3, H, W]`` in uint8; pixels that come as floats stay floats, and have to be of the size.
 
         Raises:
-            UsageError: floats of another size.
+            UsageError: floats of another size, or that are no pixels.
         """
         if isinstance(picture, torch.Tensor):
             if tuple(picture.shape[1:]) != self._size:
@@ -98,5 +98,21 @@ class Resize:
                     f"a tensor in floating point must be of the model's size, {self._size[0]}x{self._size[1]}, got "
                     f"{picture.shape[1]}x{picture.shape[2]}: give uint8, which is resized as in an evaluation"
                 )
-            return picture.detach().to("cpu", torch.float32)
+            return _checked(picture.detach().to("cpu", torch.float32))
         return self._transforms({IMAGES: picture})[IMAGES]
+
+
+def _checked(pixels: torch.Tensor) -> torch.Tensor:
+    """Floats that can be pixels from 0 to 255.
+
+    Raises:
+        UsageError: they are not, or are all from 0 to 1, as torchvision's ``to_tensor`` makes them.
+    """
+    low, high = float(pixels.amin()), float(pixels.amax())
+    if not (low >= 0 and high <= 255):  # nor for NaN
+        raise UsageError(f"a tensor in floating point must be of pixels from 0 to 255, got {low:g} to {high:g}")
+    if 0 < high <= 1:
+        raise UsageError(
+            f"a tensor in floating point must be of pixels from 0 to 255, got at most {high:g}: times 255?"
+        )
+    return pixels

@@ -13,6 +13,7 @@ import numpy as np
 
 from mdpr_fastreid.embedding.facts import FolderImages
 from mdpr_fastreid.embedding.model_id import ModelId
+from mdpr_fastreid.engine.launch import started_by_torchrun
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.io import need_place, write_whole
 
@@ -31,11 +32,19 @@ class Share(NamedTuple):
 
     @classmethod
     def of_environment(cls) -> "Share":
-        """As ``torchrun`` says it; otherwise the only one."""
-        try:
-            return cls(int(os.environ.get("RANK", 0)), max(1, int(os.environ.get("WORLD_SIZE", 1))))
-        except ValueError:
+        """As ``torchrun`` says it; otherwise the only one.
+
+        Schedulers leave single ones of its variables behind, so all of them have to be there.
+
+        Raises:
+            UsageError: they are, and cannot be.
+        """
+        if not started_by_torchrun():
             return cls()
+        words = os.environ["RANK"], os.environ["WORLD_SIZE"]
+        if not all(word.isdecimal() for word in words) or int(words[0]) >= int(words[1]):
+            raise UsageError(f"RANK {words[0]} of WORLD_SIZE {words[1]}: unset them, or start it by torchrun")
+        return cls(int(words[0]), int(words[1]))
 
 
 class Chunk(NamedTuple):

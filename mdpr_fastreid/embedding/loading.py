@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from fastreid.config import CfgNode
 
-from mdpr_fastreid.config import read_config
+from mdpr_fastreid.config import config_file, read_config
 from mdpr_fastreid.config.own_code import hinting_at_import, import_modules
 from mdpr_fastreid.embedding.networks import EmbeddingNetwork, network_of, onnx_network
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
-from mdpr_fastreid.errors import UsageError, printable
+from mdpr_fastreid.errors import UsageError, printable, shown
 from mdpr_fastreid.inference import PRECISIONS
 from mdpr_fastreid.modeling import build_model
 from mdpr_fastreid.weights import load_for_evaluation
@@ -39,9 +39,15 @@ def load_network(
     Raises:
         UsageError: as there.
     """
+    if not isinstance(source, (str, os.PathLike, CfgNode)):
+        raise UsageError(f"{type(source).__name__} is no trained model: {_OFFERED}")
     if not isinstance(source, CfgNode) and os.fspath(source).endswith(".onnx"):
         _refuse_for_onnx(source, weights=weights, precision=precision, folded=folded, overrides=tuple(overrides))
         return onnx_network(source, device)
+    if isinstance(overrides, str) or isinstance(imports, str):
+        raise UsageError("overrides are a list (KEY, VALUE, ...), and imports a list of modules, no single text")
+    if not isinstance(source, CfgNode):
+        _need_source(source)
     import_modules(imports, "imports")
     name = "" if isinstance(source, CfgNode) else os.path.abspath(source) if os.path.exists(source) else str(source)
     if not isinstance(source, CfgNode) and os.path.isdir(source):
@@ -59,6 +65,15 @@ def load_network(
     load_for_evaluation(model, weights, cfg.MODEL.get("WEIGHTS_SHA256", ""))
     network = evaluation_network(cfg, model)
     return network_of(cfg, os.path.abspath(weights), network.eval(), name)
+
+
+def _need_source(source: str | os.PathLike) -> None:
+    """Refuse what is neither a folder nor a config."""
+    name = os.fspath(source)
+    if name.endswith((".pth", ".pt", ".safetensors")):
+        raise UsageError(f"{shown(name)} are weights: give the training's folder, or the config first; {_OFFERED}")
+    if not os.path.exists(config_file(name)):
+        raise UsageError(f"there is no {shown(name) or 'model without a name'}: {_OFFERED}")
 
 
 def _refuse_for_onnx(source: str | os.PathLike, **given: object) -> None:

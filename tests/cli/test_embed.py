@@ -195,6 +195,14 @@ def test_mistakes_are_one_line(run, folder, tmp_path, capsys):
     refused(capsys, "another model", **{**there, "run": tmp_path / "other"}, more=more)
 
 
+def test_single_variables_of_a_scheduler_are_not_taken_for_torchrun(run, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    assert embed(run, folder, tmp_path / "g.npz") == 0
+    for name, value in {"WORLD_SIZE": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "here", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    refused(capsys, "RANK 1 of WORLD_SIZE 1: unset them", run=run, folder=folder, output=tmp_path / "h.npz")
+
+
 def test_a_folder_of_nothing_but_damage_is_one_line(run, folder, tmp_path, capsys):
     for name in NAMES:
         (folder / name).write_bytes(b"")

@@ -35,7 +35,7 @@ TINY = {
 
 
 def test_the_readmes_snippet_trains_mdpr_with_the_stock_trainer(tmp_path):
-    (snippet,) = _python_blocks("README.md")
+    snippet, _ = _python_blocks("README.md")
     assert "DefaultTrainer" in snippet
     _run(snippet, tmp_path)
     checkpoint = torch.load(tmp_path / "logs/model_final.pth", weights_only=True)
