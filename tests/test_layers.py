@@ -109,6 +109,7 @@ def test_the_renderer_imports_nothing_of_the_package_around_it():
         ("weights", (), ("engine", "compare", "bench", "cli", "pictures", "app", "data")),
         ("data", (), ("engine", "compare", "bench", "cli", "pictures", "app", "modeling")),
         ("engine", (), ("compare", "bench", "cli", "pictures", "app")),
+        ("search", (), ("engine", "app", "compare", "bench", "cli")),
         ("bench", (), ("compare", "cli")),
         ("compare", (), ("cli", "app")),
         ("pictures", (), ("compare", "bench", "cli", "app")),

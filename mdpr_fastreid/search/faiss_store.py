@@ -47,6 +47,7 @@ class FaissStore(Store):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._segments: list[Segment] = []
+        self._closed = False
         self._manifest_seen: tuple | None = None
         self._refreshing = threading.Lock()
         self._refresh()
@@ -207,11 +208,13 @@ class FaissStore(Store):
     def close(self) -> None:
         for segment in self._segments:
             segment.close()
-        self._segments = []
+        self._closed = True
 
     def _refresh(self) -> None:
         """Take over what was written since, by this process or another."""
         with self._refreshing:
+            if self._closed:
+                raise ValueError(f"{self._folder} is closed")
             for attempt in range(_ATTEMPTS):
                 seen = manifests.seen(self._folder)
                 if seen is not None and seen == self._manifest_seen:

@@ -19,6 +19,7 @@ _NUMBERS_OF_A_PIECE = 4
 _ROWS_FOR_PCA = 2**14
 _SAMPLE_OF_A_CELL, _LARGEST_SAMPLE = 48, 2**19
 _MOST_CELLS = 2**14
+_FEWEST = 256  # codes of a byte
 
 _BYTES_OF_A_ROW = 110  # of its columns, with a name of fifty letters
 _WORKING_BYTES = 2**26
@@ -123,8 +124,11 @@ def choose(rows: int, dim: int, kind: str = "auto", memory: int | None = None) -
     exact = Plan("exact", rows, dim)
     if kind == "exact" or (kind == "auto" and is_exact_fast(rows, dim)):
         return exact
-    if not exact.reduced:
-        raise UsageError(f"vectors of {dim} numbers are too short for an approximate index: give --kind exact")
+    if not exact.reduced or (kind != "auto" and rows < _FEWEST):
+        raise UsageError(
+            f"{rows:,} vectors of {dim} numbers are no gallery for an approximate index, which needs {_FEWEST} of 4 or "
+            "more: give --kind exact"
+        )
     if kind != "auto":
         return Plan(kind, rows, dim)
     allowed = free_memory() // 2 if memory is None else memory

@@ -307,6 +307,7 @@ def _write_faiss(index: faiss.Index, file) -> None:
 
 def _read_faiss(path: Path) -> faiss.Index:
     try:
-        return faiss.read_index(str(path))
+        with path.open("rb") as file:
+            return faiss.read_index(faiss.PyCallbackIOReader(file.read))
     except RuntimeError as error:
         raise UsageError(f"{path} cannot be read by this FAISS {faiss.__version__}: build the store again") from error

@@ -335,6 +335,17 @@ def test_something_else_is_never_replaced(tmp_path, kind, force):
     assert mine.read_text() == "mine"
 
 
+def test_a_store_may_have_any_name(made, tmp_path):
+    before = everything(made)
+    for name in ("line\nbreak.faiss", "a\udcff.faiss", "张伟 'ü\".faiss"):
+        shutil.copytree(made, tmp_path / name)
+        assert everything(tmp_path / name) == before
+        with open_store(tmp_path / name) as store:
+            store.rebuild("hnsw")
+            store.add(embeddings(3, prefix="x"))
+            assert store.count() == 420
+
+
 def test_an_index_that_this_faiss_cannot_read_is_one_line(place, monkeypatch):
     def unknown(path):
         raise RuntimeError("Index type 0x1234 not recognized")

@@ -167,6 +167,14 @@ def test_a_rebuilt_store_has_one_segment_with_what_was_left(store, kind):
     assert kind == "exact" or "recall@10 0." in said[1] or "recall@10 1." in said[1]
 
 
+def test_a_closed_store_answers_nothing(store):
+    store.close()
+    store.close()
+    for ask in (store.count, store.cameras, lambda: store.search(WHOLE.vectors[:1], 1), lambda: store.add(WHOLE)):
+        with pytest.raises(ValueError, match="is closed"):
+            ask()
+
+
 def test_cameras_are_those_of_its_images(store):
     assert store.cameras() == ["", "c0", "c1", "c2", "c3", "c4"]
     store.delete(list(WHOLE.names[WHOLE.cameras == "c2"]))

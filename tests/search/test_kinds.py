@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from support.embeddings import embeddings
 
+from mdpr_fastreid.embedding import ModelId
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.search import create_store, kinds
 from mdpr_fastreid.search.index_building import build_index, recall_at, tune
@@ -38,14 +39,23 @@ def test_a_kind_that_is_asked_for_is_taken():
     assert [choose(1000, 64, kind, memory=1).kind for kind in kinds.KINDS] == list(kinds.KINDS)
     with pytest.raises(UsageError, match="no kind of index 'flat': give auto, exact"):
         choose(1000, 64, "flat")
-    with pytest.raises(UsageError, match="too short for an approximate index"):
-        choose(1000, 3, "hnsw")
+    for rows, dim in ((1000, 3), (255, 64)):
+        with pytest.raises(UsageError, match="no gallery for an approximate index.* --kind exact"):
+            choose(rows, dim, "hnsw")
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
+@pytest.mark.parametrize("dim", [4, 5, 33])
+def test_the_smallest_galleries_can_be_indexed(tmp_path, kind, dim):
+    smallest = embeddings(256, model=ModelId("a" * 64, (64, 32), dim))
+    with create_store(tmp_path / "g.faiss", smallest, kind=kind) as store:
+        assert len(store.search(smallest.vectors[:2], 256)[1]) == 256
 
 
 def test_half_of_the_free_memory_is_what_may_be_taken(monkeypatch):
     monkeypatch.setattr(kinds, "free_memory", lambda: 4 * GIB)
     assert choose(1_000_000, 2048).kind == "hnsw"
-    monkeypatch.setattr(kinds, "free_memory", lambda: 1.4 * GIB)
+    monkeypatch.setattr(kinds, "free_memory", lambda: 1.2 * GIB)
     assert choose(1_000_000, 2048, memory=None).kind == "ivfpq"
 
 

@@ -149,6 +149,23 @@ def test_a_store_that_is_there_is_replaced_only_by_force_and_only_when_the_new_o
         assert made.count() == 30
 
 
+def test_a_collection_of_somebody_else_is_one_line_and_is_left_alone(tmp_path):
+    from pymilvus import MilvusClient
+
+    create_store(tmp_path / "g.db", embeddings(3)).close()
+    store = open_store(tmp_path / "g.db")
+    client = MilvusClient(str(tmp_path / "g.db"))
+    client.drop_collection("gallery")
+    client.create_collection("gallery", dimension=8)
+    with pytest.raises(UsageError, match="is not of mdpr index"):
+        open_store(tmp_path / "g.db")
+    with pytest.raises(UsageError, match="exists already"):
+        create_store(tmp_path / "g.db", embeddings(3))
+    assert client.has_collection("gallery")
+    client.close()
+    store.close()
+
+
 def test_an_empty_gallery_is_one_line(tmp_path):
     with pytest.raises(UsageError, match="no image"):
         create_store(tmp_path / "g.db", embeddings(0))
