@@ -18,11 +18,11 @@ import numpy as np
 from mdpr_fastreid.embedding import Embeddings, ModelId
 from mdpr_fastreid.errors import UsageError, printable
 from mdpr_fastreid.search import manifest as manifests
-from mdpr_fastreid.search.conditions import Conditions
+from mdpr_fastreid.search.conditions import Condition
 from mdpr_fastreid.search.kinds import choose, is_exact_fast
 from mdpr_fastreid.search.manifest import Manifest, SegmentRecord
 from mdpr_fastreid.search.segments import PREFIX, Part, Segment, write_deleted, write_index, write_segment
-from mdpr_fastreid.search.store import Hit, Store, checked_query, need_cosine, need_unique, unit_vectors
+from mdpr_fastreid.search.store import Hit, Store, need_cosine, need_unique, unit_vectors
 
 _LOCK = "lock"
 _SECONDS_FOR_A_WRITER = 60.0
@@ -47,6 +47,7 @@ class FaissStore(Store):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._segments: list[Segment] = []
+        self._model: ModelId | None = None
         self._closed = False
         self._manifest_seen: tuple | None = None
         self._refreshing = threading.Lock()
@@ -129,26 +130,19 @@ class FaissStore(Store):
             self._commit(self._records_with(self._deleted_with(list(names))))
             return before - self.count()
 
-    def search(
-        self,
-        vectors: np.ndarray,
-        top: int,
-        *,
-        cameras: Collection[str] | None = None,
-        without_cameras: Sequence[Collection[str]] | None = None,
-        since: float | None = None,
-        until: float | None = None,
-    ) -> list[list[Hit]]:
+    @property
+    def model(self) -> ModelId:
+        """The model of every vector in it."""
         self._refresh()
-        conditions = Conditions(cameras, without_cameras, since, until)
-        queries = checked_query(vectors, top, self.model.dim, conditions)
+        return self._model
+
+    def _search(self, queries: np.ndarray, top: int, condition: Condition) -> list[list[Hit]]:
         segments = self._segments
         found: list[list[tuple[float, int, int]]] = [[] for _ in queries]
-        for condition, members in conditions.groups(len(queries)).items():
-            for number, segment in enumerate(segments):
-                scores, rows = segment.search(queries[members], top, condition)
-                for query, line, there in zip(members, scores.tolist(), rows.tolist(), strict=True):
-                    found[query] += [(-score, number, row) for score, row in zip(line, there, strict=True) if row >= 0]
+        for number, segment in enumerate(segments):
+            scores, rows = segment.search(queries, top, condition)
+            for line, values, there in zip(found, scores.tolist(), rows.tolist(), strict=True):
+                line += [(-score, number, row) for score, row in zip(values, there, strict=True) if row >= 0]
         return [[segments[s].hit(row, -score) for score, s, row in sorted(line)[:top]] for line in found]
 
     def has(self, names: Sequence[str]) -> np.ndarray:
@@ -220,6 +214,8 @@ class FaissStore(Store):
                 if seen is not None and seen == self._manifest_seen:
                     return
                 manifest = Manifest.read(self._folder)
+                if self._model is not None:
+                    self._model.check_same(manifest.model, f"{self._folder} when it was opened", "what replaced it")
                 there = {segment.record.folder: segment for segment in self._segments}
                 try:
                     self._segments = [
@@ -232,7 +228,7 @@ class FaissStore(Store):
                     if attempt == _ATTEMPTS - 1 or manifests.seen(self._folder) == seen:
                         raise UsageError(f"{error.filename} is gone: build the store again") from error
                     continue
-                self.model, self._manifest_seen = manifest.model, seen
+                self._model, self._manifest_seen = manifest.model, seen
                 return
 
     def _deleted_with(self, names: list[str]) -> list[np.ndarray]:

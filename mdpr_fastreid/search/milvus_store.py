@@ -20,8 +20,8 @@ import numpy as np
 
 from mdpr_fastreid.embedding import Embeddings, ModelId
 from mdpr_fastreid.errors import UsageError, one_line, printable
-from mdpr_fastreid.search.conditions import Condition, Conditions
-from mdpr_fastreid.search.store import Hit, Store, checked_query, need_cosine, need_unique, unit_vectors
+from mdpr_fastreid.search.conditions import Condition
+from mdpr_fastreid.search.store import Hit, Store, need_cosine, need_unique, unit_vectors
 
 _COLLECTION = "gallery"
 _MODEL = "mdpr.model"
@@ -119,37 +119,22 @@ class MilvusStore(Store):
             self._connection("delete", self._collection, ids=keys[start : start + _ROWS_AT_ONCE])
         return before - self.count()
 
-    def search(
-        self,
-        vectors: np.ndarray,
-        top: int,
-        *,
-        cameras: Collection[str] | None = None,
-        without_cameras: Sequence[Collection[str]] | None = None,
-        since: float | None = None,
-        until: float | None = None,
-    ) -> list[list[Hit]]:
-        conditions = Conditions(cameras, without_cameras, since, until)
-        queries = checked_query(vectors, top, self.model.dim, conditions)
+    def _search(self, queries: np.ndarray, top: int, condition: Condition) -> list[list[Hit]]:
         top = min(top, self.count()) if top > _MOST_HITS else top
         if top > _MOST_HITS:
             raise UsageError(f"top {top}: Milvus gives {_MOST_HITS:,} hits of a query at the most")
-        found: list[list[Hit]] = [[] for _ in queries]
-        for condition, members in conditions.groups(len(queries)).items():
-            for start in range(0, len(members) if top else 0, _QUERIES_AT_ONCE):
-                some = members[start : start + _QUERIES_AT_ONCE]
-                answers = self._connection(
-                    "search",
-                    self._collection,
-                    data=list(queries[some]),
-                    anns_field="vector",
-                    limit=top,
-                    filter=_expression(condition),
-                    output_fields=_HIT_FIELDS,
-                )
-                for query, answer in zip(some, answers, strict=True):
-                    found[query] = [_hit(one["entity"], one["distance"]) for one in answer]
-        return found
+        found = []
+        for start in range(0, len(queries), _QUERIES_AT_ONCE):
+            found += self._connection(
+                "search",
+                self._collection,
+                data=list(queries[start : start + _QUERIES_AT_ONCE]),
+                anns_field="vector",
+                limit=max(top, 1),
+                filter=_expression(condition),
+                output_fields=_HIT_FIELDS,
+            )
+        return [[_hit(one["entity"], one["distance"]) for one in answer] for answer in found]
 
     def has(self, names: Sequence[str]) -> np.ndarray:
         found = {row["key"] for row in self._get(names, "key")}

@@ -10,9 +10,9 @@ import numpy as np
 from mdpr_fastreid.embedding import Embeddings
 from mdpr_fastreid.errors import UsageError, printable
 from mdpr_fastreid.search.columns import coded
-from mdpr_fastreid.search.conditions import Conditions
+from mdpr_fastreid.search.conditions import Condition
 from mdpr_fastreid.search.exact import nearest
-from mdpr_fastreid.search.store import Hit, Store, checked_query, need_cosine, unit_vectors
+from mdpr_fastreid.search.store import Hit, Store, need_cosine, unit_vectors
 
 _ROWS_AT_ONCE = 2**14
 
@@ -46,26 +46,14 @@ class NpzStore(Store):
         """Always refused."""
         self._refuse()
 
-    def search(
-        self,
-        vectors: np.ndarray,
-        top: int,
-        *,
-        cameras: Collection[str] | None = None,
-        without_cameras: Sequence[Collection[str]] | None = None,
-        since: float | None = None,
-        until: float | None = None,
-    ) -> list[list[Hit]]:
-        conditions = Conditions(cameras, without_cameras, since, until)
-        queries = checked_query(vectors, top, self.model.dim, conditions)
-        found: list[list[Hit]] = [[] for _ in queries]
-        for condition, members in conditions.groups(len(queries)).items():
-            passing = np.flatnonzero(condition.passes(self._camera_codes, self._cameras, self._times))
-            some = (passing[start : start + _ROWS_AT_ONCE] for start in range(0, len(passing), _ROWS_AT_ONCE))
-            scores, rows = nearest(queries[members], ((rows, self._vectors[rows]) for rows in some), top)
-            for query, line, there in zip(members, scores.tolist(), rows.tolist(), strict=True):
-                found[query] = [self._hit(row, score) for score, row in zip(line, there, strict=True)]
-        return found
+    def _search(self, queries: np.ndarray, top: int, condition: Condition) -> list[list[Hit]]:
+        passing = np.flatnonzero(condition.passes(self._camera_codes, self._cameras, self._times))
+        some = (passing[start : start + _ROWS_AT_ONCE] for start in range(0, len(passing), _ROWS_AT_ONCE))
+        scores, rows = nearest(queries, ((rows, self._vectors[rows]) for rows in some), top)
+        return [
+            [self._hit(row, score) for score, row in zip(line, there, strict=True)]
+            for line, there in zip(scores.tolist(), rows.tolist(), strict=True)
+        ]
 
     def has(self, names: Sequence[str]) -> np.ndarray:
         return np.array([name in self._rows for name in names], dtype=bool)

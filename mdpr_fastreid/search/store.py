@@ -9,7 +9,7 @@ import numpy as np
 
 from mdpr_fastreid.embedding import Embeddings, ModelId
 from mdpr_fastreid.errors import UsageError, printable
-from mdpr_fastreid.search.conditions import Conditions
+from mdpr_fastreid.search.conditions import Condition, Conditions
 
 _SHORTEST = 1e-12
 _ROWS_AT_ONCE = 4096
@@ -65,7 +65,6 @@ class Store(abc.ABC):
             How many there were; names that the store does not have are no error.
         """
 
-    @abc.abstractmethod
     def search(
         self,
         vectors: np.ndarray,
@@ -95,6 +94,23 @@ class Store(abc.ABC):
         Raises:
             UsageError: vectors of another width, or not finite; ``top`` below 1; the store is damaged or does not
                 answer.
+        """
+        conditions = Conditions(cameras, without_cameras, since, until)
+        queries = checked_query(vectors, top, self.model.dim, conditions)
+        found: list[list[Hit]] = [[] for _ in queries]
+        for condition, members in conditions.groups(len(queries)).items():
+            for query, hits in zip(members, self._search(queries[members], top, condition), strict=True):
+                found[query] = hits
+        return found
+
+    @abc.abstractmethod
+    def _search(self, queries: np.ndarray, top: int, condition: Condition) -> list[list[Hit]]:
+        """The hits of each query, most similar first.
+
+        Args:
+            queries: ``[Q, D]`` of unit length, one at least.
+            top: 1 or more.
+            condition: the same for all.
         """
 
     @abc.abstractmethod

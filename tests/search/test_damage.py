@@ -318,9 +318,11 @@ def test_a_store_is_replaced_by_force_only_once_the_new_one_is_complete(place):
     reader = open_store(place)
     assert "no image" in line_of(lambda: create_store(place, embeddings(0), force=True))
     assert everything(place) == before
-    create_store(place, embeddings(5, model=OTHER), force=True).close()
-    assert reader.count() == 5 and reader.model == OTHER
-    reader.close()
+    create_store(place, embeddings(5), force=True).close()
+    assert reader.count() == 5
+    create_store(place, embeddings(6, model=OTHER), force=True).close()
+    assert open_store(place, OTHER).count() == 6
+    assert "what replaced it" in line_of(lambda: reader.search(WHOLE.vectors[:1], 3))
 
 
 @pytest.mark.parametrize("force", [False, True])

@@ -143,6 +143,7 @@ def test_what_is_deleted_is_not_found(store):
     assert (store.count(), store.delete(gone)) == (1300, 0)
     found = {hit.name for line in store.search(WHOLE.vectors[:200], 20) for hit in line}
     assert not found & set(gone)
+    assert store.has([gone[3], WHOLE.names[200]]).tolist() == [False, True]
     with pytest.raises(UsageError, match=f"has no image {gone[3]}"):
         store.vectors([gone[3]])
 
@@ -165,6 +166,12 @@ def test_a_rebuilt_store_has_one_segment_with_what_was_left(store, kind):
     assert shared(store.search(queries_of(WHOLE, 20), 10), names(before)) >= 0.95
     assert len(said) == (1 if kind == "exact" else 2)
     assert kind == "exact" or "recall@10 0." in said[1] or "recall@10 1." in said[1]
+
+
+def test_it_says_which_images_it_has(store):
+    asked = [WHOLE.names[7], "never/there.png", WHOLE.names[0]]
+    assert store.has(asked).tolist() == [True, False, True]
+    assert store.has([]).tolist() == []
 
 
 def test_a_closed_store_answers_nothing(store):

@@ -101,6 +101,12 @@ def test_adding_replacing_deleting_and_counting(store):
     assert store.cameras() == ["", "c0", "c1", "c2", "c3", "c4"]
 
 
+def test_it_says_which_images_it_has(store):
+    asked = [WHOLE.names[7], "never/there.png", WHOLE.names[0]]
+    assert store.has(asked).tolist() == [True, False, True]
+    assert store.has([]).tolist() == []
+
+
 def test_more_than_there_is_gives_all(store):
     assert sorted(hit.name for hit in store.search(WHOLE.vectors[:1], 20_000)[0]) == sorted(WHOLE.names)
 

@@ -39,6 +39,12 @@ def test_it_says_what_is_known_and_counts(store):
     )
 
 
+def test_it_says_which_images_it_has(store):
+    asked = [WHOLE.names[7], "never/there.png", WHOLE.names[0]]
+    assert store.has(asked).tolist() == [True, False, True]
+    assert store.has([]).tolist() == []
+
+
 def test_it_is_only_read(store, tmp_path):
     before = (tmp_path / "g.npz").read_bytes()
     for change in (lambda: store.add(WHOLE), lambda: store.delete(["x"])):
