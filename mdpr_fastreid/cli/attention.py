@@ -1,6 +1,7 @@
 """``mdpr attention``: where a trained model looks in images, as a sheet."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ _MOST = 100
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, and folders of them")
     add_place_arguments(parser)
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="the sheet: .png or .jpg")
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
@@ -26,14 +27,15 @@ def run(args: argparse.Namespace) -> int:
     from mdpr_fastreid.pictures.files import need_picture_place, write_picture
     from mdpr_fastreid.pictures.looking import look, stripes_of
 
-    if len(args.images) > _MOST:
-        raise UsageError(f"{len(args.images)} images are too many for a sheet: give at most {_MOST}")
+    paths = [path for word in args.images for path in _images_of(word)]
+    if len(paths) > _MOST:
+        raise UsageError(f"{len(paths)} images are too many for a sheet: give at most {_MOST}")
     need_picture_place(args.output, args.force)
     is_exported = args.model.endswith(".onnx")
     network = load_network(
         args.model, args.weights, device=args.device, folded=None if is_exported else False, imports=args.imports
     )
-    rows, damaged = look(network, args.images)
+    rows, damaged = look(network, paths)
     for error in damaged:
         print(f"mdpr attention: {error}", file=sys.stderr)
     if not rows:
@@ -42,3 +44,12 @@ def run(args: argparse.Namespace) -> int:
     print(f"{network.description}: {', '.join(rows[0].maps)}")
     print(f"wrote {printable(str(args.output))}: {len(rows)} images, {len(damaged)} that cannot be read")
     return 1 if damaged else 0
+
+
+def _images_of(word: str) -> list[str]:
+    from mdpr_fastreid.embedding.facts import find_images
+
+    if not os.path.isdir(word):
+        return [word]
+    found = find_images(word)
+    return [found.path(row) for row in range(len(found))]

@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
             output.model.check_same(model.about, f"those in {args.output}", f"those of {args.model}")
             images = images.seen_from(output.root or images.root)
             images = images.rows(~output.has(images.names))
+        elif args.append and share.rank == 0:
+            print(f"{printable(args.output)} is not there yet: it is made", flush=True)
         if share.rank == 0:
             print(f"{printable(args.folder)}: {images.described()}{' that are new' if args.append else ''}", flush=True)
         if not len(images):

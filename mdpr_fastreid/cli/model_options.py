@@ -46,8 +46,10 @@ def load_model(args: argparse.Namespace, device: str | None = None):
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--config-file``, ``--weights`` and ``--import``, as ``pictures.trained.load_trained`` reads them."""
-    parser.add_argument("--config-file", required=True, metavar="C", help="the config, or the folder, of a training")
+    """Add ``--config-file`` (or ``--model``), ``--weights`` and ``--import``, as ``pictures.trained.load_trained`` reads them."""
+    parser.add_argument(
+        *("--config-file", "--model"), required=True, metavar="C", help="the config, or the folder, of a training"
+    )
     parser.add_argument(
         "--weights", metavar="W", help="its checkpoint (default: the folder's best one, or MODEL.WEIGHTS)"
     )

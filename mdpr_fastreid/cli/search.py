@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Search; 1 if a query could not be read, which is then listed and left out."""
     from mdpr_fastreid.search import open_store, search_reranked
-    from mdpr_fastreid.search.hits import Answer, need_places, write_answers
+    from mdpr_fastreid.search.hits import Answer, left_out, need_places, write_answers
 
     if args.top < 1:
         raise UsageError(f"--top {args.top}: give 1 or more")
@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     _print(answers)
     if args.output and answers:
         for path in write_answers(args.output, answers, about):
-            print(f"wrote {printable(str(path))}")
+            shown = "" if path.suffix == ".json" else left_out(answers)
+            print(f"wrote {printable(str(path))}" + (f", which shows {shown}; the JSON has all" if shown else ""))
     for line in queries.damaged:
         print(printable(line), file=sys.stderr)
     return 1 if queries.damaged else 0

@@ -214,7 +214,8 @@ def _settings(cfg: CfgNode, settings: dict, file: str, prefix: str = "") -> Iter
         key = f"{prefix}{name}"
         node = value_of(cfg, prefix.rstrip(".")) if prefix else cfg
         if not isinstance(name, str) or name not in node:
-            raise UsageError(_about_unknown_key(cfg, key, where))
+            own = "; a project's own keys are there once its code is imported (--import MODULE)"
+            raise UsageError(_about_unknown_key(cfg, key, where) + own * isinstance(value, dict))
         is_section = isinstance(node[name], CfgNode)
         if is_section and isinstance(value, dict):
             yield from _settings(cfg, value, file, f"{key}.")

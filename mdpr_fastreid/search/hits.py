@@ -69,6 +69,14 @@ def write_answers(output: Path, answers: Sequence[Answer], about: Mapping[str, A
     return [output, record]
 
 
+def left_out(answers: Sequence[Answer]) -> str:
+    """What a picture of these answers does not show, in words; "" if it shows all."""
+    hits = max((len(answer.hits) for answer in answers), default=0)
+    parts = [f"the first {MOST_DRAWN} of {len(answers)} queries"] if len(answers) > MOST_DRAWN else []
+    parts += [f"the first {MOST_COLUMNS} of up to {hits:,} hits"] if hits > MOST_COLUMNS else []
+    return " and ".join(parts)
+
+
 def draw_answers(answers: Sequence[Answer]) -> Image.Image:
     """A row for each query: itself, then its hits with rank, similarity, camera and name."""
     columns = max(1, max((min(len(answer.hits), MOST_COLUMNS) for answer in answers), default=1))

@@ -121,7 +121,8 @@ def test_new_images_are_appended(run, folder, tmp_path, capsys):
     taken = {name: (folder / name).read_bytes() for name in last}
     for name in last:
         (folder / name).unlink()
-    assert embed(run, folder, tmp_path / "g.npz") == 0
+    assert embed(run, folder, tmp_path / "g.npz", "--append") == 0
+    assert "g.npz is not there yet: it is made" in capsys.readouterr().out
     for name, content in taken.items():
         (folder / name).write_bytes(content)
     assert embed(run, folder, tmp_path / "g.npz", "--append") == 0

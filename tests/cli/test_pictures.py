@@ -35,10 +35,11 @@ def test_a_sheet_of_attention_is_written(run, images, tmp_path, capsys):
 
 
 def test_an_image_that_is_none_is_named_and_the_others_are_drawn(run, images, tmp_path, capsys):
-    broken = tmp_path / "broken.jpg"
+    write_images(tmp_path / "folder", ["c.png"])
+    broken = tmp_path / "folder/broken.jpg"
     broken.write_bytes(b"")
     sheet = tmp_path / "sheet.jpg"
-    assert main(["attention", *images, str(broken), "--model", str(run), "-o", str(sheet)]) == 1
+    assert main(["attention", images[0], str(broken.parent), "--model", str(run), "-o", str(sheet)]) == 1
     assert Image.open(sheet).format == "JPEG"
     ended = capsys.readouterr()
     assert "2 images, 1 that cannot be read" in ended.out
@@ -47,7 +48,7 @@ def test_an_image_that_is_none_is_named_and_the_others_are_drawn(run, images, tm
 
 def test_rank_lists_have_the_metrics_of_an_evaluation(run, tmp_path, capsys):
     output = tmp_path / "lists"
-    command = ["ranklist", "--config-file", str(run), "-o", str(output), "--worst", "2", "--best", "1", "--top", "5"]
+    command = ["ranklist", "--model", str(run), "-o", str(output), "--worst", "2", "--best", "1", "--top", "5"]
     assert main(command) == 0
     record = json.loads((output / "ranklist.json").read_text())
     cfg = read_config(run / "config.yaml", (), parts=("model", "evaluation"))

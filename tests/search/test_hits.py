@@ -12,7 +12,7 @@ from support.image_trees import write_images
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.pictures.canvas import CELL
 from mdpr_fastreid.search import Hit, hits
-from mdpr_fastreid.search.hits import Answer, draw_answers, need_places, write_answers
+from mdpr_fastreid.search.hits import Answer, draw_answers, left_out, need_places, write_answers
 
 
 @pytest.fixture
@@ -70,6 +70,8 @@ def test_a_picture_has_so_many_queries_and_columns_and_the_record_all(answers, t
         assert picture.width == 2 * hits._MARGIN + 3 * CELL[0] + hits._QUERY_GAP + hits._GAP
     queries = json.loads((tmp_path / "h.json").read_text())["queries"]
     assert [len(query["hits"]) for query in queries] == [3] * 5
+    assert left_out(many) == "the first 3 of 5 queries and the first 2 of up to 3 hits"
+    assert left_out([answers[1]]) == ""
 
 
 @pytest.mark.parametrize("name", ["h.gif", "h", "h.txt"])
