@@ -93,7 +93,7 @@ FILES = {
     "unknown key": ("SOLVER:\n  MAX_EPOCHS: 7\n", r"bad\.yml: there is no key SOLVER\.MAX_EPOCHS; did you mean"),
     "a project's section": (
         "MODEL:\n  UNHEARD:\n    WORDS: 7\n",
-        r"there is no key MODEL\.UNHEARD.*; a project's own keys are there once its code is imported \(--import MODULE\)",
+        r"no key MODEL\.UNHEARD.*; a project's own keys are there once its code is imported \(--import MODULE\)",
     ),
     "wrong type": ("SOLVER:\n  MAX_EPOCH: many\n", r"bad\.yml: SOLVER\.MAX_EPOCH cannot be 'many': give a whole"),
     "no YAML": ("SOLVER: [1, \n", r"bad\.yml cannot be read as YAML"),
