@@ -11,6 +11,7 @@ from fastreid.config import CfgNode, defaults
 
 from mdpr_fastreid.config.values import (
     Values,
+    arguments,
     interval,
     joined,
     many,
@@ -51,6 +52,7 @@ class Key:
 
 MDPR = ("MODEL.META_ARCHITECTURE", "MDPR")
 CLIP = ("INPUT.FIELDS", "clip")
+TIMM = ("MODEL.BACKBONE.NAME", "build_timm_backbone")
 
 PLUGIN_KEYS = (
     Key("SEED", -1, whole(-1), "Seed of Python, NumPy, torch and the loader's workers; -1 draws a new one in each run"),
@@ -212,6 +214,65 @@ PLUGIN_KEYS = (
         "",
         sha256,
         "The same for the file of MODEL.BACKBONE.PRETRAIN_PATH, or the one that FastReID downloads",
+    ),
+    Key(
+        "MODEL.BACKBONE.TIMM.MODEL",
+        "",
+        text,
+        "Name of the model: one of timm's, or one of ours (docs/reference/backbones.md)",
+        TIMM,
+    ),
+    Key(
+        "MODEL.BACKBONE.TIMM.CUT",
+        (),
+        many(whole(0), 0, 2),
+        "Where a plain vision transformer is cut for MDPR: how many blocks its trunk has, and trunk and stage 3 together; "
+        "() for a half and three quarters of them",
+        TIMM,
+    ),
+    Key(
+        "MODEL.BACKBONE.TIMM.CLASS_TOKEN",
+        "",
+        one_of("", "add", "drop", "only"),
+        "What a class token does: it is added to every position of the map, left out, or the map's only position; "
+        '"" for add in MDPR and only in others',
+        TIMM,
+    ),
+    Key(
+        "MODEL.BACKBONE.TIMM.SEMANTIC_WEIGHT",
+        0.2,
+        number(),
+        "Between appearance (0) and semantics (1), what SOLIDER's controller asks for; below 0 it is left out",
+        TIMM,
+    ),
+    Key(
+        "MODEL.BACKBONE.TIMM.DROP_PATH",
+        -1.0,
+        number(-1, 1),
+        "Stochastic depth of the last block, to which it rises linearly; -1 for 0.1, and 0 in convolutional families",
+        TIMM,
+    ),
+    Key(
+        "MODEL.BACKBONE.TIMM.RESAMPLE",
+        "",
+        one_of("", "stride", "upsample"),
+        "How stage 4 keeps the size of stage 3 for MDPR: by stride 1 and dilation (with LAST_STRIDE 1, where the family "
+        'takes it), or by enlarging its map; "" for stride where that works',
+        TIMM,
+    ),
+    Key(
+        "MODEL.BACKBONE.TIMM.NORM_MAPS",
+        True,
+        yes_or_no,
+        "Whether a map goes through the layer norm behind the last block, and that of stage 3 through one of its own",
+        TIMM,
+    ),
+    Key(
+        "MODEL.BACKBONE.TIMM.ARGS",
+        (),
+        arguments,
+        'Further arguments of timm.create_model, as pairs: ("patch_size", 16)',
+        TIMM,
     ),
     Key(
         "MODEL.COMPILE",

@@ -161,6 +161,13 @@ def _accepts_pairs(value: object) -> bool:
 named_folders = Values('a tuple of pairs (name, folder): (("shop", "/data/shop"),)', _accepts_pairs)
 
 
+def _accepts_arguments(value: object) -> bool:
+    return _is_many(value) and len(value) % 2 == 0 and all(isinstance(name, str) and name for name in value[::2])
+
+
+arguments = Values('a list of names, each followed by its value: ("patch_size", 16)', _accepts_arguments)
+
+
 def _compiles(pattern: object) -> re.Pattern | None:
     try:
         return re.compile(pattern) if isinstance(pattern, str) else None

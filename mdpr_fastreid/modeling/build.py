@@ -13,6 +13,7 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, Distiller
 from torch import nn
 
 from mdpr_fastreid.modeling.backbones.build import with_any_weights
+from mdpr_fastreid.modeling.fitting import check_heads
 
 _builds_a_distiller = contextvars.ContextVar("_builds_a_distiller", default=False)
 
@@ -35,6 +36,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
     architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
     with _building(architecture):
         model = architecture(cfg)
+    check_heads(cfg, model)
     return model.to(torch.device(cfg.MODEL.DEVICE))
 
 

@@ -12,26 +12,47 @@ from mdpr_fastreid.modeling.backbones.recomputing import recomputed
 from mdpr_fastreid.modeling.backbones.stages import split_stages
 from mdpr_fastreid.modeling.features import BRANCHES, READINGS, last_stages
 
+_READS_STAGE_3 = "soft"
+
 
 class Stages(nn.Module):
     """A branch's own copy of stages 3 and 4.
 
+    Args:
+        stage3: gives what stage 4 takes.
+        stage4: gives what ``view4`` takes.
+        view4: makes the map of stage 4.
+        view3: makes the map of stage 3; None in a branch that does not read it.
+        checkpointed: which of 3 and 4 are computed again in the backward pass.
+
     Shapes:
-        ``[B, C2, 2h, 2w]`` -> ``[B, C4, h, w]``; ``stage3`` alone gives ``[B, C3, h, w]``.
+        What the trunk gives, ``[B, C2, 2h, 2w]`` of a convolutional network -> ``[B, C4, h, w]``.
     """
 
-    def __init__(self, stage3: nn.Module, stage4: nn.Module, checkpointed: tuple[int, ...] = ()):
+    def __init__(
+        self,
+        stage3: nn.Module,
+        stage4: nn.Module,
+        view4: nn.Module,
+        view3: nn.Module | None = None,
+        checkpointed: tuple[int, ...] = (),
+    ):
         super().__init__()
         self.stage3 = stage3
         self.stage4 = stage4
+        self.view3 = view3
+        self.view4 = view4
         self.checkpointed = checkpointed
-        """Which of 3 and 4 are computed again in the backward pass."""
 
     def forward(self, shared: torch.Tensor) -> torch.Tensor:
-        return self.run(4, self.run(3, shared))
+        return self.view4(self._run(4, self._run(3, shared)))
 
-    def run(self, number: int, features: torch.Tensor) -> torch.Tensor:
-        """Stage 3 or 4 alone, as ``checkpointed`` says."""
+    def maps(self, shared: torch.Tensor, last: int = 4) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """``[B, C3, h, w]`` and, unless ``last`` is 3, ``[B, C4, h, w]``."""
+        features = self._run(3, shared)
+        return self.view3(features), self.view4(self._run(4, features)) if last == 4 else None
+
+    def _run(self, number: int, features: torch.Tensor) -> torch.Tensor:
         stage = self.stage3 if number == 3 else self.stage4
         if number in self.checkpointed and self.training and torch.is_grad_enabled():
             return recomputed(stage, features)
@@ -53,6 +74,7 @@ class StageShapes(NamedTuple):
     """What stages 3 and 4 give for an input size."""
 
     channels3: int
+    """0 where no branch reads stage 3."""
     channels4: int
     rows: int
     columns: int
@@ -65,7 +87,7 @@ class BranchedBackbone(nn.Module):
     reaches all of it. The branches' copies start from the same weights.
 
     Args:
-        backbone: a FastReID backbone with a stem and four stages.
+        backbone: as :func:`~mdpr_fastreid.modeling.backbones.stages.split_stages` takes it.
         branches: names of the branches; each becomes a child of type :class:`Stages`.
         checkpointed: stages, of 3 and 4, whose activations are computed again in the backward pass.
 
@@ -79,18 +101,24 @@ class BranchedBackbone(nn.Module):
             raise SettingsError(f"MODEL.MDPR.CHECKPOINT_STAGES {tuple(checkpointed)}: give (), (3,), (4,) or (3, 4)")
         # The pieces are the backbone's own modules, so that an entry is known by its identity
         whole_names = {id(entry): name for name, entry in backbone.state_dict(keep_vars=True).items()}
-        self.trunk, stage3, stage4 = split_stages(backbone)
+        self.trunk, *rest = split_stages(backbone)
         pieces = {"trunk": self.trunk}
         for branch in branches:
-            self.add_module(branch, Stages(copy.deepcopy(stage3), copy.deepcopy(stage4), tuple(checkpointed)))
-            pieces |= {f"{branch}.stage3": stage3, f"{branch}.stage4": stage4}
-        self._first = branches[0]
+            own = dict(zip(("stage3", "stage4", "view3", "view4"), rest, strict=True))
+            if branch != _READS_STAGE_3:
+                del own["view3"]  # what gets no gradient must not be there
+            copies = {name: copy.deepcopy(piece) for name, piece in own.items()}
+            self.add_module(branch, Stages(**copies, checkpointed=tuple(checkpointed)))
+            pieces |= {f"{branch}.{name}": piece for name, piece in own.items()}
         self.names_in_whole: dict[str, str] = {
             f"{piece}.{name}": whole_names[id(entry)]
             for piece, module in pieces.items()
             for name, entry in module.state_dict(keep_vars=True).items()
+            if id(entry) in whole_names
         }
-        """What each entry of the state dict is called in the backbone that was cut; weights of that one fit so."""
+        """What each entry of the state dict is called in the backbone that was cut; weights of that one fit so.
+
+        What a view has of its own, that backbone does not have."""
 
     def forward(self, images: torch.Tensor, wanted: Collection[str] | None = None) -> StageMaps:
         """Run the trunk, and the stages that the wanted readings need.
@@ -104,8 +132,7 @@ class BranchedBackbone(nn.Module):
         last = last_stages(wanted)
         shared = self.trunk(images)
         hard4 = self.hard(shared) if "hard" in last else None
-        soft3 = self.soft.run(3, shared) if "soft" in last else None
-        soft4 = self.soft.run(4, soft3) if last.get("soft") == 4 else None
+        soft3, soft4 = self.soft.maps(shared, last["soft"]) if "soft" in last else (None, None)
         return StageMaps(hard4, soft3, soft4)
 
     def keep(self, readings: Collection[str]) -> None:
@@ -115,7 +142,7 @@ class BranchedBackbone(nn.Module):
             if branch not in last:
                 delattr(self, branch)
             elif last[branch] == 3:
-                getattr(self, branch).stage4 = None
+                getattr(self, branch).stage4 = getattr(self, branch).view4 = None
 
     def shapes(self, image_size: tuple[int, int]) -> StageShapes:
         """Channels and map size for images of ``(height, width)``, found without computing anything.
@@ -124,13 +151,11 @@ class BranchedBackbone(nn.Module):
             SettingsError: the maps of stages 3 and 4 differ in size.
         """
         with torch.no_grad():
-            pieces = (self.trunk, *getattr(self, self._first).children())
-            trunk, stage3, stage4 = (copy.deepcopy(piece).to("meta").eval() for piece in pieces)
-            x3 = stage3(trunk(torch.empty(1, 3, *image_size, device="meta")))
-            x4 = stage4(x3)
-        if x3.shape[2:] != x4.shape[2:]:
+            maps = copy.deepcopy(self).to("meta").eval()(torch.empty(1, 3, *image_size, device="meta"))
+        x3, x4 = maps.soft3, maps.hard4 if maps.soft4 is None else maps.soft4
+        if x3 is not None and x3.shape[2:] != x4.shape[2:]:
             raise SettingsError(
                 "MDPR joins the maps of stages 3 and 4, so stage 4 must keep the size of stage 3: set "
                 f"MODEL.BACKBONE.LAST_STRIDE to 1 (maps are {tuple(x3.shape[2:])} and {tuple(x4.shape[2:])} now)."
             )
-        return StageShapes(x3.size(1), x4.size(1), x4.size(2), x4.size(3))
+        return StageShapes(0 if x3 is None else x3.size(1), x4.size(1), x4.size(2), x4.size(3))

@@ -39,26 +39,40 @@ _FAMILIES: dict[type[nn.Module], _Family] = {
 
 
 class BackboneStages(NamedTuple):
-    """A backbone in three pieces that run one after the other."""
+    """A backbone in three pieces that run one after the other, and what makes maps of what the last two give.
+
+    Each is a module of one tensor. Between the pieces a backbone keeps its own layout (tokens, channels last) and
+    scale; only a view normalises.
+    """
 
     trunk: nn.Module
-    """Stem, stage 1 and stage 2."""
+    """Images ``[B, 3, H, W]`` to what stage 2 gives."""
     stage3: nn.Module
     stage4: nn.Module
+    view3: nn.Module
+    """What stage 3 gives -> ``[B, C3, h, w]``."""
+    view4: nn.Module
+    """What stage 4 gives -> ``[B, C4, h, w]``."""
 
 
 def split_stages(backbone: nn.Module) -> BackboneStages:
-    """Cut one of FastReID's backbones behind its second and its third stage.
+    """Cut a backbone behind its second and its third stage.
 
     The pieces are the backbone's own modules, with their weights; run in order they compute what it does.
+
+    Args:
+        backbone: one of FastReID's with a stem and four stages, or one with a method ``cut()`` that returns its pieces.
 
     Raises:
         SettingsError: the backbone has no stem and four stages; the message lists those that have.
     """
+    own = getattr(backbone, "cut", None)
+    if own is not None:
+        return own()
     family = _family_of(backbone)
     trunk = [(name, _with_non_local(backbone, name)) for name in (*family.stem, *family.stages[:2])]
     stage3, stage4 = (_with_non_local(backbone, name) for name in family.stages[2:])
-    return BackboneStages(nn.Sequential(OrderedDict(trunk)), stage3, stage4)
+    return BackboneStages(nn.Sequential(OrderedDict(trunk)), stage3, stage4, nn.Identity(), nn.Identity())
 
 
 def stage_outputs(backbone: nn.Module) -> nn.Module:
@@ -126,7 +140,8 @@ def _family_of(backbone: nn.Module) -> _Family:
             return family
     raise SettingsError(
         f"the method needs a backbone with a stem and four stages, and {type(backbone).__name__} has none. "
-        "Set MODEL.BACKBONE.NAME to the builder of one of: " + ", ".join(one.title for one in _FAMILIES.values()) + "."
+        "Set MODEL.BACKBONE.NAME to the builder of one of: " + ", ".join(one.title for one in _FAMILIES.values()) + ", "
+        "or of timm's (build_timm_backbone)."
     )
 
 

@@ -52,7 +52,7 @@ class MDPR(Baseline):
         self.channels_last = channels_last
         if compiled:
             stages = [getattr(backbone, branch) for branch in BRANCHES if hasattr(backbone, branch)]
-            compile_in_training([backbone.trunk, *(stage for pair in stages for stage in pair.children())])
+            compile_in_training([backbone.trunk, *(one for pair in stages for one in (pair.stage3, pair.stage4))])
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:

@@ -1,0 +1,203 @@
+"""A model of timm's as a backbone of FastReID's: one map of an image, or pieces for MDPR."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mdpr_fastreid.errors import SettingsError
+from mdpr_fastreid.modeling.backbones.stages import BackboneStages
+from mdpr_fastreid.modeling.backbones.timm_models import chains, hiera, transformers
+from mdpr_fastreid.modeling.backbones.timm_models.layouts import AtSizeOfInput, ChannelsLast, Layout, MapView
+
+_NORMS = ("norm", "fc_norm", "head.norm")
+"""Where timm's families have the norm behind their last block."""
+_TOLERANCE = 1e-3
+"""Of a cut against the whole, relative to the largest value: in float32, sums in another order differ by less."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a model's maps are read."""
+
+    name: str
+    """Of the model, for errors."""
+    size: tuple[int, int]
+    """Height and width of the images it is built for."""
+    grids: tuple[tuple[int, int], ...]
+    """Rows and columns of patches of each size of images; () if it has no patches in rows."""
+    class_token: str
+    """``MODEL.BACKBONE.TIMM.CLASS_TOKEN``."""
+    cut: tuple[int, ...]
+    """``MODEL.BACKBONE.TIMM.CUT``."""
+    normalised: bool
+    """Whether maps go through a layer norm: the one behind the last block, and for stage 3 one of its own."""
+
+
+class TimmBackbone(nn.Module):
+    """A backbone that is a model of timm's, with timm's names; :func:`as_backbone` makes one.
+
+    Shapes:
+        ``[B, 3, H, W]`` -> ``[B, C, h, w]``; ``[B, C, 1, 1]`` of a class token alone.
+    """
+
+    reading: Reading
+    last_norm: str
+    """Where the norm behind the last block is; "" if there is none."""
+    norm_is_left: bool
+    """Whether ``forward_features`` leaves this norm to the classifier, which pools before it."""
+    layout: Layout
+    """Of what ``forward_features`` gives."""
+    channels: int
+    """Of the map."""
+    has_negative_values: bool
+    """Whether the map has: pooling by powers, as GeM's, would take them for zero."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.forward_features(images)
+        if self.norm_is_left:
+            features = self.get_submodule(self.last_norm)(features)
+        return self.layout.to_map(features)
+
+    def cut(self) -> BackboneStages:
+        """The pieces that MDPR copies, see :func:`mdpr_fastreid.modeling.backbones.split_stages`.
+
+        Raises:
+            SettingsError: its stages do not run one after the other, or ``TIMM.CUT`` is not within its blocks.
+        """
+        if transformers.is_plain(self):
+            return self._cut_tokens()
+        return self._cut_hiera() if hiera.is_hiera(self) else self._cut_chain()
+
+    def _cut_tokens(self) -> BackboneStages:
+        reading = self.reading
+        token = reading.class_token or ("drop" if getattr(self, "cls_token", None) is None else "add")
+        if token == "only":
+            raise SettingsError(
+                "MODEL.BACKBONE.TIMM.CLASS_TOKEN only leaves MDPR no map to cut into stripes: set it to add or drop"
+            )
+        tokens = transformers.tokens_of(self, reading.grids, token, reading.name)
+        norm = self.get_submodule(self.last_norm) if self.last_norm else None
+        views = (MapView(norm, tokens.to_map) for _ in range(2))
+        return BackboneStages(*transformers.pieces(self, reading.cut), *views)
+
+    def _cut_hiera(self) -> BackboneStages:
+        trunk, stage3, stage4 = hiera.pieces(self)
+        layout, seen3 = ChannelsLast(), hiera.Rerolled(self, 2)
+        stage4 = AtSizeOfInput(nn.Sequential(stage4, hiera.Rerolled(self, 3)), layout, seen3)
+        view3, view4 = self._views(layout)
+        return BackboneStages(trunk, stage3, stage4, nn.Sequential(seen3, view3), view4)
+
+    def _cut_chain(self) -> BackboneStages:
+        trunk, stage3, stage4 = chains.pieces(self, self.reading.name)
+        layout = chains.layout_of(self)
+        if self.feature_info[-1]["reduction"] != self.feature_info[-2]["reduction"]:
+            stage4 = AtSizeOfInput(stage4, layout)
+        return BackboneStages(trunk, stage3, stage4, *self._views(layout))
+
+    def _views(self, layout: Layout) -> tuple[MapView, MapView]:
+        if not self.last_norm:
+            return MapView(None, layout.to_map), MapView(None, layout.to_map)
+        last = self.get_submodule(self.last_norm)
+        own = getattr(self, "norm_stage3", None)
+        if own is None:
+            own = type(last)(self.feature_info[-2]["num_chs"], eps=last.eps)
+        return MapView(own, layout.to_map), MapView(last, layout.to_map)
+
+
+def as_backbone(model: nn.Module, reading: Reading) -> TimmBackbone:
+    """Make a model of timm's a backbone, in place: its class gets another ``forward``, and :meth:`TimmBackbone.cut`.
+
+    Parameters that its features do not depend on, such as a classifier's, are frozen.
+
+    Args:
+        model: without a classifier.
+        reading: how its maps are read.
+
+    Raises:
+        SettingsError: the model does not take images of this size, or gives no map of one.
+    """
+    model.__class__ = type(type(model).__name__, (TimmBackbone, type(model)), {"__module__": __name__})
+    model.reading = reading
+    model.last_norm = _last_norm(model)
+    if model.last_norm and not reading.normalised:
+        model.set_submodule(model.last_norm, nn.Identity())
+        model.last_norm = ""
+    model.norm_is_left = False
+    model.layout = _layout(model, reading)
+    used = _Used(model)
+    model.norm_is_left = bool(model.last_norm) and not used.norm
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in used.parameters or (model.norm_is_left and name.startswith(model.last_norm)))
+    model.channels = used.map.size(1)
+    model.has_negative_values = bool((used.map < 0).any()) or model.norm_is_left
+    return model
+
+
+class _Used:
+    """What the features of an image depend on.
+
+    Raises:
+        SettingsError: as :func:`as_backbone`.
+    """
+
+    def __init__(self, model: TimmBackbone):
+        self.norm = False
+        reading, was_training = model.reading, model.training
+        hooks = []
+        if model.last_norm:
+            hooks.append(model.get_submodule(model.last_norm).register_forward_hook(self._saw_norm))
+        height, width = reading.size
+        try:
+            features = model.eval().forward_features(torch.randn(1, 3, height, width))
+        except (AssertionError, RuntimeError, ValueError, IndexError) as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise SettingsError(
+                f"MODEL.BACKBONE.TIMM.MODEL {reading.name} does not take images of INPUT.SIZE_TRAIN "
+                f"{height} x {width}: {lines[0]}"
+            ) from error
+        finally:
+            for hook in hooks:
+                hook.remove()
+            model.train(was_training)
+        self.map = _map_or_none(model.layout, features)
+        if self.map is None:
+            raise SettingsError(
+                f"MODEL.BACKBONE.TIMM.MODEL {reading.name} gives no map of an image, which FastReID's heads and MDPR "
+                "read: docs/reference/backbones.md lists families that do"
+            )
+        names, parameters = zip(*model.named_parameters(), strict=True)
+        gradients = torch.autograd.grad(features.square().sum(), parameters, allow_unused=True)
+        self.parameters = {name for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
+
+    def _saw_norm(self, *_: object) -> None:
+        self.norm = True
+
+
+def _map_or_none(layout: Layout, features: object) -> torch.Tensor | None:
+    """``[B, C, h, w]``, if the features are such a map."""
+    try:
+        found = layout.to_map(features)
+    except (AttributeError, RuntimeError, StopIteration, TypeError):
+        return None
+    return found.detach() if found.dim() == 4 else None
+
+
+def _last_norm(model: nn.Module) -> str:
+    channels = model.feature_info[-1]["num_chs"]
+    for path in _NORMS:
+        try:
+            norm = model.get_submodule(path)
+        except AttributeError:
+            continue
+        if tuple(getattr(norm, "normalized_shape", ())) == (channels,):
+            return path
+    return ""
+
+
+def _layout(model: nn.Module, reading: Reading) -> Layout:
+    if transformers.is_plain(model):
+        return transformers.tokens_of(model, reading.grids, reading.class_token, reading.name)
+    if hiera.is_hiera(model):
+        return hiera.MaskUnits(hiera.Rerolled(model, 3))
+    return chains.layout_of(model)

@@ -1,0 +1,125 @@
+"""``MODEL.BACKBONE.NAME: build_timm_backbone``: from ``MODEL.BACKBONE.TIMM`` to a model of timm's."""
+
+import re
+from types import ModuleType
+
+from fastreid.config import CfgNode
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
+from torch import nn
+
+from mdpr_fastreid.config.names import nearest
+from mdpr_fastreid.errors import SettingsError, UsageError, shown
+from mdpr_fastreid.modeling.backbones.timm_models import transformers
+from mdpr_fastreid.modeling.backbones.timm_models.backbone import Reading, TimmBackbone, as_backbone
+
+_KEY = "MODEL.BACKBONE.TIMM"
+_DROP_PATH = 0.1
+_CONVOLUTIONAL = (
+    *("byobnet", "cspnet", "densenet", "dla", "efficientnet", "fasternet", "fastvit", "ghostnet", "hgnet", "hrnet"),
+    *("mobilenetv3", "mobilevit", "regnet", "repghost", "repvit", "res2net", "resnest", "resnet", "resnetv2", "rexnet"),
+    *("selecsls", "starnet", "tresnet", "vgg", "vovnet", "xception"),
+)
+"""Files of timm's models that are trained without stochastic depth unless it is asked for."""
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg: CfgNode) -> TimmBackbone:
+    """The model that ``MODEL.BACKBONE.TIMM.MODEL`` names, without its classifier and with random weights.
+
+    It is built for images of ``INPUT.SIZE_TRAIN``, and takes those of ``INPUT.SIZE_TEST``.
+
+    Args:
+        cfg: whose ``PRETRAIN`` is somebody else's, see :func:`mdpr_fastreid.modeling.backbones.build_backbone`.
+
+    Raises:
+        UsageError: timm is not installed, does not know the model or an argument, or the model does not fit.
+    """
+    timm, options = _timm(), cfg.MODEL.BACKBONE.TIMM
+    name, train, test = options.MODEL, *(_size(cfg, key) for key in ("SIZE_TRAIN", "SIZE_TEST"))
+    if not timm.is_model(name):
+        raise UsageError(_unknown(name, timm))
+    model = _created(cfg, timm, train, test)
+    grids = ()
+    if transformers.is_plain(model):
+        grids = tuple(model.patch_embed.dynamic_feat_size(size) for size in (train, test))
+    reading = Reading(name, train, grids, options.CLASS_TOKEN, tuple(options.CUT), options.NORM_MAPS)
+    return as_backbone(model, reading)
+
+
+def _timm() -> ModuleType:
+    try:
+        import timm
+    except ImportError as error:
+        raise UsageError(
+            "MODEL.BACKBONE.NAME build_timm_backbone needs timm: pip install 'mdpr-fastreid[timm]'"
+        ) from error
+    return timm
+
+
+def _unknown(name: str, timm: ModuleType) -> str:
+    if not name:
+        return f"MODEL.BACKBONE.NAME build_timm_backbone needs the model's name in {_KEY}.MODEL, such as convnext_tiny"
+    if ":" in name:
+        return f"{_KEY}.MODEL {shown(name)}: give a name of timm's, and the weights by MODEL.BACKBONE.PRETRAIN_PATH"
+    return f"{_KEY}.MODEL {shown(name)} is no model of timm {timm.__version__}; {_near(name, timm.list_models())}"
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = nearest(name, known)
+    return near if near.startswith("did") else "timm.list_models() has all names"
+
+
+def _size(cfg: CfgNode, key: str) -> tuple[int, int]:
+    size = tuple(cfg.INPUT[key])
+    # FastReID takes one number for "this shorter side" and 0 for "as it is"
+    return size if len(size) == 2 else (256, 128)
+
+
+def _created(cfg: CfgNode, timm: ModuleType, train: tuple[int, int], test: tuple[int, int]) -> nn.Module:
+    """The model, with those of the arguments that its family takes."""
+    options = cfg.MODEL.BACKBONE.TIMM
+    asked = dict(zip(options.ARGS[::2], options.ARGS[1::2], strict=True))
+    family = timm.models.model_entrypoint(options.MODEL).__module__.rpartition(".")[2]
+    kwargs = {"num_classes": 0, "img_size": train, **_windows(family)}
+    kwargs["drop_path_rate"] = _drop_path(options.DROP_PATH, family)
+    if family in ("vision_transformer", "eva", "deit") and train != test:
+        kwargs["dynamic_img_size"] = True
+    if cfg.MODEL.BACKBONE.LAST_STRIDE == 1 and options.RESAMPLE != "upsample":
+        kwargs["output_stride"] = 16
+    left_out: list[str] = []
+    while True:
+        try:
+            model = timm.create_model(options.MODEL, **{**kwargs, **asked})
+        except (TypeError, NotImplementedError, AssertionError, RuntimeError, ValueError) as error:
+            refused = _refused(error, kwargs)
+            if refused is None:
+                raise SettingsError(f"{_KEY}.MODEL {options.MODEL} cannot be built: {_line(error)}") from error
+            left_out.append(refused)
+            del kwargs[refused]
+        else:
+            break
+    if "output_stride" in left_out and options.RESAMPLE == "stride":
+        raise SettingsError(f"{_KEY}.RESAMPLE stride: {options.MODEL} has its strides; set it to upsample")
+    return model
+
+
+def _refused(error: Exception, kwargs: dict) -> str | None:
+    """The argument that a family does not take; None where the error is another."""
+    if named := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
+        return named[1] if named[1] in kwargs and named[1] != "num_classes" else None
+    return "output_stride" if "output_stride" in kwargs else None
+
+
+def _windows(family: str) -> dict[str, bool]:
+    """Swin keeps its windows of 7 at any size of images, so that weights of any size fit."""
+    return {"always_partition": True, "strict_img_size": False} if family == "swin_transformer" else {}
+
+
+def _drop_path(rate: float, family: str) -> float:
+    if rate >= 0:
+        return rate
+    return 0.0 if family in _CONVOLUTIONAL else _DROP_PATH
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

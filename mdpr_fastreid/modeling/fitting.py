@@ -1,0 +1,56 @@
+"""Whether FastReID's own heads fit the maps that a backbone gives; found when a model is built."""
+
+import copy
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.modeling.heads import EmbeddingHead
+from fastreid.modeling.meta_arch import Baseline
+from torch import nn
+
+from mdpr_fastreid.errors import SettingsError
+
+_POOLS_POSITIVE_VALUES = ("GeneralizedMeanPooling", "GeneralizedMeanPoolingP", "ClipGlobalAvgPool")
+
+
+def check_heads(cfg: CfgNode, model: nn.Module) -> None:
+    """Refuse a head that reads another number of channels than the backbone gives, or takes negative values for zero.
+
+    Models that are not FastReID's ``Baseline`` with its ``EmbeddingHead`` pass.
+
+    Args:
+        cfg: of the model.
+        model: as it was built; stays as it is.
+
+    Raises:
+        SettingsError: ``FEAT_DIM`` or ``POOL_LAYER`` is another than the backbone needs; it names the right one.
+    """
+    if type(model) is not Baseline or not isinstance(model.heads, EmbeddingHead):
+        return
+    options = cfg.MODEL.BACKBONE
+    channels = _channels(model.backbone, tuple(cfg.INPUT.SIZE_TRAIN))
+    if channels not in (None, options.FEAT_DIM):
+        raise SettingsError(
+            f"MODEL.BACKBONE.FEAT_DIM is {options.FEAT_DIM}, but the maps of {options.NAME} have {channels} channels: "
+            f"set it to {channels}"
+        )
+    pool = cfg.MODEL.HEADS.POOL_LAYER
+    if getattr(model.backbone, "has_negative_values", False) and pool in _POOLS_POSITIVE_VALUES:
+        raise SettingsError(
+            f"MODEL.HEADS.POOL_LAYER {pool} takes negative values for zero, and the maps of "
+            f"{options.TIMM.MODEL} have some: set it to GlobalAvgPool"
+        )
+
+
+def _channels(backbone: nn.Module, size: tuple[int, ...]) -> int | None:
+    """Of the maps, found without computing anything; None where that does not work."""
+    known = getattr(backbone, "channels", None)
+    if known is not None:
+        return known
+    height, width = size if len(size) == 2 and all(size) else (256, 128)
+    try:
+        with torch.no_grad():
+            maps = copy.deepcopy(backbone).to("meta").eval()(torch.empty(1, 3, height, width, device="meta"))
+    except Exception:  # a backbone of the user's own may do anything
+        return None
+    return maps.size(1) if isinstance(maps, torch.Tensor) and maps.dim() == 4 else None
