@@ -46,7 +46,7 @@ def load_model(args: argparse.Namespace, device: str | None = None):
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--config-file`` (or ``--model``), ``--weights`` and ``--import``, as ``pictures.trained.load_trained`` reads them."""
+    """Add ``--config-file``, or ``--model``, ``--weights`` and ``--import``, for ``pictures.trained.load_trained``."""
     parser.add_argument(
         *("--config-file", "--model"), required=True, metavar="C", help="the config, or the folder, of a training"
     )
