@@ -226,8 +226,8 @@ PLUGIN_KEYS = (
         "MODEL.BACKBONE.TIMM.CUT",
         (),
         many(whole(0), 0, 2),
-        "Where a plain vision transformer is cut for MDPR: how many blocks its trunk has, and trunk and stage 3 together; "
-        "() for a half and three quarters of them",
+        "Where a plain vision transformer is cut for MDPR: how many blocks its trunk has, and trunk and stage 3 "
+        "together; () for a half and three quarters of them",
         TIMM,
     ),
     Key(
@@ -256,8 +256,8 @@ PLUGIN_KEYS = (
         "MODEL.BACKBONE.TIMM.RESAMPLE",
         "",
         one_of("", "stride", "upsample"),
-        "How stage 4 keeps the size of stage 3 for MDPR: by stride 1 and dilation (with LAST_STRIDE 1, where the family "
-        'takes it), or by enlarging its map; "" for stride where that works',
+        "How stage 4 keeps the size of stage 3 for MDPR: by stride 1 and dilation (with LAST_STRIDE 1, where the "
+        'family takes it), or by enlarging its map; "" for stride where that works',
         TIMM,
     ),
     Key(

@@ -1,6 +1,7 @@
 """The cut of a network whose children run one after the other: most of timm's."""
 
 from collections import OrderedDict
+from itertools import pairwise
 
 from torch import nn
 
@@ -32,7 +33,7 @@ def pieces(model: nn.Module, name: str) -> tuple[nn.Sequential, nn.Sequential, n
             "docs/reference/backbones.md lists families that have been tried"
         )
     bounds = [0, *(names.index(end) + 1 for end in ends)]
-    parts = [links[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    parts = [links[start:end] for start, end in pairwise(bounds)]
     # A name with a point cannot be a child's
     return tuple(nn.Sequential(OrderedDict((n.replace(".", "_"), m) for n, m in part)) for part in parts)
 

@@ -41,7 +41,7 @@ class ChannelsLast:
 
 @dataclass(frozen=True)
 class Tokens:
-    """``[B, prefix + h * w, C]``, as a vision transformer has it: a class token, registers, then the patches in rows."""
+    """``[B, prefix + h * w, C]``, as a vision transformer has it: a class token, registers, then patches in rows."""
 
     grids: tuple[tuple[int, int], ...]
     """Rows and columns of patches, of training's images and of the test's."""
