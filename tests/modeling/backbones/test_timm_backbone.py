@@ -1,0 +1,184 @@
+"""timm's models as backbones: the pieces compute what the whole does, in every family that has been tried."""
+
+import copy
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from support.folding import with_random_batch_norms
+from support.timm_families import CHAINS, FAMILIES, HIERA, SIZE, TRANSFORMERS, timm_config, timm_settings
+
+from mdpr_fastreid.config import read_config
+from mdpr_fastreid.errors import SettingsError, UsageError
+from mdpr_fastreid.modeling import build_model
+from mdpr_fastreid.modeling.backbones import BranchedBackbone, build_backbone, split_stages
+from mdpr_fastreid.modeling.backbones.timm_models.layouts import AtSizeOfInput
+
+IMAGES = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def built(family, *overrides, last_stride=2):
+    torch.manual_seed(0)
+    backbone = build_backbone(timm_config(family, *overrides, last_stride=last_stride))
+    return with_random_batch_norms(backbone).double().eval()
+
+
+def oracle(backbone, indices):
+    """The maps that timm's own ``forward_intermediates`` gives."""
+    return backbone.forward_intermediates(IMAGES, indices=indices, norm=False, intermediates_only=True)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_the_pieces_compute_what_the_whole_does(family):
+    settings = ["MODEL.BACKBONE.TIMM.NORM_MAPS", False]
+    if family in TRANSFORMERS:
+        settings += ["MODEL.BACKBONE.TIMM.CLASS_TOKEN", "drop", "MODEL.BACKBONE.TIMM.CUT", (1, 3)]
+    backbone = built(family, *settings)
+    ends = [2, 3] if family in TRANSFORMERS else [-2, -1]
+    if family in CHAINS or family in HIERA:
+        count = len(backbone.feature_info)
+        ends = [count - 2, count - 1]
+    expected3, expected4 = oracle(backbone, ends)
+    trunk, stage3, stage4, view3, view4 = copy.deepcopy(split_stages(backbone))
+    x3 = stage3(trunk(IMAGES))
+    assert torch.equal(view3(x3), expected3)
+    if isinstance(stage4, AtSizeOfInput):
+        expected4 = F.interpolate(expected4, size=expected3.shape[2:], mode="bilinear", align_corners=False)
+    found = view4(stage4(x3))
+    torch.testing.assert_close(found, expected4, rtol=1e-12, atol=1e-12)
+    assert found.shape[2:] == expected3.shape[2:]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_mdpr_trains_and_every_weight_has_a_gradient(family):
+    torch.manual_seed(0)
+    model = build_model(timm_config(family)).train()
+    losses = model({"images": torch.rand(8, 3, *SIZE) * 255, "targets": torch.arange(8) // 2})
+    total = sum(losses.values())
+    assert torch.isfinite(total)
+    total.backward()
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+
+
+def baseline_config(family, *overrides):
+    settings = timm_settings(family, "MODEL.HEADS.NUM_CLASSES", 4, "MODEL.DEVICE", "cpu", last_stride=2)
+    cfg = read_config("configs/Baselines/Base-BoT.yml", [*settings, "OUTPUT_DIR", "logs/x", *overrides], parts=())
+    cfg.defrost()
+    return cfg
+
+
+def baseline(family, *overrides):
+    cfg = baseline_config(family, "MODEL.HEADS.POOL_LAYER", "GlobalAvgPool", *overrides)
+    torch.manual_seed(0)
+    cfg.MODEL.BACKBONE.FEAT_DIM = build_backbone(cfg).channels
+    return build_model(cfg)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fastreids_baseline_trains_and_every_weight_has_a_gradient(family):
+    model = baseline(family).train()
+    losses = model({"images": torch.rand(8, 3, *SIZE) * 255, "targets": torch.arange(8) // 2})
+    total = sum(losses.values())
+    assert torch.isfinite(total)
+    total.backward()
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+@pytest.mark.parametrize("family", [*CHAINS, *HIERA])
+@torch.no_grad()
+def test_pooled_maps_of_a_pyramid_are_timms_own_features(family):
+    backbone = built(family)
+    if backbone.norm_is_left:
+        pytest.skip("its classifier pools before the norm: another number by design")
+    import timm
+
+    own = timm.layers.SelectAdaptivePool2d(pool_type="avg", flatten=True)
+    features = backbone.forward_features(IMAGES)
+    if backbone.output_fmt == "NHWC" if hasattr(backbone, "output_fmt") else False:
+        features = features.permute(0, 3, 1, 2)
+    if features.dim() == 4:
+        torch.testing.assert_close(backbone(IMAGES).mean((2, 3)), own(features))
+
+
+@pytest.mark.parametrize("family", TRANSFORMERS)
+@torch.no_grad()
+def test_the_class_token_is_added_dropped_or_alone(family):
+    prefix = built(family).num_prefix_tokens
+    tokens = built(family).forward_features(IMAGES)
+    alone = built(family, "MODEL.BACKBONE.TIMM.CLASS_TOKEN", "only")
+    if alone.norm_is_left:
+        tokens = alone.get_submodule(alone.last_norm)(tokens)
+    assert torch.equal(alone(IMAGES)[:, :, 0, 0], tokens[:, 0])
+    dropped = built(family, "MODEL.BACKBONE.TIMM.CLASS_TOKEN", "drop")(IMAGES)
+    rows, columns = dropped.shape[2:]
+    for row in range(rows):
+        for column in range(columns):
+            assert torch.equal(dropped[:, :, row, column], tokens[:, prefix + row * columns + column])
+    added = built(family, "MODEL.BACKBONE.TIMM.CLASS_TOKEN", "add")(IMAGES)
+    assert torch.equal(added, dropped + tokens[:, 0, :, None, None])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_names_of_the_pieces_are_those_of_the_whole(family):
+    backbone = built(family)
+    names = set(backbone.state_dict())
+    branched = BranchedBackbone(backbone, ("hard", "soft"))
+    own = {name for name in branched.state_dict() if name not in branched.names_in_whole}
+    assert all(name.startswith("soft.view3.") for name in own), own
+    assert set(branched.names_in_whole.values()) <= names
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    {
+        "unknown": (["MODEL.BACKBONE.TIMM.MODEL", "convnext_ato"], "no model of timm .*; did you mean convnext_atto"),
+        "empty": (["MODEL.BACKBONE.TIMM.MODEL", ""], r"needs the model's name in MODEL\.BACKBONE\.TIMM\.MODEL"),
+        "hub": (["MODEL.BACKBONE.TIMM.MODEL", "hf-hub:timm/x"], r"give a name of timm's, and the weights by"),
+        "argument": (["MODEL.BACKBONE.TIMM.ARGS", ("depht", 3)], "cannot be built: .*depht"),
+        "cut": (["MODEL.BACKBONE.TIMM.CUT", (3, 9)], r"TIMM\.CUT \(3, 9\): the model has 4 blocks"),
+        "only": (["MODEL.BACKBONE.TIMM.CLASS_TOKEN", "only"], "leaves MDPR no map .*: set it to add or drop"),
+        "size": (["INPUT.SIZE_TRAIN", [64, 30], "INPUT.SIZE_TEST", [64, 30]], "64 x 30"),
+    }.values(),
+)
+def test_what_does_not_fit_is_one_line(overrides, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        build_model(timm_config("vit", *overrides))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("model", ["levit_128s", "vgg11", "hrnet_w18_small"])
+def test_a_family_that_cannot_be_cut_is_refused_by_name(model):
+    with pytest.raises(SettingsError, match=f"{model} .*cannot be cut for MDPR|{model} gives no map"):
+        build_model(timm_config("resnet", "MODEL.BACKBONE.TIMM.MODEL", model))
+
+
+def test_another_width_than_the_head_reads_is_named_with_the_right_one():
+    with pytest.raises(SettingsError, match="FEAT_DIM is 2048, but the maps of build_timm_backbone have 320 channels"):
+        build_model(baseline_config("convnext", "MODEL.HEADS.POOL_LAYER", "GlobalAvgPool"))
+    resnet = ["MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.DEPTH", "18x"]
+    with pytest.raises(SettingsError, match="FEAT_DIM is 2048, but the maps of build_resnet_backbone have 512 channels"):
+        build_model(baseline_config("convnext", *resnet))
+
+
+def test_pooling_that_takes_negative_values_for_zero_is_refused():
+    overrides = ["MODEL.BACKBONE.FEAT_DIM", 320, "MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPooling"]
+    with pytest.raises(SettingsError, match="convnext_atto have some: set it to GlobalAvgPool"):
+        build_model(baseline_config("convnext", *overrides))
+
+
+def test_without_timm_the_builder_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(UsageError, match=r"pip install 'mdpr-fastreid\[timm\]'"):
+        build_model(timm_config("convnext"))
+    assert build_model(timm_config("convnext", "MODEL.BACKBONE.NAME", "build_resnet_backbone")) is not None
+
+
+@pytest.mark.parametrize("family", ["vit", "swin", "convnext", "eva02", "clip"])
+@torch.no_grad()
+def test_images_of_another_size_in_the_test(family):
+    other = (96, 48)
+    model = build_model(timm_config(family, "INPUT.SIZE_TEST", list(other))).eval()
+    assert model(torch.rand(2, 3, *other) * 255).shape == model(torch.rand(2, 3, *SIZE) * 255).shape

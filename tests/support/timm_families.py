@@ -1,0 +1,63 @@
+"""Small models of every family of timm's that has been tried, and configs that build them."""
+
+from fastreid.config import CfgNode
+from support.settings import small_config
+
+SIZE = (64, 32)
+
+CHAINS = {
+    "resnet": ("resnet10t", ()),
+    "resnetv2": ("resnetv2_18", ()),
+    "convnext": ("convnext_atto", ("depths", (1, 1, 2, 1))),
+    "convnextv2": ("convnextv2_atto", ("depths", (1, 1, 2, 1))),
+    "swin": ("swin_tiny_patch4_window7_224", ("embed_dim", 24, "depths", (2, 2, 2, 2), "num_heads", (1, 2, 4, 8))),
+    "swinv2": ("swinv2_tiny_window8_256", ("embed_dim", 24, "depths", (1, 1, 2, 1), "num_heads", (1, 2, 4, 8))),
+    "swinv2_cr": ("swinv2_cr_tiny_ns_224", ("embed_dim", 24, "depths", (1, 1, 2, 1), "num_heads", (1, 2, 4, 8))),
+    "efficientnet": ("efficientnet_b0", ()),
+    "mobilenetv3": ("mobilenetv3_small_050", ()),
+    "mobilenetv4": ("mobilenetv4_conv_small_035", ()),
+    "regnet": ("regnety_002", ()),
+    "repvit": ("repvit_m0_9", ()),
+    "edgenext": ("edgenext_xx_small", ()),
+    "pvt_v2": ("pvt_v2_b0", ()),
+    "fastvit": ("fastvit_t8", ()),
+    "davit": ("davit_tiny", ("depths", (1, 1, 1, 1), "embed_dims", (24, 48, 96, 192), "num_heads", (1, 2, 4, 8))),
+    "mambaout": ("mambaout_femto", ()),
+    "caformer": ("caformer_s18", ("depths", (1, 1, 1, 1), "dims", (16, 32, 64, 128))),
+    "inception_next": ("inception_next_atto", ()),
+    "starnet": ("starnet_s1", ()),
+    "tiny_vit": ("tiny_vit_5m_224", ()),
+    "focalnet": ("focalnet_tiny_srf", ("embed_dim", 24, "depths", (1, 1, 2, 1))),
+    "hgnetv2": ("hgnetv2_b0", ()),
+}
+"""A model and further arguments, by family; stages that run one after the other."""
+
+TRANSFORMERS = {
+    "vit": ("vit_tiny_patch16_224", ("depth", 4)),
+    "deit3": ("deit3_small_patch16_224", ("depth", 4, "embed_dim", 48, "num_heads", 3)),
+    "clip": ("vit_base_patch16_clip_quickgelu_224", ("depth", 4, "embed_dim", 48, "num_heads", 3)),
+    "dinov2": ("vit_small_patch14_reg4_dinov2", ("depth", 4, "embed_dim", 48, "num_heads", 3, "patch_size", 8)),
+    "eva02": ("eva02_tiny_patch14_224", ("depth", 4, "patch_size", 8)),
+}
+"""Plain vision transformers, likewise."""
+
+HIERA = {"hiera": ("hiera_tiny_224", ("embed_dim", 16, "stages", (1, 1, 2, 1)))}
+
+FAMILIES = CHAINS | TRANSFORMERS | HIERA
+
+
+def timm_settings(family: str, *overrides, last_stride: int = 1) -> list:
+    """Overrides by which a config has a family's small model."""
+    model, arguments = FAMILIES[family]
+    return [
+        *("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.BACKBONE.TIMM.MODEL", model),
+        *("MODEL.BACKBONE.TIMM.ARGS", arguments, "MODEL.BACKBONE.LAST_STRIDE", last_stride),
+        *("MODEL.BACKBONE.PRETRAIN", False, "INPUT.SIZE_TRAIN", list(SIZE), "INPUT.SIZE_TEST", list(SIZE)),
+        *overrides,
+    ]
+
+
+def timm_config(family: str, *overrides, last_stride: int = 1) -> CfgNode:
+    """MDPR's config with a family's small model and two stripes."""
+    settings = timm_settings(family, "MODEL.MDPR.PARTS", 2, *overrides, last_stride=last_stride)
+    return small_config(*settings)
