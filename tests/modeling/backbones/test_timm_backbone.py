@@ -175,7 +175,9 @@ def test_another_width_than_the_head_reads_is_named_with_the_right_one():
     with pytest.raises(SettingsError, match="FEAT_DIM is 2048, but the maps of build_timm_backbone have 320 channels"):
         build_model(baseline_config("convnext", "MODEL.HEADS.POOL_LAYER", "GlobalAvgPool"))
     resnet = ["MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.DEPTH", "18x"]
-    with pytest.raises(SettingsError, match="FEAT_DIM is 2048, but the maps of build_resnet_backbone have 512 channels"):
+    with pytest.raises(
+        SettingsError, match="FEAT_DIM is 2048, but the maps of build_resnet_backbone have 512 channels"
+    ):
         build_model(baseline_config("convnext", *resnet))
 
 

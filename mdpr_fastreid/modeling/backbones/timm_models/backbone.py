@@ -103,7 +103,7 @@ class TimmBackbone(nn.Module):
         tokens = transformers.tokens_of(self, reading.grids, token, reading.name)
         norm = self.get_submodule(self.last_norm) if self.last_norm else None
         views = (MapView(norm, tokens.to_map) for _ in range(2))
-        return BackboneStages(*transformers.pieces(self, reading.cut), *views)
+        return BackboneStages(*transformers.pieces(self, tokens, reading.cut), *views)
 
     def _cut_hiera(self) -> BackboneStages:
         trunk, stage3, stage4 = hiera.pieces(self)
@@ -173,7 +173,8 @@ class _Used:
             hooks.append(model.get_submodule(model.last_norm).register_forward_hook(self._saw_norm))
         height, width = reading.size
         try:
-            features = model.eval().forward_features(torch.randn(1, 3, height, width))
+            image = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+            features = model.eval().forward_features(image)
         except (AssertionError, RuntimeError, ValueError, IndexError) as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise SettingsError(
