@@ -174,7 +174,8 @@ class _Used:
         height, width = reading.size
         try:
             image = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
-            features = model.eval().forward_features(image)
+            with torch.enable_grad():
+                features = model.eval().forward_features(image)
         except (AssertionError, RuntimeError, ValueError, IndexError) as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise SettingsError(
