@@ -89,7 +89,13 @@ def _lengths_of_heads(network: nn.Module) -> dict[str, int]:
     heads = [module for module in network.modules() if isinstance(module, EmbeddingHead)]
     if not heads:
         return {}
-    return {"features": sum(head.weight.size(0 if isinstance(head, ClasHead) else 1) for head in heads)}
+    # Embeddings of the two are not to be compared, though their lengths may be the same
+    name = "before_neck" if any(hasattr(head, "feature_length") for head in heads) else "features"
+    return {name: sum(_length(head) for head in heads)}
+
+
+def _length(head: EmbeddingHead) -> int:
+    return getattr(head, "feature_length", head.weight.size(0 if isinstance(head, ClasHead) else 1))
 
 
 def _fold_heads(network: nn.Module) -> None:
