@@ -13,7 +13,7 @@ from mdpr_fastreid.modeling.backbones.recomputing import recomputed
 from mdpr_fastreid.modeling.backbones.stages import split_stages
 from mdpr_fastreid.modeling.features import BRANCHES, READINGS, last_stages
 
-_READS_STAGE_3 = "soft"
+_READS_STAGE_4_ONLY = "hard"
 
 
 class Stages(nn.Module):
@@ -102,11 +102,12 @@ class BranchedBackbone(nn.Module):
             raise SettingsError(f"MODEL.MDPR.CHECKPOINT_STAGES {tuple(checkpointed)}: give (), (3,), (4,) or (3, 4)")
         # The pieces are the backbone's own modules, so that an entry is known by its identity
         whole_names = {id(entry): name for name, entry in backbone.state_dict(keep_vars=True).items()}
+        self._branches = tuple(branches)
         self.trunk, *rest = split_stages(backbone)
         pieces = {"trunk": self.trunk}
         for branch in branches:
             own = dict(zip(("stage3", "stage4", "view3", "view4"), rest, strict=True))
-            if branch != _READS_STAGE_3:
+            if branch == _READS_STAGE_4_ONLY:
                 del own["view3"]  # what gets no gradient must not be there
             copies = {name: copy.deepcopy(piece) for name, piece in own.items()}
             self.add_module(branch, Stages(**copies, checkpointed=tuple(checkpointed)))
@@ -153,9 +154,11 @@ class BranchedBackbone(nn.Module):
         Raises:
             SettingsError: the maps of stages 3 and 4 differ in size.
         """
+        stages = max((getattr(self, name) for name in self._branches), key=lambda one: one.view3 is not None)
         with torch.no_grad():
-            maps = copy.deepcopy(self).to("meta").eval()(torch.empty(1, 3, *image_size, device="meta"))
-        x3, x4 = maps.soft3, maps.hard4 if maps.soft4 is None else maps.soft4
+            trunk, stages = (copy.deepcopy(piece).to("meta").eval() for piece in (self.trunk, stages))
+            shared = trunk(torch.empty(1, 3, *image_size, device="meta"))
+            x3, x4 = (None, stages(shared)) if stages.view3 is None else stages.maps(shared)
         if x3 is not None and x3.shape[2:] != x4.shape[2:]:
             raise SettingsError(
                 "MDPR joins the maps of stages 3 and 4, so stage 4 must keep the size of stage 3: set "

@@ -12,7 +12,7 @@ from support.timm_families import CHAINS, FAMILIES, HIERA, SIZE, TRANSFORMERS, t
 from mdpr_fastreid.config import read_config
 from mdpr_fastreid.errors import SettingsError, UsageError
 from mdpr_fastreid.modeling import build_model
-from mdpr_fastreid.modeling.backbones import BranchedBackbone, build_backbone, split_stages
+from mdpr_fastreid.modeling.backbones import BranchedBackbone, build_backbone, split_stages, stage_outputs
 from mdpr_fastreid.modeling.backbones.timm_models.layouts import AtSizeOfInput
 
 IMAGES = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -121,6 +121,22 @@ def test_the_class_token_is_added_dropped_or_alone(family):
     assert torch.equal(added, dropped + tokens[:, 0, :, None, None])
 
 
+@pytest.mark.parametrize("family", [*CHAINS, *HIERA])
+@torch.no_grad()
+def test_the_maps_behind_all_stages(family):
+    backbone = built(family)
+    last = backbone(IMAGES)
+    count = len(backbone.feature_info)
+    expected = oracle(backbone, list(range(count - 4, count - 1)))
+    maps = stage_outputs(copy.deepcopy(backbone))(IMAGES)
+    assert all(torch.equal(one, other) for one, other in zip(maps, [*expected, last], strict=True))
+
+
+def test_a_plain_transformer_has_no_stages_of_different_sizes():
+    with pytest.raises(SettingsError, match="vit_tiny_patch16_224 has no maps of 1/4"):
+        stage_outputs(built("vit"))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_names_of_the_pieces_are_those_of_the_whole(family):
     backbone = built(family)
@@ -159,7 +175,9 @@ def test_another_width_than_the_head_reads_is_named_with_the_right_one():
     with pytest.raises(SettingsError, match="FEAT_DIM is 2048, but the maps of build_timm_backbone have 320 channels"):
         build_model(baseline_config("convnext", "MODEL.HEADS.POOL_LAYER", "GlobalAvgPool"))
     resnet = ["MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.DEPTH", "18x"]
-    with pytest.raises(SettingsError, match="FEAT_DIM is 2048, but the maps of build_resnet_backbone have 512 channels"):
+    with pytest.raises(
+        SettingsError, match="FEAT_DIM is 2048, but the maps of build_resnet_backbone have 512 channels"
+    ):
         build_model(baseline_config("convnext", *resnet))
 
 

@@ -53,11 +53,35 @@ class TimmBackbone(nn.Module):
     has_negative_values: bool
     """Whether the map has: pooling by powers, as GeM's, would take them for zero."""
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features = self.forward_features(images)
+    gives_stages: bool
+    """Whether it gives the maps behind all four stages, see :meth:`stage_outputs`."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        if not self.gives_stages:
+            return self._map(self.forward_features(images))
+        last, maps = self.forward_intermediates(images, indices=4)
+        return [*maps[:-1], self._map(last)]
+
+    def _map(self, features: torch.Tensor) -> torch.Tensor:
         if self.norm_is_left:
             features = self.get_submodule(self.last_norm)(features)
         return self.layout.to_map(features)
+
+    def stage_outputs(self) -> "TimmBackbone":
+        """Itself, giving ``[S1, S2, S3, S4]`` from now on, see :func:`mdpr_fastreid.modeling.backbones.stage_outputs`.
+
+        ``S1`` to ``S3`` are what the stages give, without a norm.
+
+        Raises:
+            SettingsError: it has no four stages of maps of 1/4 to 1/32.
+        """
+        if [entry["reduction"] for entry in self.feature_info[-4:-1]] != [4, 8, 16]:
+            raise SettingsError(
+                f"MODEL.BACKBONE.TIMM.MODEL {self.reading.name} has no maps of 1/4, 1/8, 1/16 and 1/32 of the image, "
+                "which the method reads: choose a convolutional network or a pyramid, such as convnext_tiny"
+            )
+        self.gives_stages = True
+        return self
 
     def cut(self) -> BackboneStages:
         """The pieces that MDPR copies, see :func:`mdpr_fastreid.modeling.backbones.split_stages`.
@@ -79,7 +103,7 @@ class TimmBackbone(nn.Module):
         tokens = transformers.tokens_of(self, reading.grids, token, reading.name)
         norm = self.get_submodule(self.last_norm) if self.last_norm else None
         views = (MapView(norm, tokens.to_map) for _ in range(2))
-        return BackboneStages(*transformers.pieces(self, reading.cut), *views)
+        return BackboneStages(*transformers.pieces(self, tokens, reading.cut), *views)
 
     def _cut_hiera(self) -> BackboneStages:
         trunk, stage3, stage4 = hiera.pieces(self)
@@ -123,7 +147,7 @@ def as_backbone(model: nn.Module, reading: Reading) -> TimmBackbone:
     if model.last_norm and not reading.normalised:
         model.set_submodule(model.last_norm, nn.Identity())
         model.last_norm = ""
-    model.norm_is_left = False
+    model.norm_is_left = model.gives_stages = False
     model.layout = _layout(model, reading)
     used = _Used(model)
     model.norm_is_left = bool(model.last_norm) and not used.norm
@@ -149,7 +173,8 @@ class _Used:
             hooks.append(model.get_submodule(model.last_norm).register_forward_hook(self._saw_norm))
         height, width = reading.size
         try:
-            features = model.eval().forward_features(torch.randn(1, 3, height, width))
+            image = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+            features = model.eval().forward_features(image)
         except (AssertionError, RuntimeError, ValueError, IndexError) as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise SettingsError(

@@ -98,6 +98,10 @@ def _created(cfg: CfgNode, timm: ModuleType, train: tuple[int, int], test: tuple
             del kwargs[refused]
         else:
             break
+    if "drop_path_rate" in left_out and options.DROP_PATH > 0:
+        raise SettingsError(
+            f"{_KEY}.DROP_PATH {options.DROP_PATH}: {options.MODEL} has no stochastic depth; set it to 0"
+        )
     if "output_stride" in left_out and options.RESAMPLE == "stride":
         raise SettingsError(f"{_KEY}.RESAMPLE stride: {options.MODEL} has its strides; set it to upsample")
     return model

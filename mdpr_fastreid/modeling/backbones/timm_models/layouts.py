@@ -54,16 +54,17 @@ class Tokens:
         """``[B, C, h, w]``; ``[B, C, 1, 1]`` of the class token only."""
         if self.class_token == "only":
             return features[:, 0, :, None, None]
-        rows, columns = self._grid(features.size(1) - self.prefix)
+        rows, columns = self.grid(features)
         patches = features[:, self.prefix :]
         if self.class_token == "add":
             patches = patches + features[:, :1]
         return patches.transpose(1, 2).unflatten(2, (rows, columns))
 
-    def _grid(self, patches: int) -> tuple[int, int]:
+    def grid(self, features: torch.Tensor) -> tuple[int, int]:
+        """Rows and columns of these patches."""
         if len(self.grids) == 1:
             return self.grids[0]
-        return next(grid for grid in self.grids if grid[0] * grid[1] == patches)
+        return next(grid for grid in self.grids if grid[0] * grid[1] == features.size(1) - self.prefix)
 
     def resized(self, features: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         """The features themselves: every block keeps the number of patches."""

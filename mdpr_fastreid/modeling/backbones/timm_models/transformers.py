@@ -16,11 +16,12 @@ def is_plain(model: nn.Module) -> bool:
     return all(hasattr(model, name) for name in ("patch_embed", "_pos_embed", "blocks", "num_prefix_tokens"))
 
 
-def pieces(model: nn.Module, cut: tuple[int, ...]) -> tuple[nn.Module, nn.Module, nn.Module]:
+def pieces(model: nn.Module, tokens: Tokens, cut: tuple[int, ...]) -> tuple[nn.Module, nn.Module, nn.Module]:
     """Trunk, stage 3 and stage 4 of a plain vision transformer.
 
     Args:
         model: with ``N`` blocks.
+        tokens: that its blocks keep.
         cut: how many blocks are in the trunk, and in trunk and stage 3 together; () for a half and three quarters.
 
     Raises:
@@ -35,7 +36,7 @@ def pieces(model: nn.Module, cut: tuple[int, ...]) -> tuple[nn.Module, nn.Module
         )
     runs = (blocks[first:second], blocks[second:])
     if getattr(model, "rope", None) is not None:
-        return _Embedding(model, blocks[:first]), *(_RotaryBlocks(run, model) for run in runs)
+        return _Embedding(model, blocks[:first]), *(_RotaryBlocks(run, model, tokens) for run in runs)
     return _Embedding(model, blocks[:first]), *(nn.Sequential(*run) for run in runs)
 
 
@@ -86,14 +87,16 @@ class _Embedding(nn.Module):
 class _RotaryBlocks(nn.Module):
     """Blocks of EVA-02, which turn queries and keys by angles of the position."""
 
-    def __init__(self, blocks: list[nn.Module], model: nn.Module):
+    def __init__(self, blocks: list[nn.Module], model: nn.Module, tokens: Tokens):
         super().__init__()
         self.blocks = nn.Sequential(*blocks)
         self.rope = model.rope
-        self._grid = None if hasattr(model.rope, "feat_shape") else model.patch_embed.grid_size
+        self._tokens = tokens
+        # With one size of images, the model has computed the angles when it was built
+        self._is_fixed = hasattr(model.rope, "feat_shape") and not model.dynamic_img_size
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        angles = self.rope.get_embed() if self._grid is None else self.rope.get_embed(shape=self._grid)
+        angles = self.rope.get_embed() if self._is_fixed else self.rope.get_embed(shape=self._tokens.grid(tokens))
         for block in self.blocks:
             tokens = block(tokens, rope=angles)
         return tokens
