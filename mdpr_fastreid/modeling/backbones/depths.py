@@ -11,7 +11,7 @@ _VIT_STEM = ("patch_embed.", "cls_token", "pos_embed")
 
 
 def parameter_depths(backbone: nn.Module) -> dict[str, int] | None:
-    """Depth of each parameter of a backbone, by name.
+    """Depth of each parameter of a backbone that is trained, by name.
 
     The stem has depth 0, the first block 1; what comes after the last block is as deep as that. timm's models say
     themselves what their blocks are (``group_matcher``), in stages with a downsampling mostly it and the block after it.
@@ -22,7 +22,8 @@ def parameter_depths(backbone: nn.Module) -> dict[str, int] | None:
     Returns:
         None for any other, whose order is not known.
     """
-    names = [name for name, _ in backbone.named_parameters()]
+    # What is frozen, as a controller or a norm that is not used, would count as a layer
+    names = [name for name, parameter in backbone.named_parameters() if parameter.requires_grad]
     if hasattr(backbone, "group_matcher"):
         return _as_timm_says(backbone, names)
     if isinstance(backbone, VisionTransformer):
