@@ -3,6 +3,7 @@
 import re
 from types import ModuleType
 
+import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import nn
@@ -38,12 +39,15 @@ def build_timm_backbone(cfg: CfgNode) -> TimmBackbone:
     name, train, test = options.MODEL, *(_size(cfg, key) for key in ("SIZE_TRAIN", "SIZE_TEST"))
     if not timm.is_model(name):
         raise UsageError(_unknown(name, timm))
-    model = _created(cfg, timm, train, test)
-    grids = ()
-    if transformers.is_plain(model):
-        grids = tuple(model.patch_embed.dynamic_feat_size(size) for size in (train, test))
-    reading = Reading(name, train, grids, options.CLASS_TOKEN, tuple(options.CUT), options.NORM_MAPS)
-    return as_backbone(model, reading)
+    # The model is run once, which a default device without data (meta) cannot do
+    with torch.device("cpu"):
+        model = _created(cfg, timm, train, test)
+        grids = ()
+        if transformers.is_plain(model):
+            grids = tuple(model.patch_embed.dynamic_feat_size(size) for size in (train, test))
+        reading = Reading(name, train, grids, options.CLASS_TOKEN, tuple(options.CUT), options.NORM_MAPS)
+        backbone = as_backbone(model, reading)
+    return backbone.to(torch.get_default_device())
 
 
 def _timm() -> ModuleType:
