@@ -154,7 +154,9 @@ def training_loss(model: nn.Module, images: torch.Tensor) -> float:
     loss.backward()
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     if without or not torch.isfinite(loss):
-        raise UsageError(f"a training step has the loss {loss:g}, and no gradient for {', '.join(without) or 'nothing'}")
+        raise UsageError(
+            f"a training step has the loss {loss:g}, and no gradient for {', '.join(without) or 'nothing'}"
+        )
     model.zero_grad(set_to_none=True)
     return float(loss)
 

@@ -119,7 +119,13 @@ def test_resnets_depths_are_those_that_timm_says_of_its_own():
 def test_fastreids_vision_transformer_has_a_depth():
     cfg = small_config()
     cfg.merge_from_file("configs/Baselines/Base-BoT.yml")
-    overrides = ["MODEL.BACKBONE.NAME", "build_vit_backbone", "MODEL.BACKBONE.DEPTH", "small", "MODEL.BACKBONE.FEAT_DIM"]
+    overrides = [
+        "MODEL.BACKBONE.NAME",
+        "build_vit_backbone",
+        "MODEL.BACKBONE.DEPTH",
+        "small",
+        "MODEL.BACKBONE.FEAT_DIM",
+    ]
     size = ["INPUT.SIZE_TRAIN", [64, 32], "INPUT.SIZE_TEST", [64, 32], "MODEL.BACKBONE.PRETRAIN", False]
     overrides += [768, "MODEL.HEADS.POOL_LAYER", "Identity", *size]
     rates = rates_of(cfg, *overrides, "SOLVER.LAYER_DECAY", DECAY)
@@ -155,7 +161,11 @@ def test_the_backbones_factor_is_on_top_of_all_others():
 
 def test_weight_decay_leaves_out_vectors_tokens_positions_and_tables():
     for family, left_out, kept in [
-        ("vit", ["cls_token", "pos_embed", "blocks.0.norm1.weight", "blocks.0.attn.qkv.bias"], "blocks.0.mlp.fc1.weight"),
+        (
+            "vit",
+            ["cls_token", "pos_embed", "blocks.0.norm1.weight", "blocks.0.attn.qkv.bias"],
+            "blocks.0.mlp.fc1.weight",
+        ),
         ("swin", ["layers.0.blocks.0.attn.relative_position_bias_table", "norm.bias"], "patch_embed.proj.weight"),
         ("swinv2", ["layers.0.blocks.0.attn.logit_scale"], "layers.0.blocks.0.attn.qkv.weight"),
         ("convnext", ["stages.0.blocks.0.gamma"], "stages.0.blocks.0.conv_dw.weight"),

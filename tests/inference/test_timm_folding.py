@@ -60,7 +60,9 @@ def test_blocks_of_several_branches_are_one_convolution(family):
     assert all(getattr(part, "reparam_conv", 0) is not None for part in folded.modules())
 
 
-@pytest.mark.parametrize("name", ["mobileone_s0", "repvgg_a0", "tf_efficientnet_b0", "resnetv2_50x1_bit", "ghostnet_100"])
+@pytest.mark.parametrize(
+    "name", ["mobileone_s0", "repvgg_a0", "tf_efficientnet_b0", "resnetv2_50x1_bit", "ghostnet_100"]
+)
 @torch.no_grad()
 def test_further_models_of_timms_compute_what_they_did(name):
     torch.manual_seed(0)
@@ -191,4 +193,3 @@ def test_only_what_reaches_the_features_is_left(family):
     assert not any(".hard" in name or ".soft.stage4" in name for name in names)
     with torch.no_grad():
         assert difference(folded(IMAGES.float()), model(IMAGES.float())) < 1e-4
-

@@ -156,7 +156,6 @@ def test_names_of_the_pieces_are_those_of_the_whole(family):
         "argument": (["MODEL.BACKBONE.TIMM.ARGS", ("depht", 3)], "cannot be built: .*depht"),
         "cut": (["MODEL.BACKBONE.TIMM.CUT", (3, 9)], r"TIMM\.CUT \(3, 9\): the model has 4 blocks"),
         "only": (["MODEL.BACKBONE.TIMM.CLASS_TOKEN", "only"], "leaves MDPR no map .*: set it to add or drop"),
-        "size": (["INPUT.SIZE_TRAIN", [64, 30], "INPUT.SIZE_TEST", [64, 30]], "64 x 30"),
     }.values(),
 )
 def test_what_does_not_fit_is_one_line(overrides, message):
@@ -165,10 +164,17 @@ def test_what_does_not_fit_is_one_line(overrides, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("model", ["levit_128s", "vgg11", "hrnet_w18_small"])
+@pytest.mark.parametrize("model", ["levit_128s", "efficientvit_m0", "hrnet_w18_small"])
 def test_a_family_that_cannot_be_cut_is_refused_by_name(model):
     with pytest.raises(SettingsError, match=f"{model} .*cannot be cut for MDPR|{model} gives no map"):
         build_model(timm_config("resnet", "MODEL.BACKBONE.TIMM.MODEL", model))
+
+
+def test_a_size_of_images_that_the_model_does_not_take_is_refused():
+    size = ["INPUT.SIZE_TRAIN", [64, 30], "INPUT.SIZE_TEST", [64, 30]]
+    with pytest.raises(SettingsError, match="hiera_tiny_224 .*(64 x 30|cannot be built)") as caught:
+        build_model(timm_config("hiera", *size))
+    assert "\n" not in str(caught.value)
 
 
 def test_another_width_than_the_head_reads_is_named_with_the_right_one():
