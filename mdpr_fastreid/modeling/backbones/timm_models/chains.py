@@ -39,7 +39,7 @@ def not_a_chain(model: nn.Module, name: str) -> SettingsError:
     maps = ", ".join(f"{entry['module']} (1/{entry['reduction']})" for entry in model.feature_info[-3:])
     return SettingsError(
         f"MODEL.BACKBONE.TIMM.MODEL {name} cannot be cut for MDPR: it needs stages that run one after the other and "
-        f"maps of 1/8, 1/16 and 1/32 of the image, and the last ones here are {maps}. docs/reference/backbones.md lists "
+        f"maps of 1/8, 1/16 and 1/32 of the image, and the last ones here are {maps}. docs/reference/backbones.md has "
         "families that have been tried"
     )
 
