@@ -175,7 +175,34 @@ PLUGIN_KEYS = (
         yes_or_no,
         "Whether SGD, Adam and AdamW update a parameter in one pass (PyTorch's fused kernels)",
     ),
+    Key(
+        "SOLVER.LAYER_DECAY",
+        1.0,
+        number(0.01, 1),
+        "Learning rate of a layer of the backbone by that of the next one; 1 for the same in all",
+    ),
+    Key(
+        "SOLVER.BACKBONE_LR_FACTOR",
+        1.0,
+        number(above=0),
+        "Learning rate of the backbone by that of the rest, as HEADS_LR_FACTOR is that of the heads",
+    ),
+    Key(
+        "SOLVER.DECAY_MATRICES_ONLY",
+        False,
+        yes_or_no,
+        "Whether weight decay leaves out parameters of one dimension (biases, norms, scales), class tokens, position "
+        "embeddings and relative position tables, whatever the other keys say",
+    ),
     # Evaluation
+    Key(
+        "MODEL.HEADS.TEST_NECK_FEAT",
+        "after",
+        one_of("after", "before"),
+        "What EmbeddingHead gives in evaluation, exported files and ReID: the vector after its neck, as FastReID, or "
+        "the pooled one before, as TransReID and SOLIDER are evaluated; NECK_FEAT is for the losses alone",
+        ("MODEL.HEADS.NAME", "EmbeddingHead"),
+    ),
     Key(
         "TEST.EVAL_UNTRAINED",
         False,

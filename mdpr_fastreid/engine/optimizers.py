@@ -8,6 +8,7 @@ from fastreid.utils.params import ContiguousParams
 from torch import nn
 from torch.optim import Optimizer
 
+from mdpr_fastreid.engine.parameter_groups import scale_backbone, scale_by_model, without_decay_of_vectors
 from mdpr_fastreid.errors import SettingsError
 
 _FROZEN_STEPS = "frozen_steps"
@@ -28,7 +29,8 @@ def build_optimizer(
         The optimizer, and the flat buffers or, without ``contiguous``, the groups.
 
     Raises:
-        SettingsError: ``SOLVER.OPT`` is no optimizer, or ``lr_factors`` fit no parameter.
+        SettingsError: ``SOLVER.OPT`` is no optimizer, ``lr_factors`` fit no parameter, or the order of the backbone's
+            layers is not known and ``SOLVER.LAYER_DECAY`` needs it.
     """
     solver = cfg.SOLVER
     freeze = bool(cfg.MODEL.FREEZE_LAYERS) and solver.FREEZE_ITERS > 0
@@ -45,29 +47,15 @@ def build_optimizer(
         weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
         freeze_layers=cfg.MODEL.FREEZE_LAYERS if solver.FREEZE_ITERS > 0 else [],
     )
-    _scale_rates(groups, model)
+    scale_by_model(groups, model)
+    scale_backbone(groups, model, solver.BACKBONE_LR_FACTOR, solver.LAYER_DECAY)
+    if solver.DECAY_MATRICES_ONLY:
+        without_decay_of_vectors(groups, model)
     options = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV} if solver.OPT == "SGD" else {}
     if not contiguous:
         return kind(groups, **options), groups
     parameters = ContiguousParams(groups)
     return keeping_gradients(kind)(parameters.contiguous(), **options), parameters
-
-
-def _scale_rates(groups: list[dict], model: nn.Module) -> None:
-    """Multiply learning rates by a model's ``lr_factors``; each group has one parameter.
-
-    Raises:
-        SettingsError: a factor for names that no trained parameter begins with.
-    """
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    for start, factor in getattr(model, "lr_factors", {}).items():
-        scaled = [group for group in groups if names[group["params"][0]].startswith(start)]
-        if not scaled:
-            raise SettingsError(
-                f"{type(model).__name__}.lr_factors: no parameter that is trained begins with {start!r}"
-            )
-        for group in scaled:
-            group["lr"] *= factor
 
 
 def _optimizer_class(name: str) -> type[Optimizer]:

@@ -13,6 +13,12 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from mdpr_fastreid.inference.timm_layers import (
+    after_norm,
+    is_norm_with_activation,
+    is_same_padded_convolution,
+    reparameterized,
+)
 from mdpr_fastreid.inference.winograd import is_plain_convolution
 
 # Children of modules whose Python cannot be traced, of which the second reads the first and nothing else does.
@@ -67,7 +73,9 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
 
     What follows what is found by tracing, so it holds for any module: one whose Python cannot be traced is looked into
     child by child. Weights are computed in float64. RepVGG's blocks become one convolution each (Ding et al., CVPR
-    2021, section 3.3). Batch norms without a convolution, or without statistics, stay.
+    2021, section 3.3), as blocks of timm's MobileOne, RepViT and FastViT do. A batch norm of timm's with its activation
+    inside leaves the activation. Batch norms without a convolution, or without statistics, stay, and so does every layer
+    that may compute more than is known here.
 
     Args:
         module: in evaluation mode.
@@ -75,12 +83,15 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
     Returns:
         The module itself, or what replaces it.
     """
-    module = _with_plain_repvgg(module)
+    module = reparameterized(_with_plain_repvgg(module))
     for parent, first, second in list(_foldable(module)):
         conv, norm = parent.get_submodule(first), parent.get_submodule(second)
         if isinstance(norm, IBN):
             fold_into(conv, norm.BN, first_channel=norm.half)
             parent.set_submodule(second, HalfInstanceNorm(norm.IN, norm.half))
+        elif is_norm_with_activation(norm):
+            fold_into(conv, norm)
+            parent.set_submodule(second, after_norm(norm))
         else:
             fold_into(conv, norm)
             parent.set_submodule(second, nn.Identity())
@@ -136,17 +147,29 @@ def _foldable(module: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
             yield from _foldable(child)
         return
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    # Whose weights are read by others than itself
+    read = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
     for node in graph.nodes:
         before = node.args[0] if node.args else None
         if node.op != "call_module" or not isinstance(before, fx.Node) or before.op != "call_module":
             continue
         conv, norm = (module.get_submodule(call.target) for call in (before, node))
-        foldable = is_batch_norm(norm) or (isinstance(norm, IBN) and is_batch_norm(norm.BN))
         once = len(before.users) == 1 and calls[before.target] == calls[node.target] == 1
-        if is_plain_convolution(conv) and foldable and once:
+        own = read.isdisjoint((before.target, node.target))
+        if _takes_a_norm(conv) and _is_foldable(norm) and once and own:
             yield module, before.target, node.target
     for name in tracer.opaque:
         yield from _foldable(module.get_submodule(name))
+
+
+def _takes_a_norm(module: nn.Module) -> bool:
+    return is_plain_convolution(module) or is_same_padded_convolution(module)
+
+
+def _is_foldable(module: nn.Module) -> bool:
+    if isinstance(module, IBN):
+        return is_batch_norm(module.BN)
+    return is_batch_norm(module) or is_norm_with_activation(module)
 
 
 class _Tracer(fx.Tracer):
@@ -162,7 +185,8 @@ class _Tracer(fx.Tracer):
             return None
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, IBN) or is_batch_norm(module) or super().is_leaf_module(module, name)
+        known = isinstance(module, IBN) or _is_foldable(module) or is_same_padded_convolution(module)
+        return known or super().is_leaf_module(module, name)
 
     def call_module(self, module: nn.Module, forward, args: tuple, kwargs: dict):
         name, before = self.path_of_module(module), list(self.graph.nodes)

@@ -38,7 +38,8 @@ def fold(model: nn.Module, dtype: torch.dtype = torch.float32, winograd: bool | 
     Args:
         model: MDPR, FastReID's own (Baseline, MGN, ...), or another with FastReID's heads behind a ``backbone``, or
             with the attributes above. Its mode does not matter.
-        dtype: of the convolutions; pooling and what follows it, as the features, are in float32.
+        dtype: of the convolutions; pooling and what follows it, as the features, are in float32, or in float64 if that
+            is the type, for which the model has to be in float64.
         winograd: whether 3x3 convolutions are computed by Winograd's algorithm, which takes four times their memory; by
             default where that is faster, in float32 on a CPU.
 
@@ -89,7 +90,13 @@ def _lengths_of_heads(network: nn.Module) -> dict[str, int]:
     heads = [module for module in network.modules() if isinstance(module, EmbeddingHead)]
     if not heads:
         return {}
-    return {"features": sum(head.weight.size(0 if isinstance(head, ClasHead) else 1) for head in heads)}
+    # Embeddings of the two are not to be compared, though their lengths may be the same
+    name = "before_neck" if any(hasattr(head, "feature_length") for head in heads) else "features"
+    return {name: sum(_length(head) for head in heads)}
+
+
+def _length(head: EmbeddingHead) -> int:
+    return getattr(head, "feature_length", head.weight.size(0 if isinstance(head, ClasHead) else 1))
 
 
 def _fold_heads(network: nn.Module) -> None:
@@ -109,10 +116,14 @@ def _set_precision(network: nn.Module, dtype: torch.dtype) -> None:
     for module in network.modules():
         if isinstance(module, EmbeddingHead):
             # Half precision cannot hold the powers of generalised mean pooling, and a neck's digits are the ranking's.
-            module.pool_layer = nn.Sequential(Precision(torch.float32), module.pool_layer)
+            module.pool_layer = nn.Sequential(Precision(_at_least_float32(dtype)), module.pool_layer)
     exact = {network.get_submodule(name) for name in getattr(network, "float32_modules", ())}
     _cast(network, dtype, exact, kept=(network.pixel_mean, network.pixel_std))
     network.set_submodule(entry, nn.Sequential(Precision(dtype), network.get_submodule(entry)))
+
+
+def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _cast(module: nn.Module, dtype: torch.dtype, exact: set[nn.Module], kept: tuple[torch.Tensor, ...] = ()) -> None:

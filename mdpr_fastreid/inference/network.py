@@ -57,12 +57,17 @@ class FoldedNetwork(nn.Module):
     def forward(self, batched_inputs: dict | torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         """Features ``[B, D]`` in float32; or several tensors by name, if that is what the model gives.
 
-        Of these, floating-point ones are in float32, and others are as the model gives them.
+        Of these, floating-point ones are in float32, and others are as the model gives them. What is folded in float64
+        gives float64.
 
         Args:
             batched_inputs: ``[B, 3, H, W]`` images (RGB, 0 to 255), or FastReID's batch, a dict with ``images``.
         """
         outputs = self.network(batched_inputs)
         if isinstance(outputs, dict):
-            return {name: value.float() if value.is_floating_point() else value for name, value in outputs.items()}
-        return outputs.float()
+            return {name: _single(value) if value.is_floating_point() else value for name, value in outputs.items()}
+        return _single(outputs)
+
+
+def _single(values: torch.Tensor) -> torch.Tensor:
+    return values if values.dtype == torch.float64 else values.float()

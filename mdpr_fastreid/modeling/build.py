@@ -12,8 +12,10 @@ from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, Distiller
 from torch import nn
 
+from mdpr_fastreid.config.keys import value_of
 from mdpr_fastreid.modeling.backbones.build import with_any_weights
 from mdpr_fastreid.modeling.fitting import check_heads
+from mdpr_fastreid.modeling.heads.before_neck import head_for_test
 
 _builds_a_distiller = contextvars.ContextVar("_builds_a_distiller", default=False)
 
@@ -33,6 +35,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
         KeyError: an architecture, backbone, head or loss is registered under no such name.
     """
     cfg = with_any_weights(_with_distillable_architecture(on_available_device(cfg)))
+    cfg = _changed(cfg, "HEADS.NAME", head_for_test(cfg))
     architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
     with _building(architecture):
         model = architecture(cfg)
@@ -79,11 +82,13 @@ def _building(architecture: object) -> Iterator[None]:
 
 
 def _changed(cfg: CfgNode, key: str, value: str) -> CfgNode:
-    """A copy of a config with another value in ``MODEL``."""
+    """A config with this value in ``MODEL``: itself, or a copy."""
+    if value_of(cfg.MODEL, key) == value:
+        return cfg
     frozen = cfg.is_frozen()
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.MODEL[key] = value
+    cfg.merge_from_list([f"MODEL.{key}", value])
     if frozen:
         cfg.freeze()
     return cfg

@@ -31,10 +31,66 @@ def test_the_data_sets_of_the_papers_and_three_backbones_have_a_configuration():
     for name in names:
         cfg = get_cfg()
         cfg.merge_from_file(str(ROOT / "configs" / "MDPR" / f"{name}.yml"))
-        backbone = cfg.MODEL.BACKBONE
-        suffix = f"r{backbone.DEPTH.rstrip('x')}{'-ibn' if backbone.WITH_IBN else ''}"
-        assert name.endswith(f"_{suffix}")
+        assert name.endswith(f"_{backbone_in_names(cfg)}")
         assert name in cfg.OUTPUT_DIR
+
+
+TIMM_IN_NAMES = {
+    **{f"solider_swin_{size}": f"solider-swin-{size[0]}" for size in ("tiny", "small", "base")},
+    **{"vit_base_patch16_224": "vit-b", "vit_tiny_patch16_224": "vit-t", "swin_tiny_patch4_window7_224": "swin-xt"},
+    **{"convnext_atto": "convnext-atto", "mobilenetv4_conv_small": "mobilenetv4-s"},
+}
+"""What names of configs call a model of timm's, or of ours."""
+
+
+def backbone_in_names(cfg):
+    backbone = cfg.MODEL.BACKBONE
+    if backbone.NAME == "build_timm_backbone":
+        return TIMM_IN_NAMES[backbone.TIMM.MODEL]
+    return f"r{backbone.DEPTH.rstrip('x')}{'-ibn' if backbone.WITH_IBN else ''}"
+
+
+def test_soliders_swin_and_a_vision_transformer_have_a_configuration_on_each_of_four_data_sets():
+    names = {path.stem for path in (ROOT / "configs" / "MDPR").glob("*.yml")}
+    data, backbones = ("duke", "market1501", "msmt17", "occduke"), [f"solider-swin-{size}" for size in "tsb"]
+    assert {f"{d}_{b}" for d in data for b in (*backbones, "vit-b")} <= names
+
+
+PUBLISHED = {
+    # lr, its floor, epochs of warm-up, epochs, optimizer, smoothing, margin, size
+    "solider-t": (8e-4, 1.6e-6, 20, 120, "SGD", 0.0, 0.0, [384, 128]),
+    "solider-s": (8e-4, 1.6e-6, 20, 120, "SGD", 0.0, 0.0, [384, 128]),
+    "solider-b": (8e-4, 1.6e-6, 20, 120, "SGD", 0.0, 0.0, [384, 128]),
+    "personvit-s": (4e-4, 8e-7, 20, 120, "SGD", 0.0, 0.0, [256, 128]),
+    "personvit-b": (4e-4, 8e-7, 20, 120, "SGD", 0.0, 0.0, [256, 128]),
+    "clipreid-b": (5e-6, None, 10, 60, "Adam", 0.1, 0.3, [256, 128]),
+}
+ITERATIONS = {"market1501": 12_936 // 64, "msmt17": 30_248 // 64}
+
+
+@pytest.mark.parametrize("data", ITERATIONS)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_recipes_of_transformers_have_their_published_settings(name, data):
+    cfg = get_cfg()
+    cfg.merge_from_file(str(ROOT / "configs" / "Baselines" / f"{name}_{data}.yml"))
+    lr, floor, warmup, epochs, optimizer, smoothing, margin, size = PUBLISHED[name]
+    if data == "msmt17" and name in ("solider-s", "solider-b"):
+        lr, floor = 2e-4, 4e-7
+    solver, heads = cfg.SOLVER, cfg.MODEL.HEADS
+    assert (lr, epochs, optimizer, 64) == (solver.BASE_LR, solver.MAX_EPOCH, solver.OPT, solver.IMS_PER_BATCH)
+    if floor is not None:
+        assert ("CosineAnnealingLR", floor) == (solver.SCHED, solver.ETA_MIN_LR)
+        assert pytest.approx(0.002 * solver.BASE_LR) == solver.ETA_MIN_LR
+    else:
+        assert (solver.SCHED, solver.STEPS) == ("MultiStepLR", [30, 50])
+    assert warmup * ITERATIONS[data] == solver.WARMUP_ITERS
+    assert {solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_NORM, solver.WEIGHT_DECAY_BIAS} == {1e-4}
+    assert (solver.BIAS_LR_FACTOR, cfg.DATALOADER.NUM_INSTANCE) == (2, 4)
+    assert (smoothing, margin) == (cfg.MODEL.LOSSES.CE.EPSILON, cfg.MODEL.LOSSES.TRI.MARGIN)
+    assert cfg.INPUT.SIZE_TRAIN == cfg.INPUT.SIZE_TEST == size
+    assert {*cfg.MODEL.PIXEL_MEAN, *cfg.MODEL.PIXEL_STD, *cfg.INPUT.REA.VALUE} == {127.5}
+    assert (heads.NECK_FEAT, heads.TEST_NECK_FEAT, heads.POOL_LAYER) == ("before", "before", "GlobalAvgPool")
+    assert cfg.INPUT.FLIP.ENABLED and cfg.INPUT.PADDING.ENABLED and cfg.INPUT.REA.ENABLED
 
 
 def test_the_base_configuration_has_the_published_settings():

@@ -1,7 +1,13 @@
 """Small models of every family of timm's that has been tried, and configs that build them."""
 
-from fastreid.config import CfgNode
+import torch
+from fastreid.config import CfgNode, get_cfg
+from support.folding import with_random_batch_norms
 from support.settings import small_config
+from torch import nn
+
+from mdpr_fastreid.modeling import build_model
+from mdpr_fastreid.modeling.backbones import build_backbone
 
 SIZE = (64, 32)
 
@@ -23,11 +29,11 @@ CHAINS = {
     "fastvit": ("fastvit_t8", ()),
     "davit": ("davit_tiny", ("depths", (1, 1, 1, 1), "embed_dims", (24, 48, 96, 192), "num_heads", (1, 2, 4, 8))),
     "mambaout": ("mambaout_femto", ()),
-    "caformer": ("caformer_s18", ("depths", (1, 1, 1, 1), "dims", (16, 32, 64, 128))),
+    "caformer": ("caformer_s18", ()),
     "inception_next": ("inception_next_atto", ()),
     "starnet": ("starnet_s1", ()),
     "tiny_vit": ("tiny_vit_5m_224", ()),
-    "focalnet": ("focalnet_tiny_srf", ("embed_dim", 24, "depths", (1, 1, 2, 1))),
+    "focalnet": ("focalnet_tiny_srf", ()),
     "hgnetv2": ("hgnetv2_b0", ()),
 }
 """A model and further arguments, by family; stages that run one after the other."""
@@ -61,3 +67,24 @@ def timm_config(family: str, *overrides, last_stride: int = 1) -> CfgNode:
     """MDPR's config with a family's small model and two stripes."""
     settings = timm_settings(family, "MODEL.MDPR.PARTS", 2, *overrides, last_stride=last_stride)
     return small_config(*settings)
+
+
+def timm_baseline_config(family: str, *overrides, last_stride: int = 2) -> CfgNode:
+    """FastReID's bag of tricks with a family's small model and average pooling; its head reads the right width."""
+    cfg = get_cfg()
+    cfg.merge_from_file("configs/Baselines/Base-BoT.yml")
+    settings = timm_settings(family, "MODEL.HEADS.POOL_LAYER", "GlobalAvgPool", last_stride=last_stride)
+    cfg.merge_from_list([*settings, "MODEL.HEADS.NUM_CLASSES", 4, "MODEL.DEVICE", "cpu", *overrides])
+    if "MODEL.BACKBONE.FEAT_DIM" not in overrides:
+        cfg.MODEL.BACKBONE.FEAT_DIM = build_backbone(cfg).channels
+    return cfg
+
+
+METHODS = {"MDPR": timm_config, "Baseline": timm_baseline_config}
+"""What makes a config of a family, by the method's name."""
+
+
+def timm_model(method: str, family: str, *overrides) -> nn.Module:
+    """A small model in evaluation mode, whose batch norms have random statistics."""
+    torch.manual_seed(0)
+    return with_random_batch_norms(build_model(METHODS[method](family, *overrides)))

@@ -2,6 +2,7 @@
 
 from mdpr_fastreid.modeling.backbones.branched import BranchedBackbone, StageMaps, Stages
 from mdpr_fastreid.modeling.backbones.build import build_backbone
+from mdpr_fastreid.modeling.backbones.depths import parameter_depths
 from mdpr_fastreid.modeling.backbones.stages import BackboneStages, map_shapes, split_stages, stage_outputs
 from mdpr_fastreid.modeling.backbones.timm_models import TimmBackbone, build_timm_backbone
 
@@ -14,6 +15,7 @@ __all__ = [
     "build_backbone",
     "build_timm_backbone",
     "map_shapes",
+    "parameter_depths",
     "split_stages",
     "stage_outputs",
 ]

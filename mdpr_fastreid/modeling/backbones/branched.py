@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mdpr_fastreid.errors import SettingsError
+from mdpr_fastreid.modeling.backbones.depths import parameter_depths
 from mdpr_fastreid.modeling.backbones.recomputing import recomputed
 from mdpr_fastreid.modeling.backbones.stages import split_stages
 from mdpr_fastreid.modeling.features import BRANCHES, READINGS, last_stages
@@ -120,6 +121,8 @@ class BranchedBackbone(nn.Module):
         """What each entry of the state dict is called in the backbone that was cut; weights of that one fit so.
 
         What a view has of its own, that backbone does not have."""
+        self.depths_in_whole = parameter_depths(backbone)
+        """How deep each parameter lies in the backbone that was cut, by its name there; None if that is not known."""
 
     def forward(self, images: torch.Tensor, wanted: Collection[str] | None = None) -> StageMaps:
         """Run the trunk, and the stages that the wanted readings need.

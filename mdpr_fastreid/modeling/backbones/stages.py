@@ -134,10 +134,32 @@ class StageOutputs(nn.Module):
         return maps
 
 
+def blocks_in_order(backbone: nn.Module) -> tuple[tuple[str, ...], list[str]] | None:
+    """What the names of parameters begin with: of the stem, and of each block of the four stages, in order.
+
+    Returns:
+        None for a backbone that is none of FastReID's with a stem and four stages.
+    """
+    family = _known_family(backbone)
+    if family is None:
+        return None
+    paths = []
+    for stage in family.stages:
+        blocks = list(_blocks(backbone, stage).values())
+        if blocks == [stage]:  # without non-local blocks a stage is one path
+            blocks = [f"{stage}.{name}" for name, _ in backbone.get_submodule(stage).named_children()]
+        paths += blocks
+    return tuple(f"{child}." for child in family.stem), [f"{path}." for path in paths]
+
+
+def _known_family(backbone: nn.Module) -> _Family | None:
+    return next((family for kind, family in _FAMILIES.items() if isinstance(backbone, kind)), None)
+
+
 def _family_of(backbone: nn.Module) -> _Family:
-    for kind, family in _FAMILIES.items():
-        if isinstance(backbone, kind):
-            return family
+    family = _known_family(backbone)
+    if family is not None:
+        return family
     raise SettingsError(
         f"the method needs a backbone with a stem and four stages, and {type(backbone).__name__} has none. "
         "Set MODEL.BACKBONE.NAME to the builder of one of: " + ", ".join(one.title for one in _FAMILIES.values()) + ", "

@@ -4,6 +4,7 @@ import importlib
 import re
 from types import ModuleType
 
+import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import nn
@@ -43,15 +44,17 @@ def build_timm_backbone(cfg: CfgNode) -> TimmBackbone:
     name, train, test = options.MODEL, *(_size(cfg, key) for key in ("SIZE_TRAIN", "SIZE_TEST"))
     if not timm.is_model(name):
         raise UsageError(_unknown(name, timm))
-    model = _created(cfg, timm, train, test)
-    stride = tuple(cfg.MODEL.BACKBONE.STRIDE_SIZE)
-    if stride != _NO_OVERLAP:
-        _overlap(model, stride, name)
-    grids = ()
-    if transformers.is_plain(model):
-        grids = tuple(model.patch_embed.dynamic_feat_size(size) for size in (train, test))
-    reading = Reading(name, train, grids, options.CLASS_TOKEN, tuple(options.CUT), options.NORM_MAPS)
-    return as_backbone(model, reading)
+    # The model is run once, which a default device without data (meta) cannot do
+    with torch.device("cpu"):
+        model = _created(cfg, timm, train, test)
+        if (stride := tuple(cfg.MODEL.BACKBONE.STRIDE_SIZE)) != _NO_OVERLAP:
+            _overlap(model, stride, name)
+        grids = ()
+        if transformers.is_plain(model):
+            grids = tuple(model.patch_embed.dynamic_feat_size(size) for size in (train, test))
+        reading = Reading(name, train, grids, options.CLASS_TOKEN, tuple(options.CUT), options.NORM_MAPS)
+        backbone = as_backbone(model, reading)
+    return backbone.to(torch.get_default_device())
 
 
 def _overlap(model: nn.Module, stride: tuple[int, ...], name: str) -> None:
@@ -115,10 +118,10 @@ def _created(cfg: CfgNode, timm: ModuleType, train: tuple[int, int], test: tuple
             model = timm.create_model(options.MODEL, **{**kwargs, **asked})
         except (TypeError, NotImplementedError, AssertionError, RuntimeError, ValueError) as error:
             refused = _refused(error, kwargs)
-            if refused is None:
+            if not refused:
                 raise SettingsError(f"{_KEY}.MODEL {options.MODEL} cannot be built: {_line(error)}") from error
-            left_out.append(refused)
-            del kwargs[refused]
+            left_out += refused
+            kwargs = {key: value for key, value in kwargs.items() if key not in refused}
         else:
             break
     if "drop_path_rate" in left_out and options.DROP_PATH > 0:
@@ -130,11 +133,12 @@ def _created(cfg: CfgNode, timm: ModuleType, train: tuple[int, int], test: tuple
     return model
 
 
-def _refused(error: Exception, kwargs: dict) -> str | None:
-    """The argument that a family does not take; None where the error is another."""
-    if named := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
-        return named[1] if named[1] in kwargs and named[1] != "num_classes" else None
-    return "output_stride" if "output_stride" in kwargs else None
+def _refused(error: Exception, kwargs: dict) -> list[str]:
+    """The arguments that a family does not take; none where the error is another."""
+    _, unexpected, names = str(error).partition("unexpected keyword argument")
+    if unexpected:
+        return [name for name in re.findall(r"'(\w+)'", names) if name in kwargs and name != "num_classes"]
+    return ["output_stride"] if "output_stride" in kwargs else []
 
 
 def _windows(family: str) -> dict[str, bool]:
