@@ -18,10 +18,7 @@ ARCHITECTURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("DaViT", (r"stages\.0\.blocks\.0\.[01]\.attn\.qkv\.",)),
     ("FocalNet", (r"layers\.0\.blocks\.0\.modulation\.",)),
     ("Hiera", (r"pos_embed", r"blocks\.[1-9]\d*\.proj\.weight")),
-    (
-        "EVA-02",
-        (r"blocks\.0\.mlp\.(fc1_g|w1|w12)\.", r"(cls_token|patch_embed\.)", r"blocks\.0\.attn\.(q_bias|q_proj)"),
-    ),
+    ("EVA-02 or BEiT", (r"patch_embed\.", r"blocks\.0\.attn\.(q_bias|q_proj)")),
     (CLIP, (r"(class_embedding|norm_pre\.weight)", r"(transformer\.resblocks|blocks)\.0\.")),
     (WITH_STEM, (r"patch_embed\.conv\.0\.", r"blocks\.0\.attn\.")),
     (
@@ -40,9 +37,9 @@ ARCHITECTURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("MetaFormer (CAFormer, PoolFormer)", (r"stages\.0\.blocks\.0\.token_mixer\.pwconv1\.",)),
     ("FastViT", (r"stem\.0\.(conv_kxk|reparam_conv)",)),
     ("MambaOut", (r"stages\.0\.blocks\.0\.fc1\.", r"stages\.0\.blocks\.0\.conv\.")),
-    ("StarNet", (r"stages\.0\.blocks\.0\.f1\.",)),
+    ("StarNet", (r"stages\.0\.1\.f1\.",)),
     ("HGNet V2", (r"stem\.stem1\.",)),
-    ("ResNet V2", (r"stem\.conv\d?\.weight", r"stages\.0\.blocks\.0\.conv1\.weight")),
+    ("ResNet V2", (r"stem[._]conv\d?\.weight", r"stages\.0\.blocks\.0\.conv1\.weight")),
     ("RepVGG", (r"stage0\.rbr_",)),
     ("RegNet or EfficientNet of pycls", (r"s1\.b1\.", r"stem\.")),
     ("OSNet", (r"conv1\.conv\.weight", r"conv2\.0\.")),

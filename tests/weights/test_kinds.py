@@ -131,7 +131,7 @@ FAMILIES_OF_TIMM = {
     "vit": "vision transformer",
     **dict.fromkeys(("deit3", "dinov2"), "vision transformer with layer scale (DINOv2, DeiT III)"),
     "clip": "vision transformer of CLIP",
-    "eva02": "EVA-02",
+    "eva02": "EVA-02 or BEiT",
     "hiera": "Hiera",
 }
 
@@ -161,7 +161,7 @@ def test_an_architecture_of_timm_is_told(of_timm, family):
     [
         *(("convnext_tiny", "ConvNeXt"), ("swin_v2_t", "Swin transformer V2"), ("vit_b_16", "vision transformer")),
         *(("efficientnet_b0", "MobileNet, EfficientNet or VGG"), ("maxvit_t", ""), ("densenet121", "")),
-        *(("shufflenet_v2_x0_5", ""), ("regnet_y_400mf", "")),
+        *(("shufflenet_v2_x0_5", ""), ("mnasnet0_5", "")),
     ],
 )
 def test_nothing_of_torchvision_is_taken_for_what_it_is_not(model, architecture):
