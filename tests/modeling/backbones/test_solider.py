@@ -11,6 +11,7 @@ from support.settings import small_config
 from timm.models.swin_transformer import SwinTransformerBlock
 
 from mdpr_fastreid.inference import fold
+from mdpr_fastreid.inference.export import export
 from mdpr_fastreid.modeling import build_model
 from mdpr_fastreid.modeling.backbones import split_stages
 from mdpr_fastreid.modeling.backbones.timm_models.layouts import AtSizeOfInput
@@ -161,12 +162,13 @@ def test_as_initialised_the_controller_changes_nothing():
 
 
 @torch.no_grad()
-def test_folded_features_are_those_of_the_model(micro):
+def test_folded_and_exported_features_are_those_of_the_model(tmp_path):
     model = build_model(small_config(*SETTINGS)).eval()
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            if ".controller." in name:
-                value.normal_(0, 0.5)
+    for name, value in model.named_parameters():
+        if ".controller." in name:
+            value.normal_(0, 0.5)
     pixels = torch.rand(2, 3, 96, 40) * 255
-    folded = fold(model)(pixels)
-    assert relative_difference(folded, model(pixels)) < 1e-5
+    folded = fold(model, winograd=False)
+    assert relative_difference(folded(pixels), model(pixels)) < 1e-5
+    assert export(folded, tmp_path / "solider.ts", "torchscript", (96, 40), {}) < 1e-5
+    assert export(folded, tmp_path / "solider.pt2", "torch-export", (96, 40), {}) < 1e-5
