@@ -77,16 +77,16 @@ def test_the_recipes_of_transformers_have_their_published_settings(name, data):
     if data == "msmt17" and name in ("solider-s", "solider-b"):
         lr, floor = 2e-4, 4e-7
     solver, heads = cfg.SOLVER, cfg.MODEL.HEADS
-    assert (solver.BASE_LR, solver.MAX_EPOCH, solver.OPT, solver.IMS_PER_BATCH) == (lr, epochs, optimizer, 64)
+    assert (lr, epochs, optimizer, 64) == (solver.BASE_LR, solver.MAX_EPOCH, solver.OPT, solver.IMS_PER_BATCH)
     if floor is not None:
-        assert (solver.SCHED, solver.ETA_MIN_LR) == ("CosineAnnealingLR", floor)
-        assert solver.ETA_MIN_LR == pytest.approx(0.002 * solver.BASE_LR)
+        assert ("CosineAnnealingLR", floor) == (solver.SCHED, solver.ETA_MIN_LR)
+        assert pytest.approx(0.002 * solver.BASE_LR) == solver.ETA_MIN_LR
     else:
         assert (solver.SCHED, solver.STEPS) == ("MultiStepLR", [30, 50])
-    assert solver.WARMUP_ITERS == warmup * ITERATIONS[data]
+    assert warmup * ITERATIONS[data] == solver.WARMUP_ITERS
     assert {solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_NORM, solver.WEIGHT_DECAY_BIAS} == {1e-4}
     assert (solver.BIAS_LR_FACTOR, cfg.DATALOADER.NUM_INSTANCE) == (2, 4)
-    assert (cfg.MODEL.LOSSES.CE.EPSILON, cfg.MODEL.LOSSES.TRI.MARGIN) == (smoothing, margin)
+    assert (smoothing, margin) == (cfg.MODEL.LOSSES.CE.EPSILON, cfg.MODEL.LOSSES.TRI.MARGIN)
     assert cfg.INPUT.SIZE_TRAIN == cfg.INPUT.SIZE_TEST == size
     assert {*cfg.MODEL.PIXEL_MEAN, *cfg.MODEL.PIXEL_STD, *cfg.INPUT.REA.VALUE} == {127.5}
     assert (heads.NECK_FEAT, heads.TEST_NECK_FEAT, heads.POOL_LAYER) == ("before", "before", "GlobalAvgPool")
