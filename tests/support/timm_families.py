@@ -29,11 +29,11 @@ CHAINS = {
     "fastvit": ("fastvit_t8", ()),
     "davit": ("davit_tiny", ("depths", (1, 1, 1, 1), "embed_dims", (24, 48, 96, 192), "num_heads", (1, 2, 4, 8))),
     "mambaout": ("mambaout_femto", ()),
-    "caformer": ("caformer_s18", ("depths", (1, 1, 1, 1), "dims", (16, 32, 64, 128))),
+    "caformer": ("caformer_s18", ()),
     "inception_next": ("inception_next_atto", ()),
     "starnet": ("starnet_s1", ()),
     "tiny_vit": ("tiny_vit_5m_224", ()),
-    "focalnet": ("focalnet_tiny_srf", ("embed_dim", 24, "depths", (1, 1, 2, 1))),
+    "focalnet": ("focalnet_tiny_srf", ()),
     "hgnetv2": ("hgnetv2_b0", ()),
 }
 """A model and further arguments, by family; stages that run one after the other."""

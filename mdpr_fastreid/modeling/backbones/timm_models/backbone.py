@@ -115,9 +115,32 @@ class TimmBackbone(nn.Module):
     def _cut_chain(self) -> BackboneStages:
         trunk, stage3, stage4 = chains.pieces(self, self.reading.name)
         layout = chains.layout_of(self)
+        self._check_chain(trunk, stage3, stage4, layout)
         if self.feature_info[-1]["reduction"] != self.feature_info[-2]["reduction"]:
             stage4 = AtSizeOfInput(stage4, layout)
         return BackboneStages(trunk, stage3, stage4, *self._views(layout))
+
+    @torch.no_grad()
+    def _check_chain(self, trunk: nn.Module, stage3: nn.Module, stage4: nn.Module, layout: Layout) -> None:
+        """Refuse a family whose own forward pass does more than run its children in order."""
+        was_training = self.training
+        self.eval()
+        image = _image(self.reading.size).to(next(self.parameters()))
+        count = len(self.feature_info)
+        try:
+            expected = self.forward_intermediates(image, indices=[count - 2, count - 1], intermediates_only=True)
+            x3 = stage3(trunk(image))
+            found = [layout.to_map(x3), layout.to_map(stage4(x3))]
+            same = all(
+                one.shape == other.shape and (one - other).abs().max() <= _TOLERANCE * other.abs().max()
+                for one, other in zip(found, expected, strict=True)
+            )
+        except (AttributeError, RuntimeError, TypeError):
+            same = False
+        finally:
+            self.train(was_training)
+        if not same:
+            raise chains.not_a_chain(self, self.reading.name)
 
     def _views(self, layout: Layout) -> tuple[MapView, MapView]:
         if not self.last_norm:
@@ -173,8 +196,8 @@ class _Used:
             hooks.append(model.get_submodule(model.last_norm).register_forward_hook(self._saw_norm))
         height, width = reading.size
         try:
-            image = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
-            features = model.eval().forward_features(image)
+            with torch.enable_grad():
+                features = model.eval().forward_features(_image(reading.size))
         except (AssertionError, RuntimeError, ValueError, IndexError) as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise SettingsError(
@@ -192,11 +215,16 @@ class _Used:
                 "read: docs/reference/backbones.md lists families that do"
             )
         names, parameters = zip(*model.named_parameters(), strict=True)
-        gradients = torch.autograd.grad(features.square().sum(), parameters, allow_unused=True)
+        with torch.enable_grad():
+            gradients = torch.autograd.grad(features.square().sum(), parameters, allow_unused=True)
         self.parameters = {name for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
 
     def _saw_norm(self, *_: object) -> None:
         self.norm = True
+
+
+def _image(size: tuple[int, int]) -> torch.Tensor:
+    return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
 
 
 def _map_or_none(layout: Layout, features: object) -> torch.Tensor | None:

@@ -96,10 +96,10 @@ def _created(cfg: CfgNode, timm: ModuleType, train: tuple[int, int], test: tuple
             model = timm.create_model(options.MODEL, **{**kwargs, **asked})
         except (TypeError, NotImplementedError, AssertionError, RuntimeError, ValueError) as error:
             refused = _refused(error, kwargs)
-            if refused is None:
+            if not refused:
                 raise SettingsError(f"{_KEY}.MODEL {options.MODEL} cannot be built: {_line(error)}") from error
-            left_out.append(refused)
-            del kwargs[refused]
+            left_out += refused
+            kwargs = {key: value for key, value in kwargs.items() if key not in refused}
         else:
             break
     if "drop_path_rate" in left_out and options.DROP_PATH > 0:
@@ -111,11 +111,12 @@ def _created(cfg: CfgNode, timm: ModuleType, train: tuple[int, int], test: tuple
     return model
 
 
-def _refused(error: Exception, kwargs: dict) -> str | None:
-    """The argument that a family does not take; None where the error is another."""
-    if named := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
-        return named[1] if named[1] in kwargs and named[1] != "num_classes" else None
-    return "output_stride" if "output_stride" in kwargs else None
+def _refused(error: Exception, kwargs: dict) -> list[str]:
+    """The arguments that a family does not take; none where the error is another."""
+    _, unexpected, names = str(error).partition("unexpected keyword argument")
+    if unexpected:
+        return [name for name in re.findall(r"'(\w+)'", names) if name in kwargs and name != "num_classes"]
+    return ["output_stride"] if "output_stride" in kwargs else []
 
 
 def _windows(family: str) -> dict[str, bool]:

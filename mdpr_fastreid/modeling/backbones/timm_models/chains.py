@@ -27,15 +27,21 @@ def pieces(model: nn.Module, name: str) -> tuple[nn.Sequential, nn.Sequential, n
     names = [link for link, _ in links]
     reductions = tuple(entry["reduction"] for entry in model.feature_info[-3:])
     if not (reductions in (REDUCTIONS, (8, 16, 16)) and all(end in names for end in ends)):
-        raise SettingsError(
-            f"MODEL.BACKBONE.TIMM.MODEL {name} cannot be cut for MDPR: it needs stages that run one after the other "
-            f"and maps of 1/8, 1/16 and 1/32 of the image, and this one has {_described(model)}. "
-            "docs/reference/backbones.md lists families that have been tried"
-        )
+        raise not_a_chain(model, name)
     bounds = [0, *(names.index(end) + 1 for end in ends)]
     parts = [links[start:end] for start, end in pairwise(bounds)]
     # A name with a point cannot be a child's
     return tuple(nn.Sequential(OrderedDict((n.replace(".", "_"), m) for n, m in part)) for part in parts)
+
+
+def not_a_chain(model: nn.Module, name: str) -> SettingsError:
+    """The error about a model that cannot be cut."""
+    maps = ", ".join(f"{entry['module']} (1/{entry['reduction']})" for entry in model.feature_info[-3:])
+    return SettingsError(
+        f"MODEL.BACKBONE.TIMM.MODEL {name} cannot be cut for MDPR: it needs stages that run one after the other and "
+        f"maps of 1/8, 1/16 and 1/32 of the image, and the last ones here are {maps}. docs/reference/backbones.md has "
+        "families that have been tried"
+    )
 
 
 def layout_of(model: nn.Module) -> Layout:
@@ -54,7 +60,3 @@ def _links(model: nn.Module) -> list[tuple[str, nn.Module]]:
         else:
             links.append((name, child))
     return links
-
-
-def _described(model: nn.Module) -> str:
-    return ", ".join(f"{entry['module']} (1/{entry['reduction']})" for entry in model.feature_info[-3:])
