@@ -86,7 +86,7 @@ def test_pieces_compile_and_give_the_same(family):
     expected = plain(images)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
-    assert len(graphs) >= 5
+    assert len(graphs) >= 3  # pieces of one structure share a graph
 
 
 @pytest.mark.parametrize("method", METHODS)
