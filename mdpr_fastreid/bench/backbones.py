@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode, get_cfg
+from fastreid.utils.events import EventStorage
 from torch import nn
 
 from mdpr_fastreid.bench import report
@@ -150,7 +151,9 @@ def training_loss(model: nn.Module, images: torch.Tensor) -> float:
     Raises:
         UsageError: a weight has none, or the loss is no number.
     """
-    loss = sum(model.train()({"images": images.clone(), "targets": torch.arange(len(images)) // 2}).values())
+    with EventStorage():
+        losses = model.train()({"images": images.clone(), "targets": torch.arange(len(images)) // 2})
+    loss = sum(losses.values())
     loss.backward()
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     if without or not torch.isfinite(loss):

@@ -74,8 +74,8 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
     What follows what is found by tracing, so it holds for any module: one whose Python cannot be traced is looked into
     child by child. Weights are computed in float64. RepVGG's blocks become one convolution each (Ding et al., CVPR
     2021, section 3.3), as blocks of timm's MobileOne, RepViT and FastViT do. A batch norm of timm's with its activation
-    inside leaves the activation. Batch norms without a convolution, or without statistics, stay, and so does every layer
-    that may compute more than is known here.
+    inside leaves the activation. Batch norms without a convolution, or without statistics, stay, and so does every
+    layer that may compute more than is known here.
 
     Args:
         module: in evaluation mode.

@@ -28,7 +28,7 @@ def after_norm(module: nn.Module) -> nn.Module:
 
 
 def is_same_padded_convolution(module: nn.Module) -> bool:
-    """Whether it is timm's convolution that pads by the size of its input, as TensorFlow does, and then is a plain one."""
+    """Whether it is timm's convolution that pads by the size of its input, as TensorFlow does, and else is plain."""
     return type(module) is _layer("Conv2dSame")
 
 

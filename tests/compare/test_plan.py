@@ -325,3 +325,22 @@ def test_the_project_runs_the_comparison_with_its_conditions(monkeypatch, capsys
     assert ended.value.code == 0
     assert "batches of 32, 4 of an identity" in capsys.readouterr().out
     assert read_config(str(configs / "base_r50.yml")).DATASETS.NAMES == ("SynthReIDBase",)
+
+
+def test_a_backbone_of_timms_is_shared_by_the_methods_that_have_a_name():
+    asked = dataclasses.replace(REQUEST, backbone=None, shared="MDPR/synthreid_mobilenetv4-s.yml", seeds=(0,))
+    plan = make_plan(dataclasses.replace(asked, methods=("mdpr", "sbs", "Baselines/sbs_synthreid_vit-t.yml")))
+    assert plan.left_out == {}
+    models = [run.cfg.MODEL.BACKBONE.TIMM.MODEL for run in plan.runs]
+    assert models == ["mobilenetv4_conv_small", "mobilenetv4_conv_small", "vit_tiny_patch16_224"]
+    assert [run.cfg.MODEL.BACKBONE.FEAT_DIM for run in plan.runs] == [960, 960, 192]
+    assert plan.runs[0].cfg.MODEL.MDPR.EMBEDDING_DIM == 240
+
+
+def test_a_method_whose_pooling_does_not_fit_the_backbone_is_left_out_with_the_reason():
+    asked = dataclasses.replace(REQUEST, backbone=None, shared="MDPR/synthreid_convnext-atto.yml", seeds=(0,))
+    plan = make_plan(dataclasses.replace(asked, methods=("bot", "sbs")))
+    assert list(plan.left_out) == ["SBS"]
+    assert "set it to GlobalAvgPool" in plan.left_out["SBS"]
+    plan = make_plan(dataclasses.replace(asked, methods=("bot", "Baselines/sbs_synthreid_convnext-atto.yml")))
+    assert plan.left_out == {}

@@ -14,7 +14,7 @@ def parameter_depths(backbone: nn.Module) -> dict[str, int] | None:
     """Depth of each parameter of a backbone that is trained, by name.
 
     The stem has depth 0, the first block 1; what comes after the last block is as deep as that. timm's models say
-    themselves what their blocks are (``group_matcher``), in stages with a downsampling mostly it and the block after it.
+    themselves what their blocks are (``group_matcher``): a downsampling is mostly one with the block after it.
 
     Args:
         backbone: one of timm's, one of FastReID's with a stem and four stages, or FastReID's vision transformer.

@@ -146,8 +146,10 @@ def blocks_in_order(backbone: nn.Module) -> tuple[tuple[str, ...], list[str]] | 
     paths = []
     for stage in family.stages:
         blocks = list(_blocks(backbone, stage).values())
-        if blocks == [stage]:  # without non-local blocks a stage is one path
-            blocks = [f"{stage}.{name}" for name, _ in backbone.get_submodule(stage).named_children()]
+        children = dict(backbone.get_submodule(stage).named_children())
+        # Without non-local blocks a stage is one path; OSNet's last one is a convolution and no list of blocks
+        if blocks == [stage] and all(any(child.children()) for child in children.values()):
+            blocks = [f"{stage}.{name}" for name in children]
         paths += blocks
     return tuple(f"{child}." for child in family.stem), [f"{path}." for path in paths]
 

@@ -44,8 +44,8 @@ def build_timm_backbone(cfg: CfgNode) -> TimmBackbone:
     name, train, test = options.MODEL, *(_size(cfg, key) for key in ("SIZE_TRAIN", "SIZE_TEST"))
     if not timm.is_model(name):
         raise UsageError(_unknown(name, timm))
-    # The model is run once, which a default device without data (meta) cannot do
-    with torch.device("cpu"):
+    # The model is run once, and back: not on a default device without data (meta), nor where gradients are off
+    with torch.device("cpu"), torch.enable_grad():
         model = _created(cfg, timm, train, test)
         if (stride := tuple(cfg.MODEL.BACKBONE.STRIDE_SIZE)) != _NO_OVERLAP:
             _overlap(model, stride, name)
