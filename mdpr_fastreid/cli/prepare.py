@@ -84,7 +84,8 @@ def _setting(source, place: Path) -> str:
     from mdpr_fastreid.data.sources import WeightSource
 
     if isinstance(source, WeightSource):
-        return f"MODEL.BACKBONE.PRETRAIN True MODEL.BACKBONE.PRETRAIN_PATH {place}"
+        model = f"MODEL.BACKBONE.NAME build_timm_backbone MODEL.BACKBONE.TIMM.MODEL {source.model} "
+        return f"{model if source.model else ''}MODEL.BACKBONE.PRETRAIN True MODEL.BACKBONE.PRETRAIN_PATH {place}"
     to_train = source.preset or "train" in published_counts(source)
     return " ".join(f"{key} '(\"{source.name}\",)'" for key in ("DATASETS.NAMES", "DATASETS.TESTS")[not to_train :])
 

@@ -54,6 +54,7 @@ class WeightSource(NamedTuple):
         file: its name, or the one it is looked for under; eight hexadecimal digits behind a hyphen are the beginning of
             its SHA-256.
         url: of the file, "" unless its terms let anyone download it.
+        model: ``MODEL.BACKBONE.TIMM.MODEL``, "" for FastReID's backbones.
     """
 
     name: str
@@ -63,6 +64,7 @@ class WeightSource(NamedTuple):
     terms: str
     file: str
     url: str = ""
+    model: str = ""
 
 
 DATA_SOURCES = (
@@ -185,6 +187,7 @@ _IBN_PAGE = "https://github.com/XingangPan/IBN-Net"
 _IBN_RELEASE = f"{_IBN_PAGE}/releases/download/v1.0"
 _LUPERSON = "Fu et al., Unsupervised Pre-training for Person Re-identification, CVPR 2021"
 _LUPERSON_PAGE = "https://github.com/DengpanFu/LUPerson"
+_ON_LUPERSON = "trained on LUPerson's images, which are for research; from its authors"
 
 WEIGHT_SOURCES = (
     *(
@@ -236,5 +239,58 @@ WEIGHT_SOURCES = (
         _LUPERSON_PAGE,
         "for research; from its authors or those of MDPR (arXiv 2401.06430)",
         "lup_moco_r101_ibn.pth",
+    ),
+    *(
+        WeightSource(
+            f"solider-swin-{size}",
+            f"Swin-{size[0].upper()} of SOLIDER, on LUPerson",
+            "Chen et al., Beyond Appearance: a Semantic Controllable Self-Supervised Learning Framework for "
+            "Human-Centric Visual Tasks, CVPR 2023",
+            "https://github.com/tinyvision/SOLIDER",
+            f"its code Apache-2.0; {_ON_LUPERSON}",
+            f"solider_swin_{size}.pth",
+            model=f"solider_swin_{size}",
+        )
+        for size in ("tiny", "small", "base")
+    ),
+    *(
+        WeightSource(
+            f"transreid-ssl-{name}",
+            f"{title} by DINO on LUPerson",
+            "Luo et al., Self-Supervised Pre-Training for Transformer-Based Person Re-Identification, arXiv 2111.12084",
+            "https://github.com/damo-cv/TransReID-SSL",
+            f"its code MIT; {_ON_LUPERSON}",
+            f"transreid_ssl_{name.replace('-', '_')}.pth",
+            model=model,
+        )
+        for name, title, model in (
+            ("vit-small", "ViT-S/16", "vit_small_patch16_224"),
+            ("vit-base", "ViT-B/16", "vit_base_patch16_224"),
+            ("ics-small", "ViT-S/16 with a convolutional stem", "transreid_ssl_ics_small"),
+            ("ics-base", "ViT-B/16 with a convolutional stem", "transreid_ssl_ics_base"),
+        )
+    ),
+    *(
+        WeightSource(
+            f"personvit-{size}",
+            f"PersonViT-{size[0].upper()}, on LUPerson",
+            "Hu et al., PersonViT: Large-scale Self-supervised Vision Transformer for Person Re-Identification, "
+            "arXiv 2408.05398",
+            "https://github.com/hustvl/PersonViT",
+            f"its page states no licence: ask its authors; {_ON_LUPERSON}",
+            f"personvit_{size}.pth",
+            model=f"vit_{size}_patch16_224",
+        )
+        for size in ("small", "base")
+    ),
+    WeightSource(
+        "clipreid-vit-base",
+        "CLIP-ReID's ViT-B/16, fine-tuned",
+        "Li et al., CLIP-ReID: Exploiting Vision-Language Model for Image Re-Identification without Concrete Text "
+        "Labels, AAAI 2023",
+        "https://github.com/Syliz517/CLIP-ReID",
+        "its code MIT; CLIP's weights MIT, their images not published; trained on a data set with terms of its own",
+        "clipreid_vit_base.pth",
+        model="vit_base_patch16_clip_quickgelu_224",
     ),
 )

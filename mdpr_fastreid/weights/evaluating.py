@@ -8,7 +8,7 @@ from torch import nn
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.weights.files import read_checkpoint
 from mdpr_fastreid.weights.integrity import check_sha256
-from mdpr_fastreid.weights.loading import fit_to
+from mdpr_fastreid.weights.loading import fit_to, other_backbone
 
 
 def load_for_evaluation(model: nn.Module, path: str, sha256: str = "") -> None:
@@ -43,5 +43,7 @@ def load_for_evaluation(model: nn.Module, path: str, sha256: str = "") -> None:
             f"{path} ({fit.recognised.kind}): does not fit the model, which needs {', '.join(missing[:3])}{more} "
             "(missing, or of another shape); give the config that these weights were trained with"
         )
+    if other := other_backbone(fit):
+        raise UsageError(f"{path}: {other}")
     model.load_state_dict(fit.taken, strict=False)
     logging.getLogger("fastreid").info(f"Evaluating the weights of {path}: {fit.recognised.kind}, SHA-256 {digest}")

@@ -22,13 +22,16 @@ _SAYS_CODE = re.compile(
 )
 _SAYS_WHAT = re.compile(r"(?:GLOBAL|class|reduce for|instantiate) `?([\w.]+)")
 
-_HOLDERS = ("model", "state_dict", "model_state", "model_state_dict")
+_HOLDERS = ("model", "state_dict", "model_state", "model_state_dict", "module")
 """What files call their weights, beside which they may hold anything."""
 
 _LARGEST_REPEATED = 2**30
 """Bytes of a tensor that repeats what the file holds: a few bytes can stand for more than any memory."""
 
-_NETWORKS = ("teacher", "student", "online_network", "target_network", "encoder_q", "encoder_k", "encoder", "backbone")
+_NETWORKS = (
+    *("teacher", "student", "online_network", "target_network", "target_encoder"),
+    *("encoder_q", "encoder_k", "encoder", "backbone"),
+)
 """What self-supervised methods call the state dict of one of several networks; its names get this before them."""
 
 

@@ -1,6 +1,7 @@
-"""Which kind of checkpoint a state dict is, by its names, and what its entries are called in FastReID's models.
+"""Which kind of checkpoint a state dict is, by its names, and what its entries are called in our models.
 
-A new kind is a line in one of the three tables: a prefix around a network, a file of a whole model, an architecture.
+A new kind is a line in one of the tables: a prefix around a network, a file of a whole model, a release of weights; an
+architecture (``architectures.py``), names and values that are translated (``translating.py``).
 """
 
 import re
@@ -11,6 +12,10 @@ from typing import NamedTuple
 import torch
 
 from mdpr_fastreid.errors import UsageError, printable
+from mdpr_fastreid.weights.architectures import CLIP, SOLIDER, architecture_of, blocks_of, has, in_one_piece
+from mdpr_fastreid.weights.architectures import VISION_TRANSFORMER as VIT
+from mdpr_fastreid.weights.architectures import WITH_STEM as VIT_WITH_STEM
+from mdpr_fastreid.weights.translating import Change, translated
 
 Weights = Mapping[str, torch.Tensor]
 Names = dict[str, str]
@@ -21,15 +26,19 @@ class Recognised(NamedTuple):
 
     Args:
         kind: in words, for people: what wrote the file and which of its networks is meant.
-        names: FastReID's name -> the file's, a backbone's beginning with ``backbone.``.
+        names: our name -> the file's, a backbone's beginning with ``backbone.``.
         architecture: of the backbone, "" if unknown.
         is_mdpr: whether the backbone is in MDPR's pieces (``backbone.trunk``, ``backbone.hard``).
+        changes: by our names, what becomes of values that we have in another order or shape.
+        model: what ``MODEL.BACKBONE.TIMM.MODEL`` the file is for, "" if that is not known.
     """
 
     kind: str
     names: Names
     architecture: str
     is_mdpr: bool = False
+    changes: Mapping[str, Change] = {}
+    model: str = ""
 
 
 class Wrapping(NamedTuple):
@@ -50,7 +59,8 @@ NETWORKS = (
     Wrapping("online_network.", "BYOL, online network", r"target_network\."),
     Wrapping("online_encoder.", "BYOL, online encoder", r"target_encoder\."),
     Wrapping("online_net.", "BYOL, online network", r"target_net\."),
-    Wrapping("image_encoder.", "an image encoder of a pair"),
+    Wrapping("target_encoder.", "a target encoder", r"context_encoder\.|predictor\."),
+    Wrapping("image_encoder.", "image encoder of a pair (CLIP-ReID and others)", r"text_encoder\.|prompt_learner\."),
 )
 """The network that each method's authors evaluate; what lies beside it is left."""
 
@@ -64,29 +74,58 @@ MEANINGLESS = (
 )
 """Prefixes around a backbone; they are taken away until an architecture shows."""
 
-ARCHITECTURES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("vision transformer", (r"(patch_embed\.|conv_proj\.|class_embedding)", r".*(blocks|layers)\.\D*0\.")),
-    ("Swin transformer", (r"(layers|features)\.\d+\.(blocks\.)?\d+\.attn\.",)),
-    ("ConvNeXt", (r"(downsample_layers\.|stages\.0\.(blocks\.)?0\.(conv_dw|dwconv))",)),
-    ("RepVGG", (r"stage0\.rbr_",)),
-    ("RegNet or EfficientNet of pycls", (r"s1\.b1\.", r"stem\.")),
-    ("OSNet", (r"conv1\.conv\.weight", r"conv2\.0\.")),
-    ("ShuffleNet", (r"first_conv\.", r"features\.")),
-    ("ResNet as a numbered sequence", (r"0\.weight", r"4\.0\.conv1\.weight", r"7\.0\.conv1\.weight")),
-    ("ResNeSt or ResNet-D (a stem of three convolutions)", (r"conv1\.0\.weight", r"layer1\.0\.conv1\.weight")),
-    ("ResNet", (r"conv1\.weight", r"layer[1-4]\.0\.conv1\.weight")),
-    ("MobileNet, EfficientNet or VGG", (r"(features\.0\.|conv_stem\.)",)),
+
+class Release(NamedTuple):
+    """Weights that were published, by what only they have."""
+
+    kind: str
+    marks: tuple[str, ...]
+    """Patterns that names of the backbone begin with; all of them have to be there."""
+    positions: int = 0
+    """Position embeddings, that of the class token included; 0 for any number."""
+
+
+_OF_PERSONS = 1 + 16 * 8
+RELEASES = (
+    Release("SOLIDER", (r"semantic_embed_w\.",)),
+    Release("Swin transformer of MMDetection", (r"stages\.0\.blocks\.0\.attn\.w_msa\.",)),
+    Release("Swin transformer of its authors", (r"layers\.0\.downsample\.reduction\.",)),
+    Release("TransReID-SSL (LUPerson), with its convolutional stem", (r"patch_embed\.conv\.0\.",)),
+    Release("PersonViT", (r"(mask_token|masked_embed)$", r"cls_token$"), _OF_PERSONS),
+    Release(
+        "TransReID-SSL, PersonViT or another of 16 x 8 patches", (r"cls_token$", r"blocks\.0\.attn\."), _OF_PERSONS
+    ),
+    Release("CLIP", (r"class_embedding$",)),
 )
-"""Architectures by patterns that names begin with; all of them have to be there."""
+"""The first that fits is it."""
+
+_MODELS = {
+    (SOLIDER, 96, 6): "solider_swin_tiny",
+    (SOLIDER, 96, 18): "solider_swin_small",
+    (SOLIDER, 128, 18): "solider_swin_base",
+    (VIT_WITH_STEM, 384, 12): "transreid_ssl_ics_small",
+    (VIT_WITH_STEM, 768, 12): "transreid_ssl_ics_base",
+    (VIT, 384, 12): "vit_small_patch16_224",
+    (VIT, 768, 12): "vit_base_patch16_224",
+    (CLIP, 768, 12): "vit_base_patch16_clip_quickgelu_224",
+    ("Swin transformer", 96, 6): "swin_tiny_patch4_window7_224",
+    ("Swin transformer", 96, 18): "swin_small_patch4_window7_224",
+    ("Swin transformer", 128, 18): "swin_base_patch4_window7_224",
+}
+"""Names of models by architecture, channels of a patch and blocks of the longest stage."""
 
 _SEQUENCE = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
-_RESNET_BLOCKS = {(2, 2, 2, 2): "18", (3, 4, 6, 3): "34 50", (3, 4, 23, 3): "101", (3, 8, 36, 3): "152"}
+_HEADS = {f"bottleneck.{entry}": f"heads.bottleneck.0.{entry}" for entry in ("weight", "bias")}
+_HEADS |= {f"bottleneck.running_{entry}": f"heads.bottleneck.0.running_{entry}" for entry in ("mean", "var")}
+_HEADS |= {"classifier.weight": "heads.weight"}
+"""What SOLIDER's, TransReID's and their kin's training calls the neck and the classifier -> FastReID's heads."""
 
 
 def known_kinds() -> str:
     """What :func:`recognise` understands, in one line."""
     return (
         "ResNets of torchvision, timm and IBN-Net; MoCo, MoCo v3, BYOL, DINO and other self-supervised checkpoints; "
+        "SOLIDER, TransReID(-SSL), PersonViT, CLIP, CLIP-ReID; timm's models; "
         "FastReID's models; MDPR, the published implementation's and ours"
     )
 
@@ -106,37 +145,71 @@ def recognise(state_dict: Weights, own: Collection[str] = ()) -> Recognised:
     networks = []
     while wrapping := next((w for w in known if any(name.startswith(w.prefix) for name in names)), None):
         networks.append(wrapping)
-        names = _unwrapped(_inside(names, wrapping.prefix))
-    for kind, marks, translated in _WHOLE_MODELS:
-        if _has(names, marks) and not networks:
-            ours = translated(names, state_dict)
-            return Recognised(kind, ours, architecture_of(_backbone(ours)), _has(ours, (r"backbone\.trunk\.",)))
+        names = _unwrapped(_inside(names, wrapping.prefix)) | _necks(names)
+    for kind, marks, renamed in _WHOLE_MODELS:
+        if has(names, marks) and not networks:
+            ours = renamed(names, state_dict)
+            architecture = architecture_of(_of_backbone(ours))
+            return Recognised(kind, ours, architecture, has(ours, (r"backbone\.trunk\.",)))
+    return _backbone(names, networks, state_dict, own)
+
+
+def _backbone(names: Names, networks: list[Wrapping], state_dict: Weights, own: Collection[str]) -> Recognised:
+    """A backbone alone, or in somebody else's model."""
     peeled, architecture = _peeled(names)
-    kind = networks[0].kind if networks else _plain_kind(peeled, architecture)
+    kind = _kind(peeled, architecture, networks, state_dict)
+    if architecture and "bottleneck.weight" in names:
+        kind += ", fine-tuned"
     if left := sorted({m[0] for w in networks if w.beside for n in state_dict if (m := re.search(w.beside, n))}):
         kind += f" ({', '.join(name.rstrip('.') for name in left)} beside it: left)"
     if architecture == "ResNet as a numbered sequence":
         peeled = {_renumbered(name): original for name, original in peeled.items()}
         architecture = architecture_of(peeled)
+    peeled |= _last_block_of_transreid(names, peeled)
+    ours, changes = translated(peeled, in_one_piece(own))
     # As they are, too: a model of the user's own, under names that nobody else knows
-    backbone = {f"backbone.{name}": original for name, original in peeled.items()}
-    return Recognised(kind, {**names, **backbone}, architecture)
+    found = {**names, **{mine: names[theirs] for theirs, mine in _HEADS.items() if theirs in names}}
+    found |= {f"backbone.{name}": original for one in (peeled, ours) for name, original in one.items()}
+    changes = {f"backbone.{name}": change for name, change in changes.items()}
+    return Recognised(kind, found, architecture, False, changes, _model(architecture, ours, state_dict))
 
 
-def architecture_of(names: Mapping[str, object]) -> str:
-    """The architecture that a backbone's names tell, ResNets with their depth; "" if it is none of those known."""
-    found = next((kind for kind, marks in ARCHITECTURES if _has(names, marks)), "")
-    if found != "ResNet":
-        return found
-    blocks = tuple(
-        1 + max((int(m[1]) for n in names if (m := re.match(rf"layer{stage}\.(\d+)\.", n))), default=-1)
-        for stage in (1, 2, 3, 4)
+def _kind(peeled: Names, architecture: str, networks: list[Wrapping], state_dict: Weights) -> str:
+    parts = [release.kind for release in RELEASES if _is(release, peeled, state_dict)][:1]
+    parts += [networks[0].kind] if networks else []
+    return ", ".join(parts) or _plain_kind(peeled, architecture)
+
+
+def _is(release: Release, peeled: Names, state_dict: Weights) -> bool:
+    if not has(peeled, release.marks):
+        return False
+    return not release.positions or (
+        "pos_embed" in peeled and state_dict[peeled["pos_embed"]].shape[1:2] == (release.positions,)
     )
-    depth = _RESNET_BLOCKS.get(blocks, "")
-    if " " in depth:
-        depth = depth.split()["layer1.0.conv3.weight" in names]
-    ibn = "-IBN" if any(".bn1.IN." in name for name in names) else ""
-    return f"ResNet-{depth or 'of ' + str(blocks) + ' blocks'}{ibn}"
+
+
+def _model(architecture: str, names: Names, state_dict: Weights) -> str:
+    patches = names.get("patch_embed.proj.weight", "")
+    if not patches or not (lists := blocks_of(names)):
+        return ""
+    channels, blocks = state_dict[patches].shape[0], max(len(numbers) for numbers in lists.values())
+    return _MODELS.get((architecture, channels, blocks), "")
+
+
+def _last_block_of_transreid(names: Names, peeled: Names) -> Names:
+    """The last block and norm that TransReID trains: a copy beside the backbone, which has them as they were before."""
+    if not has(names, (r"b1\.0\.attn\.", r"b1\.1\.weight")) or not (blocks := blocks_of(peeled).get("blocks")):
+        return {}
+    last = _inside(names, "b1.0.")
+    return {
+        **{f"blocks.{max(blocks)}.{name}": original for name, original in last.items()},
+        **{f"norm.{name}": original for name, original in _inside(names, "b1.1.").items()},
+    }
+
+
+def _necks(names: Names) -> Names:
+    """The neck and the classifier beside one network among several."""
+    return {name: names[name] for name in _HEADS if name in names}
 
 
 def _plain_kind(names: Mapping[str, object], architecture: str) -> str:
@@ -168,15 +241,9 @@ def _inside(names: Names, prefix: str) -> Names:
     return {name.removeprefix(prefix): original for name, original in names.items() if name.startswith(prefix)}
 
 
-def _has(names: Mapping[str, object], marks: tuple[str, ...]) -> bool:
-    return all(any(re.match(mark, name) for name in names) for mark in marks)
-
-
-def _backbone(names: Names) -> Names:
-    """A whole model's backbone under its own names, MDPR's with those of a ResNet."""
-    own = {name.removeprefix("backbone."): original for name, original in names.items() if name.startswith("backbone.")}
-    own = {name.removeprefix("trunk."): original for name, original in own.items()}
-    return {re.sub(r"^(hard|soft)\.stage([34])", r"layer\2", name): original for name, original in own.items()}
+def _of_backbone(names: Names) -> Names:
+    """A whole model's backbone under the names of one in a piece."""
+    return dict.fromkeys(in_one_piece(name for name in names if name.startswith("backbone.")), "")
 
 
 def _renumbered(name: str) -> str:

@@ -12,9 +12,10 @@ from tabulate import tabulate
 from torch import nn
 
 from mdpr_fastreid.errors import SettingsError, UsageError, printable
+from mdpr_fastreid.weights.architectures import architecture_of, blocks_of, in_one_piece
 from mdpr_fastreid.weights.files import read_checkpoint
 from mdpr_fastreid.weights.integrity import check_sha256
-from mdpr_fastreid.weights.kinds import Recognised, architecture_of, known_kinds, recognise, summarised
+from mdpr_fastreid.weights.kinds import Recognised, known_kinds, recognise, summarised
 
 logger = logging.getLogger("fastreid.weights")
 
@@ -32,6 +33,8 @@ _PARTS = (
 )
 
 
+_NO_NAME = "of a kind of its own"
+
 Resize = Callable[[str, torch.Tensor], torch.Tensor]
 
 
@@ -45,6 +48,8 @@ class Fit(NamedTuple):
     """Shapes in the file and in the model."""
     left: list[str]
     """The file's names that the model has no use for."""
+    sought: dict[str, str]
+    """What each of the model's names is called where the file is recognised: MDPR's pieces by a whole backbone's."""
 
 
 def load_backbone(backbone: nn.Module, path: Path | str, sha256: str = "", resized: Resize | None = None) -> Fit:
@@ -103,17 +108,20 @@ def fit_to(model: nn.Module, state_dict: Mapping[str, Any], prefix: str = "", re
     """
     state_dict = {name: torch.as_tensor(value) for name, value in state_dict.items()}
     recognised = recognise(state_dict, own=[prefix + name for name in model.state_dict()])
-    taken, missing, other_shapes, used = {}, [], {}, {}
+    taken, missing, other_shapes, used, sought = {}, [], {}, {}, {}
     aliases, of_training = _aliases(model, recognised, prefix), _training_state(model)
     for name, needed in model.state_dict().items():
         if name in of_training:
             continue
         full = prefix + name
-        original = recognised.names.get(full) or recognised.names.get(aliases.get(full, ""))
+        sought[full] = full if full in recognised.names else aliases.get(full, full)
+        original = recognised.names.get(sought[full])
         if original is None:
             missing.append(full)
             continue
         value = state_dict[original]
+        if change := recognised.changes.get(sought[full]):
+            value = change(value)
         if resized is not None and value.shape != needed.shape:
             value = resized(name, value)
         if value.shape == needed.shape:
@@ -129,7 +137,7 @@ def fit_to(model: nn.Module, state_dict: Mapping[str, Any], prefix: str = "", re
         raise UsageError(f"holds NaN or infinity, as of a training that diverged, in {_some(list(broken))}")
     originals = set(used.values())
     left = [name for name in state_dict if name not in originals]
-    return Fit(recognised, taken, [name for name in missing if not _is_counter(name)], other_shapes, left)
+    return Fit(recognised, taken, [name for name in missing if not _is_counter(name)], other_shapes, left, sought)
 
 
 def _aliases(model: nn.Module, recognised: Recognised, prefix: str) -> dict[str, str]:
@@ -142,9 +150,10 @@ def _aliases(model: nn.Module, recognised: Recognised, prefix: str) -> dict[str,
         return {}
     from mdpr_fastreid.modeling.backbones import BranchedBackbone
 
-    branch = "hard" if any(name.startswith("backbone.hard.") for name in recognised.names) else "soft"
+    # What both branches have is the hard one's, as the last to be asked
+    there = tuple(b for b in ("soft", "hard") if any(n.startswith(f"backbone.{b}.") for n in recognised.names))
     try:
-        pieces = BranchedBackbone(backbone, (branch,)).names_in_whole
+        pieces = BranchedBackbone(backbone, there).names_in_whole
     except SettingsError:
         return {}
     return {f"backbone.{whole}": f"backbone.{own}" for own, whole in pieces.items()}
@@ -161,24 +170,55 @@ def _fitted(
     backbone = [name for name in wanted if name.startswith("backbone.")] or wanted
     matched = sum(name in fit.taken for name in backbone)
     wrong = [name for name in backbone if name in fit.other_shapes]
-    mine, theirs = _architecture(backbone), fit.recognised.architecture
-    says = f"{path}: {fit.recognised.kind}{f', {theirs}' if theirs else ''}"
+    mine, says = _architecture(backbone), f"{path}: {_described(fit.recognised)}"
+    other_size = wrong and mine == fit.recognised.architecture
     names = (
         f"the file has {_some(list(state_dict))}; the model wants {_some([n for n in backbone if n in fit.missing])}"
     )
-    if 2 * matched < len(backbone):
+    if 2 * matched < len(backbone) and not other_size:
+        way = f"Perhaps {_way_out(fit.recognised)}. " if fit.recognised.model else ""
         raise UsageError(
             f"{says} fits {matched} of the {len(backbone)} weights of the model's backbone ({mine}): {names}. "
-            f"Known kinds: {known_kinds()}"
+            f"{way}Known kinds: {known_kinds()}"
         )
     if wrong:
         given, needed = fit.other_shapes[wrong[0]]
         raise UsageError(
             f"{says} has another shape than the model's backbone ({mine}): {wrong[0]} is {list(given)} in the file and "
             f"{list(needed)} in the model{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}; "
-            "set MODEL.BACKBONE as the file is"
+            f"{_way_out(fit.recognised)}"
         )
+    if other := other_backbone(fit):
+        raise UsageError(f"{path}: {other}")
     return fit
+
+
+def other_backbone(fit: Fit) -> str:
+    """Why weights whose names and shapes fit are another backbone's; "" if they are not.
+
+    A Swin transformer of SOLIDER has everything that timm's has, and a longer network what a shorter one has.
+    """
+    backbone = [name for name in fit.sought.values() if name.startswith("backbone.")]
+    mine, theirs = _architecture(backbone), fit.recognised.architecture
+    says, both = _described(fit.recognised), f"{mine} {theirs}"
+    if theirs and mine not in (theirs, _NO_NAME) and both.count("ResNet-") < 2:
+        return f"{says} is not what the model's backbone is ({mine}); {_way_out(fit.recognised)}"
+    given, needed = (blocks_of(names) for names in (fit.recognised.names, backbone))
+    for blocks in needed:
+        if blocks.startswith("backbone.") and given.get(blocks, needed[blocks]) != needed[blocks]:
+            counts = f"{len(given[blocks])} blocks in {blocks.removeprefix('backbone.')}"
+            return f"{says} has {counts}, the model's backbone {len(needed[blocks])}; {_way_out(fit.recognised)}"
+    return ""
+
+
+def _described(recognised: Recognised) -> str:
+    return f"{recognised.kind}{f', {recognised.architecture}' if recognised.architecture else ''}"
+
+
+def _way_out(recognised: Recognised) -> str:
+    if recognised.model:
+        return f"set MODEL.BACKBONE.TIMM.MODEL to {recognised.model}"
+    return "set MODEL.BACKBONE as the file is"
 
 
 def _load(model: nn.Module, fit: Fit, path: Path | str, digest: str, prefix: str = "") -> None:
@@ -243,9 +283,7 @@ def part_of(name: str) -> str:
 
 def _architecture(names: list[str]) -> str:
     """What the model's backbone is, from its names; MDPR's pieces read as stages."""
-    own = [re.sub(r"^backbone\.(trunk\.)?", "", name) for name in names]
-    own = [re.sub(r"^(hard|soft)\.stage(\d)\.", r"layer\2.", name) for name in own]
-    return architecture_of(dict.fromkeys(own)) or "of a kind of its own"
+    return architecture_of(dict.fromkeys(in_one_piece(names))) or _NO_NAME
 
 
 def _wanted(model: nn.Module, prefix: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which file of pretrained weights a backbone of FastReID's starts from, and where it is."""
+"""Which file of pretrained weights a backbone of FastReID's or timm's starts from, and where it is."""
 
 import importlib
 import importlib.util
@@ -11,6 +11,7 @@ from fastreid.config import CfgNode
 from fastreid.utils import comm
 
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.weights.hub import file_of_timm
 from mdpr_fastreid.weights.integrity import no_weight_file
 
 WITHOUT = "MODEL.BACKBONE.PRETRAIN False trains from random weights"
@@ -57,27 +58,31 @@ _UNPUBLISHED = (
     "build_vit_backbone",
 )
 """Builders that take a file of the user's only."""
+_TIMM = "build_timm_backbone"
 
 
 def loads_by_itself(cfg: CfgNode) -> bool:
     """Whether a backbone is somebody's own, who has said no ``PRETRAIN_PATH`` and so leaves the file to its builder."""
     options = cfg.MODEL.BACKBONE
-    return not options.PRETRAIN_PATH and options.NAME not in (*_PUBLISHED, *_UNPUBLISHED)
+    return not options.PRETRAIN_PATH and options.NAME not in (*_PUBLISHED, *_UNPUBLISHED, _TIMM)
 
 
 def pretrained_file(cfg: CfgNode) -> str:
-    """The file that ``MODEL.BACKBONE`` starts from: ``PRETRAIN_PATH``, or the one that FastReID has an address of.
+    """The file that ``MODEL.BACKBONE`` starts from: ``PRETRAIN_PATH``, or what FastReID or timm has an address of.
 
     The latter is downloaded, by one process a machine, where it is not in the folder that FastReID looks in.
 
     Raises:
-        UsageError: there is no such file, FastReID has none for this backbone, or it cannot be downloaded.
+        UsageError: there is no such file, nobody has one for this backbone, or it cannot be downloaded.
     """
     options = cfg.MODEL.BACKBONE
     if options.PRETRAIN_PATH:
         if not os.path.isfile(options.PRETRAIN_PATH):
             raise UsageError(f"MODEL.BACKBONE.PRETRAIN_PATH {no_weight_file(options.PRETRAIN_PATH)}; {WITHOUT}")
         return options.PRETRAIN_PATH
+    if options.NAME == _TIMM:
+        url, file = file_of_timm(options.TIMM.MODEL)
+        return _fetched(url, os.path.join(_torch_home(), "checkpoints", file))
     if options.NAME not in _PUBLISHED:
         raise UsageError(f"{options.NAME} has no pretrained weights: give MODEL.BACKBONE.PRETRAIN_PATH, or {WITHOUT}")
     published = _PUBLISHED[options.NAME]
@@ -89,9 +94,15 @@ def pretrained_file(cfg: CfgNode) -> str:
             f"({name!r}): give MODEL.BACKBONE.PRETRAIN_PATH, or {WITHOUT}"
         )
     file = published.file.format(name) or urls[name].rpartition("/")[2]
-    path = os.path.join(torch.hub.get_dir() if published.in_hub else _torch_home(), "checkpoints", file)
+    return _fetched(
+        urls[name], os.path.join(torch.hub.get_dir() if published.in_hub else _torch_home(), "checkpoints", file)
+    )
+
+
+def _fetched(url: str, path: str) -> str:
+    """The path, at which the file is from now on."""
     if comm.get_local_rank() == 0 and not os.path.exists(path):
-        download(urls[name], path)
+        download(url, path)
     comm.synchronize()
     return path
 

@@ -11,6 +11,7 @@ from fastreid.config import get_cfg
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.modeling.backbones.resnet import model_urls
 from support.image_trees import market_tree, write_images
+from support.settings import small_config
 from support.video_trees import mars_tree
 
 from mdpr_fastreid.cli import main
@@ -18,6 +19,7 @@ from mdpr_fastreid.data import sources
 from mdpr_fastreid.data.datasets.counts import Count, TrackletCount
 from mdpr_fastreid.data.sources import DATA_SOURCES, WEIGHT_SOURCES
 from mdpr_fastreid.data.synth import PRESETS, ensure
+from mdpr_fastreid.modeling.backbones import build_timm_backbone
 from mdpr_fastreid.weights import integrity
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +65,24 @@ def test_what_pretrain_true_takes_is_what_the_toolbox_names():
     free = {source.url for source in WEIGHT_SOURCES if "what PRETRAIN True takes" in source.backbone}
     wanted = {url for key, url in model_urls.items() if not key.startswith("se_")}
     assert free == wanted
+
+
+def test_weights_of_transformers_have_terms_a_page_and_a_model_that_is_built(prepare):
+    named = [source for source in WEIGHT_SOURCES if source.model]
+    assert {source.name.partition("-")[0] for source in named} == {"solider", "transreid", "personvit", "clipreid"}
+    for source in named:
+        assert not source.url, "from their authors only"
+        assert source.page.startswith("https://github.com/")
+        assert "LUPerson's images, which are for research" in source.terms or source.name == "clipreid-vit-base"
+        cfg = small_config(
+            *("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.BACKBONE.TIMM.MODEL", source.model),
+            *("MODEL.BACKBONE.TIMM.ARGS", ("embed_dim", 24, "num_heads", 1) if "vit" in source.name else ()),
+        )
+        if "base" not in source.name:
+            assert build_timm_backbone(cfg).reading.name == source.model
+    _, out, _ = prepare("solider-swin-small")
+    assert "MODEL.BACKBONE.NAME build_timm_backbone MODEL.BACKBONE.TIMM.MODEL solider_swin_small MODEL.BACKBONE." in out
+    assert "solider-swin-small is not downloaded" in prepare("solider-swin-small", "--download")[2]
 
 
 def test_every_set_that_the_docs_list_is_known(prepare):

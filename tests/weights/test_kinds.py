@@ -6,10 +6,13 @@ import torchvision
 from fastreid.config import get_cfg
 from fastreid.modeling import build_backbone
 from support import golden
+from support.timm_families import FAMILIES, timm_config
 from support.weight_kinds import resnet, under
 
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.weights.kinds import architecture_of, recognise, summarised
+from mdpr_fastreid.modeling.backbones import BranchedBackbone, build_timm_backbone
+from mdpr_fastreid.weights.architectures import architecture_of, blocks_of
+from mdpr_fastreid.weights.kinds import recognise, summarised
 from mdpr_fastreid.weights.published import from_official
 
 TORCHVISION = {
@@ -102,3 +105,76 @@ def test_names_are_summed_up_by_their_first_part():
     names = ["module.fc.weight", "module.fc.bias", "queue"]
     assert summarised(names) == "fc (2), queue (1)"
     assert summarised([f"part{i}.x" for i in range(8)]).endswith("part5 (1) and 2 more parts")
+
+
+FAMILIES_OF_TIMM = {
+    **dict.fromkeys(("resnet",), "ResNeSt or ResNet-D (a stem of three convolutions)"),
+    "resnetv2": "ResNet V2",
+    "convnext": "ConvNeXt",
+    "convnextv2": "ConvNeXt V2",
+    "swin": "Swin transformer",
+    **dict.fromkeys(("swinv2", "swinv2_cr"), "Swin transformer V2"),
+    **dict.fromkeys(("efficientnet", "mobilenetv3", "mobilenetv4"), "MobileNet, EfficientNet or VGG"),
+    "regnet": "RegNet or EfficientNet of pycls",
+    "repvit": "RepViT",
+    "edgenext": "EdgeNeXt",
+    "pvt_v2": "PVT V2",
+    "fastvit": "FastViT",
+    "davit": "DaViT",
+    "mambaout": "MambaOut",
+    "caformer": "MetaFormer (CAFormer, PoolFormer)",
+    "inception_next": "InceptionNeXt",
+    "starnet": "StarNet",
+    "tiny_vit": "TinyViT",
+    "focalnet": "FocalNet",
+    "hgnetv2": "HGNet V2",
+    "vit": "vision transformer",
+    **dict.fromkeys(("deit3", "dinov2"), "vision transformer with layer scale (DINOv2, DeiT III)"),
+    "clip": "vision transformer of CLIP",
+    "eva02": "EVA-02 or BEiT",
+    "hiera": "Hiera",
+}
+
+
+@pytest.fixture(scope="module")
+def of_timm():
+    """Names of weights by family, alone and in MDPR's pieces."""
+    names = {}
+    with torch.random.fork_rng():
+        for family in FAMILIES:
+            whole = build_timm_backbone(timm_config(family))
+            pieces = BranchedBackbone(whole, ("hard", "soft")).state_dict()
+            names[family] = whole.state_dict(), {f"backbone.{name}": value for name, value in pieces.items()}
+    return names
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_architecture_of_timm_is_told(of_timm, family):
+    whole, pieces = of_timm[family]
+    assert recognise(under("module.model.", whole)).architecture == FAMILIES_OF_TIMM[family]
+    inside_mdpr = recognise({**pieces, "heads.weight": torch.zeros(1)})
+    assert (inside_mdpr.kind, inside_mdpr.architecture) == ("MDPR", FAMILIES_OF_TIMM[family])
+
+
+@pytest.mark.parametrize(
+    ("model", "architecture"),
+    [
+        *(("convnext_tiny", "ConvNeXt"), ("swin_v2_t", "Swin transformer V2"), ("vit_b_16", "vision transformer")),
+        *(("efficientnet_b0", "MobileNet, EfficientNet or VGG"), ("maxvit_t", ""), ("densenet121", "")),
+        *(("shufflenet_v2_x0_5", ""), ("mnasnet0_5", "")),
+    ],
+)
+def test_nothing_of_torchvision_is_taken_for_what_it_is_not(model, architecture):
+    with torch.device("meta"):
+        names = getattr(torchvision.models, model)().state_dict()
+    assert recognise(names).architecture == architecture
+
+
+def test_blocks_are_counted_by_list():
+    names = [
+        "blocks.0.1.conv.weight",
+        "blocks.0.0.conv.weight",
+        "blocks.3.mlp.0.weight",
+        "layer2.4.downsample.0.weight",
+    ]
+    assert blocks_of(names) == {"blocks": {0, 3}, "blocks.0": {0, 1}, "layer2": {4}}

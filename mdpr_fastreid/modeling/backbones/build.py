@@ -10,6 +10,7 @@ from fastreid.modeling.backbones import build_backbone as build_stock_backbone
 from fastreid.modeling.backbones.vision_transformer import VisionTransformer, resize_pos_embed
 from torch import nn
 
+from mdpr_fastreid.modeling.backbones.timm_models import TimmBackbone
 from mdpr_fastreid.weights import load_backbone
 from mdpr_fastreid.weights.pretrained import loads_by_itself, pretrained_file
 
@@ -27,9 +28,8 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
     options = cfg.MODEL.BACKBONE
     if not options.PRETRAIN or loads_by_itself(cfg):
         return build_stock_backbone(cfg)
+    backbone = build_stock_backbone(_changed(cfg, PRETRAIN=False))
     path = pretrained_file(cfg)
-    cfg = _changed(cfg, PRETRAIN=False)
-    backbone = build_stock_backbone(cfg)
     load_backbone(backbone, path, options.get("PRETRAIN_SHA256", ""), _resizing(backbone))
     return backbone
 
@@ -68,6 +68,8 @@ def _changed(cfg: CfgNode, **options: object) -> CfgNode:
 
 def _resizing(backbone: nn.Module) -> Callable[[str, torch.Tensor], torch.Tensor] | None:
     """Position embeddings of a vision transformer for another image size, as its builder makes them."""
+    if isinstance(backbone, TimmBackbone):
+        return backbone.resized_weight
     if not isinstance(backbone, VisionTransformer):
         return None
 

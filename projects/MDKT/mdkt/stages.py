@@ -5,6 +5,7 @@ import logging
 from argparse import Namespace
 from pathlib import Path
 
+import yaml
 from fastreid.config import CfgNode
 from fastreid.utils import comm
 
@@ -19,17 +20,21 @@ TEACHER_FOLDER = "teacher"
 """Of stage 1, in ``OUTPUT_DIR``."""
 
 _FINAL = "model_final.pth"
-_OF_BOTH_STAGES = (
+_THE_SAME_IN_BOTH = (
     "DATASETS.NAMES",
-    "DATASETS.TESTS",
     "DATASETS.CUSTOM",
     "DATASETS.CUSTOM_CAMERA_PATTERN",
     "DATASETS.COMBINEALL",
     "INPUT.CLIP.FROM_IMAGES",
+    "SEED",
+)
+"""What a stage 1 that is complete has to have been trained with."""
+_OF_BOTH_STAGES = (
+    *_THE_SAME_IN_BOTH,
+    "DATASETS.TESTS",
     "DATALOADER.SKIP_DAMAGED",
     "DATALOADER.NUM_WORKERS",
     "MODEL.DEVICE",
-    "SEED",
 )
 """What stage 1 takes from the config of stage 2, and so from the command line."""
 
@@ -61,7 +66,9 @@ def train_both_stages(args: Namespace) -> None:
     check_transfer(cfg)  # now, and not when stage 1 is done
     if not args.resume and comm.is_main_process():  # or --resume, in stage 1, would find stage 2 of an earlier run
         set_aside_checkpoints(Path(cfg.OUTPUT_DIR))
-    if not (args.resume and _is_complete(folder)):
+    if args.resume and _is_complete(folder):
+        _check_same(cfg, folder)
+    else:
         train_or_evaluate(_of_stage_1(args, cfg, folder))
         comm.synchronize()
         _close_log()
@@ -97,6 +104,25 @@ def _is_complete(folder: Path) -> bool:
     """Whether stage 1 was trained to its end."""
     last = folder / "last_checkpoint"
     return last.is_file() and last.read_text().strip() == _FINAL and (folder / _FINAL).is_file()
+
+
+def _check_same(cfg: CfgNode, folder: Path) -> None:
+    """Refuse a stage 1 that was trained on other data, or with another seed.
+
+    Raises:
+        UsageError: it was; the message names the key.
+    """
+    saved = folder / "config.yaml"
+    if not saved.is_file():
+        return
+    trained = yaml.safe_load(saved.read_text())
+    for key in _THE_SAME_IN_BOTH:
+        now, then = _value(cfg, key), _value(trained, key)
+        if list(now) != list(then) if isinstance(now, tuple | list) else now != then:
+            raise UsageError(
+                f"--resume: stage 1 in {folder} was trained with {key} {then}, and it is {now} now: give {key} as it "
+                "was, or another OUTPUT_DIR; without --resume, stage 1 is trained again"
+            )
 
 
 def _close_log() -> None:

@@ -28,6 +28,7 @@ def trained(monkeypatch):
         folder = Path(config_from(args).OUTPUT_DIR)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model_final.pth").touch()
+        (folder / "config.yaml").write_text(config_from(args).dump())
         (folder / "last_checkpoint").write_text("model_final.pth")
 
     monkeypatch.setattr(mdkt.stages, "train_or_evaluate", train)
@@ -60,6 +61,25 @@ def test_a_named_teacher_another_architecture_and_an_evaluation_are_one_stage(tr
     for args in (named, teacher, evaluated):
         mdkt.stages.train_both_stages(args)
     assert trained == [named, teacher, evaluated]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (("SEED", 8), "trained with SEED 7, and it is 8 now"),
+        (("DATASETS.NAMES", ("SynthReIDClips",)), r"trained with DATASETS\.NAMES .*SynthReIDClipsTiny"),
+    ],
+)
+def test_a_stage_1_of_another_seed_or_other_data_is_not_gone_on_from(trained, tmp_path, override, message):
+    words = ("SEED", 7, "DATASETS.NAMES", ("SynthReIDClipsTiny",))
+    mdkt.stages.train_both_stages(command(tmp_path, *words))
+    (tmp_path / "last_checkpoint").unlink()
+    trained.clear()
+    mdkt.stages.train_both_stages(command(tmp_path, *words, resume=True))
+    assert len(trained) == 1
+    (tmp_path / "last_checkpoint").unlink()
+    with pytest.raises(UsageError, match=message):
+        mdkt.stages.train_both_stages(command(tmp_path, *words, *override, resume=True))
 
 
 def test_a_stopped_training_goes_on_in_the_stage_that_was_stopped(trained, tmp_path):

@@ -9,6 +9,7 @@ from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.backbones.stages import BackboneStages
 from mdpr_fastreid.modeling.backbones.timm_models import chains, hiera, transformers
 from mdpr_fastreid.modeling.backbones.timm_models.layouts import AtSizeOfInput, ChannelsLast, Layout, MapView
+from mdpr_fastreid.modeling.backbones.timm_models.positions import resized_positions
 
 _NORMS = ("norm", "fc_norm", "head.norm")
 """Where timm's families have the norm behind their last block."""
@@ -83,6 +84,13 @@ class TimmBackbone(nn.Module):
         self.gives_stages = True
         return self
 
+    def resized_weight(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        """A weight of another shape, made to fit if it is a position embedding; else the weight itself."""
+        if name != "pos_embed" or value.dim() != 3 or self.pos_embed.dim() != 3:
+            return value
+        grid = self.tokens_spatial_shape if hiera.is_hiera(self) else self.patch_embed.grid_size
+        return resized_positions(value, self.pos_embed.size(1) - grid[0] * grid[1], grid)
+
     def cut(self) -> BackboneStages:
         """The pieces that MDPR copies, see :func:`mdpr_fastreid.modeling.backbones.split_stages`.
 
@@ -151,6 +159,7 @@ class TimmBackbone(nn.Module):
         own = getattr(self, "norm_stage3", None)
         if own is None:
             own = type(last)(self.feature_info[-2]["num_chs"], eps=last.eps)
+        own.requires_grad_(True)  # it was frozen where no map went through it
         return MapView(own, layout.to_map), MapView(last, layout.to_map)
 
 
@@ -216,7 +225,8 @@ class _Used:
                 f"MODEL.BACKBONE.TIMM.MODEL {reading.name} gives no map of an image, which FastReID's heads and MDPR "
                 "read: docs/reference/backbones.md lists families that do"
             )
-        names, parameters = zip(*model.named_parameters(), strict=True)
+        trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+        names, parameters = zip(*trained, strict=True)
         with torch.enable_grad():
             gradients = torch.autograd.grad(features.square().sum(), parameters, allow_unused=True)
         self.parameters = {name for name, gradient in zip(names, gradients, strict=True) if gradient is not None}

@@ -1,5 +1,6 @@
 """``MODEL.BACKBONE.NAME: build_timm_backbone``: from ``MODEL.BACKBONE.TIMM`` to a model of timm's."""
 
+import importlib
 import re
 from types import ModuleType
 
@@ -15,6 +16,10 @@ from mdpr_fastreid.modeling.backbones.timm_models.backbone import Reading, TimmB
 
 _KEY = "MODEL.BACKBONE.TIMM"
 _DROP_PATH = 0.1
+_OWN_MODELS = ("solider", "transreid_ssl")
+"""Files that register models beside timm's."""
+_NO_OVERLAP = (16, 16)
+"""FastReID's default of ``STRIDE_SIZE``: patches of any size stand side by side."""
 _CONVOLUTIONAL = (
     *("byobnet", "cspnet", "densenet", "dla", "efficientnet", "fasternet", "fastvit", "ghostnet", "hgnet", "hrnet"),
     *("mobilenetv3", "mobilevit", "regnet", "repghost", "repvit", "res2net", "resnest", "resnet", "resnetv2", "rexnet"),
@@ -42,12 +47,25 @@ def build_timm_backbone(cfg: CfgNode) -> TimmBackbone:
     # The model is run once, and back: not on a default device without data (meta), nor where gradients are off
     with torch.device("cpu"), torch.enable_grad():
         model = _created(cfg, timm, train, test)
+        if (stride := tuple(cfg.MODEL.BACKBONE.STRIDE_SIZE)) != _NO_OVERLAP:
+            _overlap(model, stride, name)
         grids = ()
         if transformers.is_plain(model):
             grids = tuple(model.patch_embed.dynamic_feat_size(size) for size in (train, test))
         reading = Reading(name, train, grids, options.CLASS_TOKEN, tuple(options.CUT), options.NORM_MAPS)
         backbone = as_backbone(model, reading)
     return backbone.to(torch.get_default_device())
+
+
+def _overlap(model: nn.Module, stride: tuple[int, ...], name: str) -> None:
+    if not transformers.is_plain(model):
+        raise SettingsError(
+            f"MODEL.BACKBONE.STRIDE_SIZE {stride}: {name} is no plain vision transformer, whose patches could overlap; "
+            "leave it at (16, 16)"
+        )
+    from mdpr_fastreid.modeling.backbones.timm_models.overlapping import overlap_patches
+
+    overlap_patches(model, stride, name)
 
 
 def _timm() -> ModuleType:
@@ -57,6 +75,8 @@ def _timm() -> ModuleType:
         raise UsageError(
             "MODEL.BACKBONE.NAME build_timm_backbone needs timm: pip install 'mdpr-fastreid[timm]'"
         ) from error
+    for module in _OWN_MODELS:
+        importlib.import_module(f"{__package__}.{module}")
     return timm
 
 
@@ -86,7 +106,9 @@ def _created(cfg: CfgNode, timm: ModuleType, train: tuple[int, int], test: tuple
     family = timm.models.model_entrypoint(options.MODEL).__module__.rpartition(".")[2]
     kwargs = {"num_classes": 0, "img_size": train, **_windows(family)}
     kwargs["drop_path_rate"] = _drop_path(options.DROP_PATH, family)
-    if family in ("vision_transformer", "eva", "deit") and train != test:
+    if family == "solider":
+        kwargs["semantic_weight"] = options.SEMANTIC_WEIGHT
+    if family in ("vision_transformer", "eva", "deit", "transreid_ssl") and train != test:
         kwargs["dynamic_img_size"] = True
     if cfg.MODEL.BACKBONE.LAST_STRIDE == 1 and options.RESAMPLE != "upsample":
         kwargs["output_stride"] = 16
