@@ -67,6 +67,7 @@ def test_images_with_channels_last_give_the_same(family):
 def test_pieces_compile_and_give_the_same(family):
     torch.manual_seed(0)
     backbone = build_model(timm_config(family)).backbone.train()
+    torch._dynamo.reset()  # it compiles a function for so many shapes only
     plain, graphs = copy.deepcopy(backbone), []
     compiling = torch.compile
 
