@@ -17,6 +17,7 @@ from torch import nn
 
 from mdpr_fastreid.errors import SettingsError, UsageError
 from mdpr_fastreid.inference.network import FoldedNetwork
+from mdpr_fastreid.inference.timm_layers import attention_for_onnx
 from mdpr_fastreid.io import need_place, write_whole
 from mdpr_fastreid.weights import sha256_of
 
@@ -258,15 +259,16 @@ def _read_torch_export(content: bytes) -> Run:
 
 def _write_onnx(network: nn.Module, images: torch.Tensor, about: dict[str, str], file: BinaryIO) -> None:
     logging.getLogger("onnxscript").setLevel(logging.WARNING)
-    program = torch.onnx.export(
-        network,
-        (images,),
-        dynamo=True,
-        dynamic_shapes={"images": {0: "batch"}},
-        input_names=["images"],
-        output_names=list(_by_name(network(images))),
-        verbose=False,
-    )
+    with attention_for_onnx(network):
+        program = torch.onnx.export(
+            network,
+            (images,),
+            dynamo=True,
+            dynamic_shapes={"images": {0: "batch"}},
+            input_names=["images"],
+            output_names=list(_by_name(network(images))),
+            verbose=False,
+        )
     program.model.metadata_props.update(about)
     file.write(program.model_proto.SerializeToString())
 

@@ -49,6 +49,20 @@ def reparameterized(module: nn.Module) -> nn.Module:
     return module.to(dtype).requires_grad_(False).eval()
 
 
+@contextlib.contextmanager
+def attention_for_onnx(network: nn.Module) -> Iterator[None]:
+    """Let Hiera's attention, of five dimensions, be computed step by step: ONNX's fused one takes four."""
+    kind = getattr(sys.modules.get("timm.models.hiera"), "MaskUnitAttention", ())
+    fused = [module for module in network.modules() if isinstance(module, kind) and module.fused_attn]
+    try:
+        for module in fused:
+            module.fused_attn = False
+        yield
+    finally:
+        for module in fused:
+            module.fused_attn = True
+
+
 def _layer(name: str) -> type | None:
     return getattr(sys.modules.get("timm.layers"), name, None)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.errors import UsageError, shown
 from mdpr_fastreid.io import need_place, write_whole
 
 logger = logging.getLogger("fastreid.weights")
@@ -35,7 +35,7 @@ def check_intact(path: Path | str) -> None:
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
             if damaged:
-                raise UsageError(f"{path}: is damaged, the checksum of {damaged} in it does not fit: {_COPY}")
+                raise UsageError(f"{path}: is damaged, the checksum of {shown(damaged)} in it does not fit: {_COPY}")
     except (zipfile.BadZipFile, EOFError, NotImplementedError):
         raise UsageError(f"{path}: is truncated or damaged: {_COPY}") from None
     except (FileNotFoundError, ValueError):  # no path has a NUL

@@ -63,7 +63,7 @@ def test_images_with_channels_last_give_the_same(family):
         torch.testing.assert_close(last[name], expected, rtol=1e-6, atol=1e-6 * scale, msg=name)
 
 
-@pytest.mark.parametrize("family", ["vit", "swin", "convnext"])
+@pytest.mark.parametrize("family", ["vit", "convnext"])
 def test_pieces_compile_and_give_the_same(family):
     torch.manual_seed(0)
     backbone = build_model(timm_config(family)).backbone.train()
@@ -126,7 +126,7 @@ def steps_of_two_processes(method, family):
     assert mine.isfinite().all()
 
 
-@pytest.mark.parametrize(("method", "family"), [("MDPR", "vit"), ("MDPR", "swin"), ("Baseline", "convnext")])
+@pytest.mark.parametrize(("method", "family"), [("MDPR", "swin"), ("Baseline", "convnext")])
 def test_two_processes_train_without_unused_parameters(method, family):
     launch(steps_of_two_processes, 2, dist_url="auto", args=(method, family))
 

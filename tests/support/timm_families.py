@@ -52,6 +52,10 @@ HIERA = {"hiera": ("hiera_tiny_224", ("embed_dim", 16, "stages", (1, 1, 2, 1)))}
 FAMILIES = CHAINS | TRANSFORMERS | HIERA
 
 
+KINDS = ("vit", "swin", "hiera", "efficientnet")
+"""One family of each kind, for tests that take long."""
+
+
 def timm_settings(family: str, *overrides, last_stride: int = 1) -> list:
     """Overrides by which a config has a family's small model."""
     model, arguments = FAMILIES[family]

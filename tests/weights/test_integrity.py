@@ -106,6 +106,16 @@ def test_an_archive_of_something_else_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_names_within_a_damaged_archive_are_escaped(tmp_path):
+    with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
+        archive.writestr("a\nb\x1b[31m", b"tensor")
+    content = (tmp_path / "w.pth").read_bytes()
+    (tmp_path / "w.pth").write_bytes(content.replace(b"tensor", b"tensoR"))
+    with pytest.raises(UsageError, match="the checksum of .* does not fit") as caught:
+        read_weights(tmp_path / "w.pth")
+    assert str(caught.value).isprintable()
+
+
 def test_what_is_no_regular_file_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.pth")  # opening it would wait for ever
     (tmp_path / "zero.pth").symlink_to("/dev/zero")

@@ -8,9 +8,17 @@ import torch
 import torch.nn.functional as F
 from fastreid.utils.events import EventStorage
 from support.folding import with_random_batch_norms
-from support.timm_families import CHAINS, FAMILIES, HIERA, SIZE, TRANSFORMERS, timm_config, timm_settings
+from support.timm_families import (
+    CHAINS,
+    FAMILIES,
+    HIERA,
+    KINDS,
+    SIZE,
+    TRANSFORMERS,
+    timm_baseline_config,
+    timm_config,
+)
 
-from mdpr_fastreid.config import read_config
 from mdpr_fastreid.errors import SettingsError, UsageError
 from mdpr_fastreid.modeling import build_model
 from mdpr_fastreid.modeling.backbones import BranchedBackbone, build_backbone, split_stages, stage_outputs
@@ -64,23 +72,10 @@ def test_mdpr_trains_and_every_weight_has_a_gradient(family):
     assert without == []
 
 
-def baseline_config(family, *overrides):
-    settings = timm_settings(family, "MODEL.HEADS.NUM_CLASSES", 4, "MODEL.DEVICE", "cpu", last_stride=2)
-    cfg = read_config("configs/Baselines/Base-BoT.yml", [*settings, "OUTPUT_DIR", "logs/x", *overrides], parts=())
-    cfg.defrost()
-    return cfg
-
-
-def baseline(family, *overrides):
-    cfg = baseline_config(family, "MODEL.HEADS.POOL_LAYER", "GlobalAvgPool", *overrides)
-    torch.manual_seed(0)
-    cfg.MODEL.BACKBONE.FEAT_DIM = build_backbone(cfg).channels
-    return build_model(cfg)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", KINDS)
 def test_fastreids_baseline_trains_and_every_weight_has_a_gradient(family):
-    model = baseline(family).train()
+    torch.manual_seed(0)
+    model = build_model(timm_baseline_config(family)).train()
     with EventStorage():
         losses = model({"images": torch.rand(8, 3, *SIZE) * 255, "targets": torch.arange(8) // 2})
     total = sum(losses.values())
@@ -172,19 +167,20 @@ def test_a_size_of_images_that_the_model_does_not_take_is_refused():
 
 
 def test_another_width_than_the_head_reads_is_named_with_the_right_one():
+    width = ["MODEL.BACKBONE.FEAT_DIM", 2048]
     with pytest.raises(SettingsError, match="FEAT_DIM is 2048, but the maps of build_timm_backbone have 320 channels"):
-        build_model(baseline_config("convnext", "MODEL.HEADS.POOL_LAYER", "GlobalAvgPool"))
+        build_model(timm_baseline_config("convnext", *width))
     resnet = ["MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.DEPTH", "18x"]
     with pytest.raises(
         SettingsError, match="FEAT_DIM is 2048, but the maps of build_resnet_backbone have 512 channels"
     ):
-        build_model(baseline_config("convnext", *resnet))
+        build_model(timm_baseline_config("convnext", *width, *resnet))
 
 
 def test_pooling_that_takes_negative_values_for_zero_is_refused():
     overrides = ["MODEL.BACKBONE.FEAT_DIM", 320, "MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPooling"]
     with pytest.raises(SettingsError, match="convnext_atto have some: set it to GlobalAvgPool"):
-        build_model(baseline_config("convnext", *overrides))
+        build_model(timm_baseline_config("convnext", *overrides))
 
 
 def test_without_timm_the_builder_says_what_to_install(monkeypatch):
