@@ -17,6 +17,18 @@ logger = logging.getLogger("fastreid.weights")
 _COPY = "take another copy, or an earlier checkpoint"
 
 
+def _check_archive(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except OSError:
+        raise
+    except Exception as error:  # of any type: zipfile takes what is damaged for encrypted, for a later version, ...
+        raise UsageError(f"{path}: is truncated or damaged: {_COPY}") from error
+    if damaged:
+        raise UsageError(f"{path}: is damaged, the checksum of {shown(damaged)} in it does not fit: {_COPY}")
+
+
 def check_intact(path: Path | str) -> None:
     """Refuse a weight file that is no regular file, or that has changed since it was written.
 
@@ -32,12 +44,7 @@ def check_intact(path: Path | str) -> None:
             what = "a folder" if path.is_dir() else "no regular file"
             raise UsageError(f"{path}: is {what}, not a weight file")
         if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()
-            if damaged:
-                raise UsageError(f"{path}: is damaged, the checksum of {shown(damaged)} in it does not fit: {_COPY}")
-    except (zipfile.BadZipFile, EOFError, NotImplementedError):
-        raise UsageError(f"{path}: is truncated or damaged: {_COPY}") from None
+            _check_archive(path)
     except (FileNotFoundError, ValueError):  # no path has a NUL
         raise no_weight_file(path) from None
     except OSError as error:

@@ -116,6 +116,23 @@ def test_names_within_a_damaged_archive_are_escaped(tmp_path):
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("bit", range(16))
+def test_an_archive_whose_flags_are_damaged_is_read_or_refused_in_one_line(tmp_path, bit):
+    write_weights({"a": torch.ones(3)}, tmp_path / "w.pth")
+    content = bytearray((tmp_path / "w.pth").read_bytes())
+    (tmp_path / "w.pth.sha256").unlink()
+    entry = content.index(b"PK\x01\x02")
+    content[entry + 8 + bit // 8] ^= 1 << bit % 8
+    (tmp_path / "w.pth").write_bytes(content)
+    line = ""
+    try:
+        read_weights(tmp_path / "w.pth")
+    except UsageError as error:
+        line = str(error)
+    assert line.isprintable()
+    assert bit or "damaged" in line or "truncated" in line  # bit 0 says that it is encrypted
+
+
 def test_what_is_no_regular_file_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.pth")  # opening it would wait for ever
     (tmp_path / "zero.pth").symlink_to("/dev/zero")
