@@ -192,8 +192,12 @@ def test_an_upload_that_is_too_large_or_of_unknown_length_is_not_read(served):
     assert asked(served, "POST", f"{API}/upload", b"0\r\n\r\n", **chunked)[0] in (400, 411)
     only_chunked = {"Content-Type": kind, "Transfer-Encoding": "chunked"}
     connection = http.client.HTTPConnection(urlsplit(served[0]).netloc, timeout=60)
-    connection.request("POST", f"{API}/upload", body=iter([b"0"]), headers=only_chunked, encode_chunked=True)
-    assert connection.getresponse().status == 411
+    try:
+        connection.request("POST", f"{API}/upload", body=iter([b"0"]), headers=only_chunked, encode_chunked=True)
+        status = connection.getresponse().status
+    except ConnectionError:  # it may have closed it before all was sent
+        status = 411
+    assert status == 411
 
 
 def test_more_uploads_than_are_kept_are_refused_until_old_ones_are_gone(tmp_path):

@@ -18,7 +18,7 @@ BATCH = {
     "images": torch.rand(8, 3, *SIZE, generator=torch.Generator().manual_seed(0)) * 255,
     "targets": torch.arange(8) // 2,
 }
-DROP = ["MODEL.BACKBONE.TIMM.DROP_PATH", 0.3]
+STOCHASTIC_DEPTH = ["MODEL.BACKBONE.TIMM.DROP_PATH", 0.3]
 """Random layers, which have to draw the same when they are computed again."""
 
 
@@ -31,7 +31,7 @@ def losses_of(model, batch):
 def step(family, *overrides, double=True):
     """Losses, gradients and buffers of a training step, by name."""
     torch.manual_seed(0)
-    model = build_model(timm_config(family, *DROP, *overrides)).train()
+    model = build_model(timm_config(family, *STOCHASTIC_DEPTH, *overrides)).train()
     images = BATCH["images"]
     if double:
         model, images = model.double(), images.double()
