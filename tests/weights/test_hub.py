@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 from small_runs import logged_by_fastreid
+from support.offline import go_offline
 from support.settings import small_config
 from timm.models import get_pretrained_cfg
 
@@ -18,14 +19,7 @@ MODEL = "convnext_atto"
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """A cache folder of our own, and a network that is not there."""
-
-    def refuse(url, *args, **kwargs):
-        raise OSError("Network is unreachable")
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
-    return tmp_path / "home" / "checkpoints"
+    return go_offline(monkeypatch, tmp_path / "home") / "checkpoints"
 
 
 def config(model, *overrides):

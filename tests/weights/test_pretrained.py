@@ -9,6 +9,7 @@ from fastreid.modeling import build_model as stock_build_model
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from small_runs import small_config
 from support.bad_weight_files import Harmful, truncated
+from support.offline import go_offline
 from support.weight_kinds import resnet
 from torch import nn
 
@@ -22,14 +23,7 @@ RESNET += ["MODEL.BACKBONE.FEAT_DIM", 512, "MODEL.BACKBONE.PRETRAIN", True]
 
 @pytest.fixture
 def offline(tmp_path, monkeypatch):
-    """A cache folder of our own, and a network that is not there."""
-
-    def refuse(url, *args, **kwargs):
-        raise OSError("Network is unreachable")
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
-    return tmp_path / "home"
+    return go_offline(monkeypatch, tmp_path / "home")
 
 
 OTHERS = {

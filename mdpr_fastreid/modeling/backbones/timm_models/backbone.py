@@ -186,7 +186,9 @@ def as_backbone(model: nn.Module, reading: Reading) -> TimmBackbone:
     used = _Used(model)
     model.norm_is_left = bool(model.last_norm) and not used.norm
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in used.parameters or (model.norm_is_left and name.startswith(model.last_norm)))
+        parameter.requires_grad_(
+            name in used.parameters or (model.norm_is_left and name.startswith(f"{model.last_norm}."))
+        )
     model.channels = used.map.size(1)
     model.has_negative_values = bool((used.map < 0).any()) or model.norm_is_left
     return model
