@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ def wait_for(path, *started):
 def training_process(machine):
     """The process on a machine that trains, not the launcher."""
     listed = subprocess.run(["ip", "netns", "pids", machine.namespace], capture_output=True, text=True, check=True)
-    lines = {int(pid): open(f"/proc/{pid}/cmdline").read() for pid in listed.stdout.split()}
+    lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in listed.stdout.split()}
     return min(pid for pid, line in lines.items() if "train_net.py" in line and "torch.distributed.run" not in line)
 
 
