@@ -42,6 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=_positive, metavar="B", help="images a batch")
     parser.add_argument("--seeds", type=_seeds, default=(0,), metavar="LIST", help="e.g. 0,1,2 (default: 0)")
     parser.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="KEY=LIST",
+        help="values of a setting, each a row of every method: SOLVER.BASE_LR=1e-4,3.5e-4; several --grid give every "
+        "combination",
+    )
+    parser.add_argument(
         "--shared",
         default="Base-MDPR.yml",
         metavar="FILE",
@@ -84,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         epochs=args.epochs,
         batch=args.batch,
         seeds=args.seeds,
+        grid=tuple(args.grid),
         overrides=tuple(args.overrides),
         imports=tuple(args.imports),
         output=args.output,

@@ -4,6 +4,7 @@
 ``shared``             the conditions all runs share: data, input, sampler, schedule, batch
 ``methods``            what a run has of its own: model and losses, from any config
 ``ablations``          MDPR's ablations, as named overrides
+``grid``               every combination of settings, as rows
 ``plan``               the runs, and what is printed before anything runs
 ``launch``             runs them, one process each; resumes, survives failures and interruption
 ``processes``          starts and ends them, on every system
