@@ -8,6 +8,8 @@ from mdpr_fastreid.compare import records
 from mdpr_fastreid.compare.plan import Plan, Run
 from mdpr_fastreid.progress import StatusLine
 
+_MOST_SHOWN = 4  # runs by name; of more, how many do what
+
 
 class ComparisonProgress:
     """The runs at work, with what each reports in its folder, and how the others ended.
@@ -36,6 +38,10 @@ class ComparisonProgress:
             outcome = f"failed: {failure.get('error', 'no result')} (see {failure.get('log', folder)})"
         self._line.add(f"{run.name}: {outcome}, {duration(seconds)}")
 
+    def add(self, text: str) -> None:
+        """Say something else, on a line that stays."""
+        self._line.add(text)
+
     def show(self, running: Sequence[tuple[Run, float]]) -> None:
         """Show the runs at work, each with the time it was started (``time.monotonic``)."""
         if running:
@@ -47,6 +53,9 @@ class ComparisonProgress:
 
     def _text(self, running: Sequence[tuple[Run, float]], now: float) -> str:
         states = [self._state(run, now - since) for run, since in running]
+        if len(states) > _MOST_SHOWN:
+            phases = [(self._reported(run) or {"phase": "starting"})["phase"] for run, _ in running]
+            states = [f"{phases.count(phase)} {phase}" for phase in dict.fromkeys(phases)]
         done = len(self._plan.runs) - len(self._left)
         left = self._seconds_left(running, now)
         ending = f"{duration(left)} left of all" if left is not None else "time left unknown yet"
