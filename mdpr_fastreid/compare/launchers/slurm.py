@@ -65,9 +65,10 @@ class Slurm:
         options: of sbatch, as :func:`read_options` gives them.
     """
 
+    seconds = 10.0
+
     def __init__(self, options: Mapping[str, str] | None = None) -> None:
         self._options = dict(options or {})
-        self.seconds = 10.0
 
     def check(self) -> None:
         """Find out whether a job could be submitted, without submitting one.
@@ -145,8 +146,9 @@ class Slurm:
         Raises:
             UsageError: Slurm cannot be asked.
         """
-        if names:
-            _ask("scancel", f"--name={','.join(names)}")
+        alive = [job.id for job in (self.states(names) or {}).values() if job.alive]
+        if alive:
+            _ask("scancel", *alive)  # by name it takes one alone
 
 
 def _ask(*words: str) -> str:
