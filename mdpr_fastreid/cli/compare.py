@@ -151,7 +151,8 @@ def _do(plan, make_launcher: Callable) -> int:
         left, notices = launch.prepare(plan)
         finished = f"{len(plan.runs) - len(left)} of {len(plan.runs)} runs are finished already"
         print(*map(printable, notices), finished, sep="\n", flush=True)
-        on_ended = functools.partial(report.write_all, plan) if launcher.reports else None
+        # Here the report would take the cores of the runs
+        on_ended = functools.partial(report.write_all, plan) if launcher.elsewhere else None
         try:
             launch.launch(plan, left, launcher, on_ended)
         except (KeyboardInterrupt, CancelledError) as ended:

@@ -64,7 +64,7 @@ def launch(plan: Plan, left: Sequence[Run], launcher: Launcher, on_ended: Callab
         on_ended: called when runs have ended.
     """
     waiting, running = list(left), {}
-    progress = ComparisonProgress(plan, list(left))
+    progress = ComparisonProgress(plan, list(left), timed=not launcher.elsewhere)
     try:
         while waiting or running:
             ended = launcher.ended(list(running)) if running else []

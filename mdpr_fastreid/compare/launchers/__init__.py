@@ -26,8 +26,8 @@ class Launcher(Protocol):
     """Most runs at work; None for no limit."""
     seconds: float
     """Between two looks at them."""
-    reports: bool
-    """Whether the report is written whenever runs have ended, and not at the end alone."""
+    elsewhere: bool
+    """Whether others decide when runs start: how long it takes is not known, and the report is written as runs end."""
     when_left: str
     """What becomes of the runs that it leaves, in words."""
 

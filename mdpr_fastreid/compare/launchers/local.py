@@ -45,7 +45,7 @@ class Local:
         self._started: dict[Run, _Started] = {}
         self.at_once = jobs
         self.seconds = _POLL_SECONDS
-        self.reports = False  # it takes the cores of the runs
+        self.elsewhere = False
         self.when_left = "the same command goes on from the last checkpoints"
 
     def start(self, run: Run) -> None:

@@ -73,7 +73,7 @@ class Submitted:
         self._notices: list[str] = []
         self.at_once = jobs
         self.seconds = cluster.seconds
-        self.reports = True
+        self.elsewhere = True
         self.when_left = "the jobs go on: --cancel ends them, and the same command watches them again"
 
     def start(self, run: Run) -> None:
