@@ -150,13 +150,15 @@ def test_a_cluster_that_does_not_answer_or_refuses_loses_nothing(one):
         launcher.start(plan.runs[1])
 
 
-def test_a_run_whose_job_file_is_lost_is_not_submitted_blindly(one):
+def test_a_run_whose_job_file_is_damaged_is_not_submitted_blindly(one):
     plan, run, cluster = one
     launcher = Submitted(plan, cluster)
     launcher.start(run)
     (plan.folder(run) / "job.json").write_text("{")
-    with pytest.raises(UsageError, match=r"has lost its job.json: find its job with squeue"):
-        launcher.ended([run])
+    for look in (launcher.start, lambda run: launcher.ended([run])):
+        with pytest.raises(UsageError, match=r"job.json is damaged: look for the run's job with squeue"):
+            look(run)
+    assert cluster.submitted == [run.name]
 
 
 def test_one_job_alone_works_at_an_attempt(tmp_path):

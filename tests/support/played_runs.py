@@ -30,8 +30,10 @@ def rehearse(folder: Path, *words: str) -> None:
 def play(folder: str, name: str, imports: tuple[str, ...]) -> None:
     """What a job does: the first word of its run's, which is taken off."""
     import os
+    import signal
     import time
 
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as the job of a run does
     place = Path(folder)
     word, *others = json.loads((place / _PLAY).read_text())
     rehearse(place, *others)

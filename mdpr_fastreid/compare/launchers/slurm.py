@@ -111,6 +111,7 @@ class Slurm:
         executor.update_parameters(
             job_name=name,
             time=None,  # the partition's, unless --slurm has one
+            wckey=None,
             stderr_to_stdout=True,
             use_srun=False,  # a run is one process
             setup=[_THREADS],

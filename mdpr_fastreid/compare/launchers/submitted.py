@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from mdpr_fastreid.compare import records
 from mdpr_fastreid.compare.launchers import CancelledError
-from mdpr_fastreid.compare.launchers.attempts import Attempt, log_of, new_attempt, read_attempt, write_attempt
+from mdpr_fastreid.compare.launchers.attempts import ATTEMPT, Attempt, log_of, new_attempt, read_attempt, write_attempt
 from mdpr_fastreid.compare.plan import Plan, Run
 from mdpr_fastreid.errors import UsageError
 
@@ -77,10 +77,15 @@ class Submitted:
         self.when_left = "the jobs go on: --cancel ends them, and the same command watches them again"
 
     def start(self, run: Run) -> None:
-        """Submit a run, unless its job of an earlier command has not been seen to end."""
+        """Submit a run, unless its job of an earlier command has not been seen to end.
+
+        Raises:
+            UsageError: the cluster refuses it, or nobody knows whether it has a job.
+            CancelledError: ``--cancel`` was called.
+        """
         self._check_cancelled()
         folder = self._plan.folder(run)
-        attempt = read_attempt(folder)
+        attempt = self._attempt(run)
         if attempt and not attempt.over and not (folder / records.FAILURE).is_file():
             self._notices.append(f"{run.name}: found as {_called(attempt)}")
         else:
@@ -94,7 +99,7 @@ class Submitted:
         """
         self._check_cancelled()
         asked = time.time()
-        attempts = {run: read_attempt(self._plan.folder(run)) for run in runs}
+        attempts = {run: self._attempt(run) for run in runs}
         states = self._cluster.states([one.name for one in attempts.values() if one])
         if self._answers and states is None:
             self._notices.append("the cluster does not answer; its jobs go on, and it is asked again")
@@ -112,6 +117,18 @@ class Submitted:
     def _check_cancelled(self) -> None:
         if (self._plan.output / CANCELLED).exists():
             raise CancelledError("the same command goes on from the last checkpoints")
+
+    def _attempt(self, run: Run) -> Attempt | None:
+        """The last one at a run; None before the first one.
+
+        Raises:
+            UsageError: its file is damaged, and nobody knows whether the run has a job.
+        """
+        path = self._plan.folder(run) / ATTEMPT
+        attempt = read_attempt(path.parent)
+        if attempt is None and path.exists():
+            raise UsageError(f"{path} is damaged: look for the run's job with squeue, cancel it, and delete the file")
+        return attempt
 
     def _submit(self, run: Run, resubmissions: int) -> None:
         """Submit a run.
@@ -134,13 +151,13 @@ class Submitted:
             if attempt:
                 write_attempt(folder, replace(attempt, over=True))
             return True
-        if states is None:
+        if states is None or attempt is None:
             return False
-        if attempt is None:  # its file was deleted or damaged, and whether it has a job nobody knows
-            raise UsageError(f"{folder} has lost its job.json: find its job with squeue, cancel it, and start again")
         seen = states.get(attempt.name)
         if seen and (seen.id, seen.state) != (attempt.id, attempt.state):
             attempt = write_attempt(folder, replace(attempt, id=seen.id, state=seen.state))
+        if seen is None:
+            attempt = replace(attempt, state="")  # how it ended nobody knows
         if (seen and seen.alive) or asked <= attempt.submitted or not self._is_gone(attempt):
             return False
         return self._again(run, attempt)
