@@ -1,13 +1,15 @@
 """``mdpr compare``: train and evaluate methods under the same conditions, and show them side by side."""
 
 import argparse
+import functools
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from mdpr_fastreid.config.own_code import add_import_argument, import_modules
-from mdpr_fastreid.errors import printable, printable_lines
+from mdpr_fastreid.errors import UsageError, printable, printable_lines
 
 HELP = "train methods under the same conditions, and show them side by side"
 
@@ -42,6 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=_positive, metavar="B", help="images a batch")
     parser.add_argument("--seeds", type=_seeds, default=(0,), metavar="LIST", help="e.g. 0,1,2 (default: 0)")
     parser.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="KEY=LIST",
+        help="values of a setting, each a row of every method: SOLVER.BASE_LR=1e-4,3.5e-4; several --grid give every "
+        "combination",
+    )
+    parser.add_argument(
         "--shared",
         default="Base-MDPR.yml",
         metavar="FILE",
@@ -51,7 +61,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("logs/compare"), metavar="DIR", help="where everything goes"
     )
-    parser.add_argument("--jobs", type=_positive, default=1, metavar="J", help="runs at a time (default: 1)")
+    parser.add_argument(
+        "--jobs", type=_positive, metavar="J", help="runs at a time (default: 1; all of them with --launcher slurm)"
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=("local", "slurm"),
+        default="local",
+        help="where runs are done: processes of this machine, or jobs of a Slurm cluster (default: local)",
+    )
+    parser.add_argument(
+        "--slurm",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE,...",
+        help="options of sbatch for the jobs: partition=gpu,gpus=1,time=4:00:00",
+    )
+    parser.add_argument(
+        "--resubmit",
+        type=_positive,
+        metavar="N",
+        help="how often a run is submitted again whose job ended without a result (default: 10)",
+    )
+    parser.add_argument("--status", action="store_true", help="print the runs of --output with their jobs, and stop")
+    parser.add_argument("--cancel", action="store_true", help="end the jobs of --output, and the command that waits")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--report-only", action="store_true", help="train nothing: report the runs that are finished")
     parser.add_argument(
@@ -66,17 +99,33 @@ def run(args: argparse.Namespace) -> int:
         0 when every run is finished, 1 when one failed, 130 when interrupted.
     """
     # Argparse needs none of these, and they take seconds to import
-    from mdpr_fastreid.compare import launch, plan, report
+    from mdpr_fastreid.compare import jobs, plan, report
+    from mdpr_fastreid.compare.launchers.slurm import Slurm
+
+    if args.status or args.cancel:
+        print(printable_lines((jobs.cancel if args.cancel else jobs.status)(args.output, Slurm())))
+        return 0
+    make_launcher = _launcher(args)
+    import_modules(args.imports)
+    made = plan.make_plan(_request(args))
+    print(printable_lines(plan.describe(made)), flush=True)
+    if args.dry_run:
+        return 0
+    if args.report_only:
+        return _print_outcome(report.write_all(made))
+    return _do(made, make_launcher)
+
+
+def _request(args: argparse.Namespace):
     from mdpr_fastreid.compare.ablations import GROUPS
+    from mdpr_fastreid.compare.plan import Request
     from mdpr_fastreid.compare.provenance import without_home
 
-    import_modules(args.imports)
     if args.ablation and args.methods is None:
         args.methods = ("mdpr",)
-    groups = tuple(GROUPS) if args.ablation == ("all",) else args.ablation or ()
-    request = plan.Request(
+    return Request(
         **({"methods": args.methods} if args.methods else {}),
-        ablations=groups,
+        ablations=tuple(GROUPS) if args.ablation == ("all",) else args.ablation or (),
         shared=args.shared,
         data=args.data,
         backbone=args.backbone,
@@ -84,31 +133,61 @@ def run(args: argparse.Namespace) -> int:
         epochs=args.epochs,
         batch=args.batch,
         seeds=args.seeds,
+        grid=tuple(args.grid),
         overrides=tuple(args.overrides),
         imports=tuple(args.imports),
         output=args.output,
         command=without_home(f"mdpr {shlex.join(word for word in args.words if word != '--report-only')}"),
     )
-    made = plan.make_plan(request)
-    print(printable_lines(plan.describe(made)), flush=True)
-    if args.dry_run:
-        return 0
-    if args.report_only:
-        return _print_outcome(report.write_all(made))
-    with launch.sole_user(made.output):
-        left, notices = launch.prepare(made)
-        print(
-            *map(printable, notices),
-            f"{len(made.runs) - len(left)} of {len(made.runs)} runs are finished already",
-            sep="\n",
-        )
+
+
+def _do(plan, make_launcher: Callable) -> int:
+    """Do the runs that are left, and report all of them."""
+    from mdpr_fastreid.compare import launch, report
+    from mdpr_fastreid.compare.launchers import CancelledError
+
+    with launch.sole_user(plan.output):
+        launcher = make_launcher(plan)
+        left, notices = launch.prepare(plan)
+        finished = f"{len(plan.runs) - len(left)} of {len(plan.runs)} runs are finished already"
+        print(*map(printable, notices), finished, sep="\n", flush=True)
+        # Here the report would take the cores of the runs
+        on_ended = functools.partial(report.write_all, plan) if launcher.elsewhere else None
         try:
-            launch.launch(made, left, args.jobs)
-        except KeyboardInterrupt:
-            _print_outcome(report.write_all(made))
-            print(f"interrupted; the same command goes on from the last checkpoints: {made.command}", file=sys.stderr)
+            launch.launch(plan, left, launcher, on_ended)
+        except (KeyboardInterrupt, CancelledError) as ended:
+            _print_outcome(report.write_all(plan))
+            said = f"cancelled; {ended}" if isinstance(ended, CancelledError) else f"interrupted; {launcher.when_left}"
+            print(f"{said}: {plan.command}", file=sys.stderr)
             return 130
-        return _print_outcome(report.write_all(made))
+        return _print_outcome(report.write_all(plan))
+
+
+def _launcher(args: argparse.Namespace) -> Callable:
+    """What makes the launcher of a plan, once the options, and the cluster they name, have been checked."""
+    from mdpr_fastreid.compare import jobs
+    from mdpr_fastreid.compare.launchers.local import Local
+    from mdpr_fastreid.compare.launchers.slurm import Slurm, read_options
+    from mdpr_fastreid.compare.launchers.submitted import Submitted, forget_cancelling
+
+    def local(plan):
+        jobs.refuse_jobs(plan.output)
+        return Local(plan, args.jobs or 1)
+
+    if args.launcher == "local":
+        if args.slurm or args.resubmit:
+            raise UsageError("--slurm and --resubmit are options of --launcher slurm")
+        return local
+    cluster = Slurm(read_options(args.slurm))
+    if not args.report_only:
+        cluster.check()
+
+    def submitted(plan):
+        jobs.refuse_changed(plan)
+        forget_cancelling(plan.output)
+        return Submitted(plan, cluster, args.jobs, args.resubmit or 10)
+
+    return submitted
 
 
 def _print_outcome(outcome) -> int:

@@ -4,8 +4,11 @@
 ``shared``             the conditions all runs share: data, input, sampler, schedule, batch
 ``methods``            what a run has of its own: model and losses, from any config
 ``ablations``          MDPR's ablations, as named overrides
+``grid``               every combination of settings, as rows
 ``plan``               the runs, and what is printed before anything runs
-``launch``             runs them, one process each; resumes, survives failures and interruption
+``launch``             runs them; resumes, survives failures and interruption
+``launchers``          where they run: processes of this machine, or jobs of a cluster
+``jobs``               the jobs of a comparison: ``--status`` and ``--cancel``
 ``processes``          starts and ends them, on every system
 ``progress``           the line that says how far they are
 ``records``            the files in a run's folder, by which the comparison and its runs communicate

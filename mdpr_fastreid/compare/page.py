@@ -97,6 +97,8 @@ def title_of(plan: Plan) -> str:
     """The page's heading."""
     if plan.ablation:
         return f"MDPR on {plan.data.name}: what its parts are worth"
+    if plan.grid:
+        return f"{', '.join(plan.grid)} on {plan.data.name}"
     return f"{', '.join(method.title for method in plan.methods)} side by side on {plan.data.name}"
 
 

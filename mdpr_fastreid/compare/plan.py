@@ -1,6 +1,6 @@
 """The runs of a comparison, what they share and where they lie."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +9,7 @@ from fastreid.config import CfgNode
 
 from mdpr_fastreid.bench.cost import multiply_adds, parameters
 from mdpr_fastreid.compare import ablations
+from mdpr_fastreid.compare.grid import Axis, Point, check_grid, effective, points, read_grid, row_of
 from mdpr_fastreid.compare.methods import (
     BUILT_IN,
     CannotCarryError,
@@ -70,6 +71,8 @@ class Plan:
     """By the method's name."""
     command: str
     ablation: bool = False
+    grid: tuple[str, ...] = ()
+    """Keys of which every row has a value of its own."""
     imports: tuple[str, ...] = ()
     """Modules that every run imports first: they register what the configs name."""
 
@@ -97,6 +100,8 @@ class Request:
     epochs: int | None = None
     batch: int | None = None
     seeds: tuple[int, ...] = (0,)
+    grid: tuple[str, ...] = ()
+    """``KEY=VALUE,VALUE``, as :func:`mdpr_fastreid.compare.grid.read_grid` takes it."""
     overrides: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
     """Modules that register what the configs name, imported by whoever makes the request."""
@@ -110,47 +115,27 @@ def make_plan(request: Request) -> Plan:
     Raises:
         UsageError: something asked for does not exist, or no method is left.
     """
-    shared, data = shared_config(
-        request.shared,
-        data=request.data,
-        size=request.size,
-        epochs=request.epochs,
-        batch=request.batch,
-        overrides=request.overrides,
-    )
+    axes = read_grid(request.grid)
+    shared, data = _conditions(request)
+    check_grid(axes, shared, request.overrides, request.backbone is not None)
     methods = _ablated(request) if request.ablations else find_methods(request.methods)
-    kept, runs, left_out, notes_of, costs = [], [], {}, {}, {}
-    for method in methods:
-        try:
-            cfg = method_config(method, shared, data.identities, request.backbone, request.overrides)
-            model = empty_model(cfg)
-        except CannotCarryError as error:
-            left_out[method.title] = str(error)
-            continue
-        kept.append(method)
-        notes_of[method.name] = notes(cfg, model)
-        if request.ablations and method.name == ablations.FULL.name:
-            notes_of[method.name].append(settings_ablated(cfg))
-        costs[method.name] = Cost(parameters(model), multiply_adds(model, input_size(cfg)))
-        source = "" if method.trained else ablations.FULL.name
-        for seed in request.seeds:
-            own = cfg.clone()
-            own.SEED = seed
-            runs.append(Run(method, seed, own, source))
-    if not runs:
+    rows, left_out = _rows(request, methods, axes, data)
+    if not rows:
         raise UsageError("no method is left: " + "; ".join(f"{name}: {why}" for name, why in left_out.items()))
+    _check_names(rows)
     plan = Plan(
         output=request.output,
         shared=shared,
         data=data,
-        methods=tuple(kept),
+        methods=tuple(row.method for row in rows),
         # Seed by seed, so that an interrupted comparison has every method
-        runs=tuple(sorted(runs, key=lambda run: (request.seeds.index(run.seed), not run.trained))),
+        runs=tuple(sorted(_runs(request, rows), key=lambda run: (request.seeds.index(run.seed), not run.trained))),
         left_out=left_out,
-        notes={name: lines for name, lines in notes_of.items() if lines},
-        costs=costs,
+        notes={row.method.name: row.notes for row in rows if row.notes},
+        costs={row.method.name: row.cost for row in rows},
         command=request.command,
         ablation=bool(request.ablations),
+        grid=tuple(axis.key for axis in axes),
         imports=request.imports,
     )
     for run in plan.runs:
@@ -162,10 +147,95 @@ def make_plan(request: Request) -> Plan:
     return plan
 
 
+class _Row(NamedTuple):
+    """A method, with its values of the grid, and its config."""
+
+    method: Method
+    cfg: CfgNode
+    cost: Cost
+    notes: list[str]
+
+
+def _conditions(request: Request, point: Point = (), found: Data | None = None) -> tuple[CfgNode, Data]:
+    return shared_config(
+        request.shared,
+        data=request.data,
+        size=request.size,
+        epochs=request.epochs,
+        batch=request.batch,
+        overrides=(*request.overrides, *(word for pair in point for word in pair)),
+        found=found,
+    )
+
+
+def _rows(
+    request: Request, methods: Sequence[Method], axes: Sequence[Axis], data: Data
+) -> tuple[list[_Row], dict[str, str]]:
+    """Every method at every point of the grid where it differs, and why methods are left out, by title.
+
+    Raises:
+        UsageError: a key changes no method, or a method can be built with some values and not with others.
+    """
+    conditions = [(point, _conditions(request, point, data)[0]) for point in points(axes)]
+    rows, left_out, changed = [], {}, set()
+    for method in methods:
+        own: dict[str, _Row] = {}
+        errors: dict[str, str] = {}
+        for point, shared in conditions:
+            words = (*request.overrides, *(word for pair in point for word in pair))
+            row = method
+            try:
+                cfg = method_config(method, shared, data.identities, request.backbone, words)
+                used = effective(point, cfg)
+                row = row_of(method, used, axes, cfg, titled=len(methods) > 1)
+                if row.name not in own:
+                    own[row.name] = _row(request, row, cfg)
+            except CannotCarryError as error:
+                errors[row.title] = str(error)
+                continue
+            changed |= {key for key, _ in used}
+        if own and errors:
+            raise UsageError(f"--grid, {next(iter(errors))}: {next(iter(errors.values()))}")
+        left_out |= {method.title: next(iter(errors.values()))} if errors else {}
+        rows += own.values()
+    unused = next((axis.key for axis in axes if axis.key not in changed), None) if rows else None
+    if unused:
+        raise UsageError(f"--grid {unused} changes none of the methods, with the other settings as they are")
+    return rows, left_out
+
+
+def _row(request: Request, method: Method, cfg: CfgNode) -> _Row:
+    model = empty_model(cfg)
+    lines = notes(cfg, model)
+    if request.ablations and method.name == ablations.FULL.name:
+        lines.append(settings_ablated(cfg))
+    return _Row(method, cfg, Cost(parameters(model), multiply_adds(model, input_size(cfg))), lines)
+
+
+def _runs(request: Request, rows: Sequence[_Row]) -> Iterator[Run]:
+    for row in rows:
+        for seed in request.seeds:
+            own = row.cfg.clone()
+            own.SEED = seed
+            yield Run(row.method, seed, own, "" if row.method.trained else ablations.FULL.name)
+
+
+def _check_names(rows: Sequence[_Row]) -> None:
+    """Two rows cannot have one folder; some file systems do not tell capitals from small letters."""
+    titles: dict[str, str] = {}
+    for row in rows:
+        other = titles.setdefault(row.method.name.lower(), row.method.title)
+        if other != row.method.title:
+            raise UsageError(
+                f"{other} and {row.method.title} would have one folder, runs/{row.method.name}: make two comparisons"
+            )
+
+
 def describe(plan: Plan) -> str:
     """The plan as text: conditions, methods, runs."""
     lines = ["shared by all runs"]
     lines += [f"  {name:<9} {value}" for name, value in describe_shared(plan).items()]
+    lines += [f"  {'grid':<9} {', '.join(plan.grid)}"] if plan.grid else []
     lines += ["", "methods"]
     width = max(len(method.name) for method in plan.methods)
     for method in plan.methods:
@@ -187,8 +257,15 @@ def describe_method(method: Method) -> str:
 
 
 def describe_shared(plan: Plan) -> dict[str, str]:
-    """The conditions in words, by what they are about."""
-    cfg, data = plan.shared, plan.data
+    """The conditions in words, by what they are about; where a grid has the rows differ, all that there are."""
+    if not plan.grid:
+        return _described(plan, plan.shared)
+    rows = [_described(plan, run.cfg) for run in plan.runs]
+    return {name: " / ".join(dict.fromkeys(row[name] for row in rows)) for name in rows[0]}
+
+
+def _described(plan: Plan, cfg: CfgNode) -> dict[str, str]:
+    data = plan.data
     solver, loader, rerank = cfg.SOLVER, cfg.DATALOADER, cfg.TEST.RERANK
     size = "x".join(map(str, cfg.INPUT.SIZE_TRAIN))
     schedule = f"{solver.SCHED}" + (f" after epoch {solver.DELAY_EPOCHS}" if solver.DELAY_EPOCHS else "")
@@ -230,6 +307,8 @@ def _pairs(overrides: Sequence[str]) -> str:
 
 
 def _ablated(request: Request) -> list[Method]:
+    if request.grid:
+        raise UsageError("--ablation and --grid are two comparisons: take one of them out")
     if len(request.methods) != 1:
         raise UsageError("--ablation takes one method, the MDPR to ablate: --methods mdpr, or a config file of an MDPR")
     unknown = next((name for name in request.ablations if name not in ablations.GROUPS), None)

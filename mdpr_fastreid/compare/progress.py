@@ -8,6 +8,8 @@ from mdpr_fastreid.compare import records
 from mdpr_fastreid.compare.plan import Plan, Run
 from mdpr_fastreid.progress import StatusLine
 
+_MOST_SHOWN = 4  # jobs by name; of more, how many do what
+
 
 class ComparisonProgress:
     """The runs at work, with what each reports in its folder, and how the others ended.
@@ -16,9 +18,11 @@ class ComparisonProgress:
         plan: what the runs belong to.
         left: the runs that are to be done.
         stream: where it goes.
+        timed: whether runs start when they are started, and how long it takes can be foreseen.
     """
 
-    def __init__(self, plan: Plan, left: Sequence[Run], stream: TextIO | None = None) -> None:
+    def __init__(self, plan: Plan, left: Sequence[Run], stream: TextIO | None = None, timed: bool = True) -> None:
+        self._timed = timed
         self._plan, self._left = plan, list(left)
         self._line = StatusLine(stream)
         self._seconds: dict[str, list[float]] = {}
@@ -34,7 +38,11 @@ class ComparisonProgress:
         else:
             failure = records.read_json(folder / records.FAILURE) or {}
             outcome = f"failed: {failure.get('error', 'no result')} (see {failure.get('log', folder)})"
-        self._line.add(f"{run.name}: {outcome}, {duration(seconds)}")
+        self._line.add(f"{run.name}: {outcome}" + f", {duration(seconds)}" * self._timed)
+
+    def add(self, text: str) -> None:
+        """Say something else, on a line that stays."""
+        self._line.add(text)
 
     def show(self, running: Sequence[tuple[Run, float]]) -> None:
         """Show the runs at work, each with the time it was started (``time.monotonic``)."""
@@ -47,10 +55,13 @@ class ComparisonProgress:
 
     def _text(self, running: Sequence[tuple[Run, float]], now: float) -> str:
         states = [self._state(run, now - since) for run, since in running]
+        if not self._timed and len(states) > _MOST_SHOWN:
+            phases = [(self._reported(run) or {"phase": "starting"})["phase"] for run, _ in running]
+            states = [f"{phases.count(phase)} {phase}" for phase in dict.fromkeys(phases)]
         done = len(self._plan.runs) - len(self._left)
         left = self._seconds_left(running, now)
         ending = f"{duration(left)} left of all" if left is not None else "time left unknown yet"
-        return f"[{done} of {len(self._plan.runs)} done] {'; '.join(states)} | {ending}"
+        return f"[{done} of {len(self._plan.runs)} done] {'; '.join(states)}" + f" | {ending}" * self._timed
 
     def _state(self, run: Run, seconds: float) -> str:
         state = self._reported(run) or {"phase": "starting"}

@@ -73,6 +73,7 @@ def shared_config(
     epochs: int | None = None,
     batch: int | None = None,
     overrides: Sequence[str] = (),
+    found: Data | None = None,
 ) -> tuple[CfgNode, Data]:
     """The shared conditions, and the data they name.
 
@@ -86,6 +87,7 @@ def shared_config(
         epochs: length of each run.
         batch: images a batch.
         overrides: ``KEY, VALUE, KEY, VALUE, ...``.
+        found: the data, if it was found before; its images are not counted and hashed once more.
 
     Raises:
         UsageError: a setting that cannot be, several test sets, or data that is missing.
@@ -108,7 +110,7 @@ def shared_config(
     _set_unless(cfg, overrides, "TEST.EVAL_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 5))
     _set_unless(cfg, overrides, "SOLVER.CHECKPOINT_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 20))
     with _refusals_in_a_line():
-        found = _data(cfg)
+        found = _data(cfg, found)
         _scale_schedule(cfg, overrides, published_epochs, found.train_images)
         _check_schedule(cfg, found)
     return cfg, found
@@ -126,13 +128,24 @@ def _refusals_in_a_line() -> Iterator[None]:
         raise UsageError(f"these settings cannot be shared: {type(error).__name__}: {first_line}") from error
 
 
+def set_by_options(data: bool = True, size: bool = True) -> dict[str, str]:
+    """The keys that options of the command set, with what to use in their place.
+
+    Args:
+        data: whether ``--data`` is among the options.
+        size: whether ``--size`` is.
+    """
+    owned = dict(_SET_BY_OPTIONS)
+    if data:
+        owned |= dict.fromkeys(("DATASETS.NAMES", "DATASETS.TESTS"), "--data alone")
+    if size:
+        owned |= dict.fromkeys(("INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST"), "--size alone")
+    return owned
+
+
 def _check_overrides(overrides: Sequence[str], data: str | None, size: tuple[int, int] | None) -> None:
     """Refuse what would be set twice, once of them in vain."""
-    owned = dict(_SET_BY_OPTIONS)
-    if data is not None:
-        owned |= dict.fromkeys(("DATASETS.NAMES", "DATASETS.TESTS"), "--data alone")
-    if size is not None:
-        owned |= dict.fromkeys(("INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST"), "--size alone")
+    owned = set_by_options(data is not None, size is not None)
     for key in overrides[::2]:
         if key in owned:
             raise UsageError(f"{key} is set for every run here: use {owned[key]}")
@@ -172,10 +185,12 @@ def data_digest(items: Sequence[tuple[str, str, object, object]]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def _data(cfg: CfgNode) -> Data:
+def _data(cfg: CfgNode, found: Data | None = None) -> Data:
     cfg = cfg.clone()
     cfg.DATALOADER.NUM_WORKERS = 0
-    training = Trainer.build_train_loader(cfg).dataset
+    training = Trainer.build_train_loader(cfg).dataset  # which refuses a sampler or a batch that cannot be
+    if found is not None:
+        return found
     loader, queries = Trainer.build_test_loader(cfg, cfg.DATASETS.TESTS[0])
     test = loader.dataset.img_items
     items = [("train", *item[:3]) for item in training.img_items]

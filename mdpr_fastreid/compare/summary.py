@@ -175,7 +175,11 @@ def write_results(
         "environment": dict(environment),
         "data": vars(plan.data),
         "seeds": plan.seeds,
-        "shared": {key: value for key, value in flat(plan.shared).items() if not key.startswith(("MODEL.", "KD."))},
+        "shared": {
+            key: value
+            for key, value in flat(plan.shared).items()
+            if not key.startswith(("MODEL.", "KD.")) and key not in plan.grid
+        },
         "left_out": dict(plan.left_out),
         "methods": [_as_json(summary, plan) for summary in summaries],
         "differences": dict(differences or {}),

@@ -67,6 +67,16 @@ def without_unused_project_keys(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
+def has_effect(cfg: CfgNode, name: str) -> bool:
+    """Whether a key changes anything beside the other settings; a key of which that is not known does.
+
+    Args:
+        cfg: a config with the plugin's keys.
+        name: as ``MODEL.MDPR.PARTS``, which changes nothing in another architecture.
+    """
+    return all(_is_used(cfg, key) for key in (*FASTREID_KEYS, *added_keys()) if key.name == name)
+
+
 def part_of(key: Key) -> str:
     """The first of ``PARTS`` that a key is used in."""
     if key.name == "DATALOADER.NUM_WORKERS":

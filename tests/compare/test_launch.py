@@ -15,6 +15,8 @@ from support.comparisons import made_up_result
 
 from mdpr_fastreid.cli import main
 from mdpr_fastreid.compare import launch, records
+from mdpr_fastreid.compare.launchers import local
+from mdpr_fastreid.compare.launchers.local import Local
 from mdpr_fastreid.compare.summary import summarize
 from mdpr_fastreid.compare.table import markdown, problems
 from mdpr_fastreid.errors import UsageError
@@ -22,7 +24,7 @@ from mdpr_fastreid.errors import UsageError
 
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch):
-    monkeypatch.setattr(launch, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(local, "_POLL_SECONDS", 0.01)
 
 
 FINISH = """
@@ -49,7 +51,7 @@ def scripts(**by_method):
 
 def run_all(plan, command, jobs=1):
     left, notices = launch.prepare(plan)
-    launch.launch(plan, left, jobs, command)
+    launch.launch(plan, left, Local(plan, jobs, command))
     return left, notices
 
 
@@ -195,7 +197,7 @@ def test_an_interruption_ends_the_runs_and_leaves_no_process(plan_in):
 
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
-        launch.launch(plan_in, left, 1, scripts(mdpr=script + "time.sleep(60)"))
+        launch.launch(plan_in, left, Local(plan_in, 1, scripts(mdpr=script + "time.sleep(60)")))
     with pytest.raises(ProcessLookupError):
         os.kill(int(marker.read_text()), 0)
     assert any("not finished yet" in line for line in problems(plan_in, summarize(plan_in)))
@@ -244,7 +246,7 @@ def test_a_run_imports_what_registers_its_parts_first(plan_in):
 
     left, _ = launch.prepare(plan)
     with mock.patch.object(subprocess, "Popen", NoProcess):
-        launch.launch(plan, left[:1])
+        launch.launch(plan, left[:1], Local(plan))
     assert started[0][1:] == ["-m", "mdpr_fastreid.compare.worker", str(plan.folder(left[0])), "my_project.heads"]
 
 

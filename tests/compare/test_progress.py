@@ -1,5 +1,6 @@
 """The line that says how far a comparison is."""
 
+import dataclasses
 import io
 import time
 
@@ -42,6 +43,23 @@ def test_before_anything_is_known_it_says_so(line):
     plan, status, stream = line
     status.show([(plan.runs[0], time.monotonic())])
     assert "time left unknown yet" in stream.getvalue()
+
+
+def test_many_jobs_of_a_cluster_are_counted_and_nothing_is_foreseen(plan_in):
+    stream = io.StringIO()
+    five = [dataclasses.replace(plan_in.runs[0], seed=seed) for seed in range(5)]
+    plan = dataclasses.replace(plan_in, runs=tuple(five))
+    status = ComparisonProgress(plan, five, stream, timed=False)
+    for run, phase in zip(five, ("queued", "queued", "evaluating", "queued", ""), strict=True):
+        plan.folder(run).mkdir(parents=True)
+        if phase:
+            records.write_progress(plan.folder(run), phase)
+    status.show([(run, 0.0) for run in five])
+    made_up_result(plan, five[2])
+    status.ended(five[2], 5)
+    assert stream.getvalue() == (
+        "[0 of 5 done] 3 queued; 1 evaluating; 1 starting\nmdpr/seed2: mAP 40.0, Rank-1 30.0\n"
+    )
 
 
 def test_lines_come_now_and_then_and_not_each_time(line):

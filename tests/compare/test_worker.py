@@ -15,6 +15,7 @@ from support.comparisons import OVERRIDES, REQUEST
 
 from mdpr_fastreid.compare import evaluate, launch, records, worker
 from mdpr_fastreid.compare.curves import read_curves
+from mdpr_fastreid.compare.launchers.local import worker_command
 from mdpr_fastreid.compare.plan import make_plan
 from mdpr_fastreid.engine import Trainer
 
@@ -92,7 +93,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(request_, who
     (run,) = left
     folder = plan.folder(run)
     with (tmp_path / "output").open("w") as output:
-        process = subprocess.Popen(launch.worker_command(folder), stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(worker_command(folder), stdout=output, stderr=output, start_new_session=True)
         deadline = time.monotonic() + 120
         while not (folder / "last_checkpoint").exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
