@@ -14,6 +14,9 @@ from mdpr_fastreid.evaluation.features import (
     squared_norms,
 )
 
+BLOCK_METRICS = ("cosine", "euclidean")
+"""The metrics of :func:`distance_blocks`."""
+
 _CACHED_ROWS = 512
 
 
@@ -68,10 +71,27 @@ def cosine_distances(query: Features, gallery: Features) -> Features:
         ValueError: as :func:`squared_euclidean_distances`, and for a feature of zero length, which has no direction.
     """
     given = query
-    query, gallery = _checked(query, gallery, directed=True)
-    query = torch.nn.functional.normalize(query, dim=1)
-    gallery = torch.nn.functional.normalize(gallery, dim=1)
+    query, gallery = _directions(query, gallery)
     return like_input(_gathered(cosine_distance_blocks(query, gallery), query, gallery), given)
+
+
+def distance_blocks(metric: str, query: Features, gallery: Features) -> Iterator[tuple[slice, torch.Tensor]]:
+    """The distances that :func:`cosine_distances` or :func:`squared_euclidean_distances` gives, some rows at a time.
+
+    Args:
+        metric: ``cosine`` or ``euclidean``.
+        query: ``[Q, D]`` NumPy array or tensor.
+        gallery: ``[G, D]``.
+
+    Returns:
+        Of each block the rows, and its distances ``[rows, G]`` float32 on the device of the query.
+
+    Raises:
+        ValueError: as those, at once.
+    """
+    if metric == "cosine":
+        return cosine_distance_blocks(*_directions(query, gallery))
+    return squared_distance_blocks(*_checked(query, gallery, directed=False))
 
 
 def cosine_distance_blocks(query: torch.Tensor, gallery: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
@@ -100,6 +120,11 @@ def _gathered(blocks: Iterable[tuple[slice, torch.Tensor]], query: torch.Tensor,
     for rows, block in blocks:
         distances[rows] = block
     return distances
+
+
+def _directions(query: Features, gallery: Features) -> tuple[torch.Tensor, torch.Tensor]:
+    query, gallery = _checked(query, gallery, directed=True)
+    return torch.nn.functional.normalize(query, dim=1), torch.nn.functional.normalize(gallery, dim=1)
 
 
 def _checked(query: Features, gallery: Features, directed: bool) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,7 +7,8 @@ training and ``mdpr compare`` all use it.
 import itertools
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -18,11 +19,12 @@ from fastreid.utils import comm
 from torch import nn
 
 from mdpr_fastreid.errors import SettingsError
+from mdpr_fastreid.evaluation.distance import BLOCK_METRICS, distance_blocks
 from mdpr_fastreid.evaluation.distance_registry import find_distance
 from mdpr_fastreid.evaluation.outputs import Distance, GrowingOutputs, Outputs, joined_outputs, kept_on_cpu, rows
 from mdpr_fastreid.evaluation.pairwise import distances_of
 from mdpr_fastreid.evaluation.query_expansion import average_query_expansion
-from mdpr_fastreid.evaluation.ranking import Ranking, rank_by_rules
+from mdpr_fastreid.evaluation.ranking import BlockRanker, Ranking, rank_by_rules
 from mdpr_fastreid.evaluation.reranking import METRICS, blended_distances, rerank_by
 from mdpr_fastreid.evaluation.roc import roc_of_distances
 from mdpr_fastreid.evaluation.settings import (
@@ -180,10 +182,10 @@ class Evaluator(DatasetEvaluator):
     def _measured(self, collected: Collected) -> OrderedDict[str, float]:
         """The metrics of all pairings."""
         if not self.pairings:
-            return self.measure(collected).metrics
+            return self._metrics_of(collected)
         results, overall = OrderedDict(), []
         for name in self.pairings:
-            metrics = self.measure(collected, name).metrics
+            metrics = self._metrics_of(collected, name)
             overall.append(metrics.pop("metric"))
             results.update({f"{name}/{key}": value for key, value in metrics.items()})
         results["metric"] = overall[0]
@@ -232,13 +234,27 @@ class Evaluator(DatasetEvaluator):
             SettingsError: the test set cannot be evaluated with these settings.
         """
         reranked = self.cfg.TEST.RERANK.ENABLED if reranked is None else reranked
-        try:
+        with _errors_of_settings():
             query, gallery = self._expanded(*self.paired(collected, pairing))
-            return self._ranked(self._distances(query, gallery, reranked), collected)
-        except SettingsError:
-            raise
-        except ValueError as error:  # of our functions, each with one line that names what cannot be
-            raise SettingsError(f"the test set cannot be evaluated: {error}") from error
+            distances = self._distances(query, gallery, reranked)
+            rankings = rank_by_rules(distances, *collected.labels, MAX_RANK, rules_of_average_precision(self.cfg))
+            metrics = _reported(rankings)
+            if self.cfg.TEST.ROC.ENABLED:
+                false_rates, true_rates, _ = roc_of_distances(distances, *collected.labels)
+                for rate in _FALSE_POSITIVE_RATES:
+                    metrics[f"TPR@FPR={rate:.0e}"] = true_rates[np.argmin(np.abs(false_rates - rate))]
+            return Measured(distances, next(iter(rankings.values())), metrics)
+
+    def _metrics_of(self, collected: Collected, pairing: str | None = None) -> OrderedDict[str, float]:
+        """The metrics of :meth:`measure`, without ever holding all distances where they can be had in blocks."""
+        test = self.cfg.TEST
+        if self._distance or test.METRIC not in BLOCK_METRICS or test.RERANK.ENABLED or test.ROC.ENABLED:
+            return self.measure(collected, pairing).metrics
+        with _errors_of_settings():
+            ranker = BlockRanker(*collected.labels, MAX_RANK, rules_of_average_precision(self.cfg))
+            for rows, distances in distance_blocks(test.METRIC, *self._expanded(*self.paired(collected, pairing))):
+                ranker.add(rows, distances.numpy())
+            return _reported(ranker.rankings())
 
     def paired(self, collected: Collected, pairing: str | None = None) -> tuple[Outputs, Outputs]:
         """The outputs of the queries and of the gallery that a pairing, by default the first one, compares."""
@@ -273,23 +289,31 @@ class Evaluator(DatasetEvaluator):
             distances = distances_of(between, query, gallery)
         return distances.cpu().numpy() if isinstance(distances, torch.Tensor) else distances
 
-    def _ranked(self, distances: np.ndarray, collected: Collected) -> Measured:
-        rankings = rank_by_rules(distances, *collected.labels, MAX_RANK, rules_of_average_precision(self.cfg))
-        ranking = next(iter(rankings.values()))
-        mean_ap, mean_inp = ranking.average_precision.mean(), ranking.inverse_negative_penalty.mean()
-        metrics = OrderedDict()
-        for rank in _REPORTED_RANKS:  # in a gallery of fewer images, looking further finds nothing more
-            metrics[f"Rank-{rank}"] = ranking.cmc[min(rank, len(ranking.cmc)) - 1] * 100
-        metrics["mAP"] = mean_ap * 100
-        for rule in list(rankings)[1:]:
-            metrics[f"mAP {rule}"] = rankings[rule].average_precision.mean() * 100
-        metrics["mINP"] = mean_inp * 100
-        metrics["metric"] = (mean_ap + ranking.cmc[0]) / 2 * 100
-        if self.cfg.TEST.ROC.ENABLED:
-            false_rates, true_rates, _ = roc_of_distances(distances, *collected.labels)
-            for rate in _FALSE_POSITIVE_RATES:
-                metrics[f"TPR@FPR={rate:.0e}"] = true_rates[np.argmin(np.abs(false_rates - rate))]
-        return Measured(distances, ranking, metrics)
+
+@contextmanager
+def _errors_of_settings() -> Iterator[None]:
+    """Around our functions, whose ``ValueError`` has one line that names what cannot be."""
+    try:
+        yield
+    except SettingsError:
+        raise
+    except ValueError as error:
+        raise SettingsError(f"the test set cannot be evaluated: {error}") from error
+
+
+def _reported(rankings: Mapping[str, Ranking]) -> OrderedDict[str, float]:
+    """What is reported of rankings by the rules of average precision, the first of which ``mAP`` is by."""
+    ranking = next(iter(rankings.values()))
+    mean_ap, mean_inp = ranking.average_precision.mean(), ranking.inverse_negative_penalty.mean()
+    metrics = OrderedDict()
+    for rank in _REPORTED_RANKS:  # in a gallery of fewer images, looking further finds nothing more
+        metrics[f"Rank-{rank}"] = ranking.cmc[min(rank, len(ranking.cmc)) - 1] * 100
+    metrics["mAP"] = mean_ap * 100
+    for rule in list(rankings)[1:]:
+        metrics[f"mAP {rule}"] = rankings[rule].average_precision.mean() * 100
+    metrics["mINP"] = mean_inp * 100
+    metrics["metric"] = (mean_ap + ranking.cmc[0]) / 2 * 100
+    return metrics
 
 
 def _on_gpu(features: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,8 @@ AVERAGE_PRECISIONS = ("step", "trapezoid")
 
 # Elements of the distance matrix that are sorted at once: 32 MiB of indices
 _BLOCK_ELEMENTS = 2**22
+# Positives of a query up to which going through the gallery for each is faster than sorting it
+_MOST_PASSES = 64
 
 
 class Ranking(NamedTuple):
@@ -145,35 +147,119 @@ def rank_by_rules(
     Raises:
         ValueError: as :func:`rank_metrics`.
     """
-    distances, query_ids, gallery_ids, query_cameras, gallery_cameras = check_labels(
-        distances, query_ids, gallery_ids, query_cameras, gallery_cameras
-    )
-    max_rank = _clip_max_rank(max_rank, distances.shape[1])
-    for rule in average_precisions:
-        if rule not in AVERAGE_PRECISIONS:
-            raise ValueError(f"average_precision must be {' or '.join(AVERAGE_PRECISIONS)}, got {rule!r}")
-
-    first_ranks, penalties = [], []
-    precisions: dict[str, list[np.ndarray]] = {rule: [] for rule in average_precisions}
+    distances, *labels = check_labels(distances, query_ids, gallery_ids, query_cameras, gallery_cameras)
+    ranker = BlockRanker(*labels, max_rank, average_precisions)
     for block in row_blocks(*distances.shape):
-        need_numbers(distances[block], block.start)
-        order = np.argsort(distances[block], axis=1)
-        positives = _find_positives(order, query_ids[block], gallery_ids, query_cameras[block], gallery_cameras)
-        first, count = _per_query(positives)
-        last = first + count - 1
-        hits = np.arange(len(positives.rank)) - np.repeat(first, count) + 1
-        first_ranks.append(positives.rank[first])
-        if len(first):
-            for rule, found in precisions.items():
-                found.append(np.add.reduceat(_heights(hits, positives.rank, rule), first) / count)
-            penalties.append(count / (positives.rank[last] + 1.0))
+        ranker.add(block, distances[block])
+    return ranker.rankings()
 
-    first_ranks = np.concatenate(first_ranks)
-    _need_valid_query(first_ranks, query_ids)
-    found_at = np.bincount(first_ranks, minlength=max_rank)[:max_rank]
-    cmc = np.cumsum(found_at).astype(np.float32) / np.float32(len(first_ranks))
-    penalties = np.concatenate(penalties)
-    return {rule: Ranking(cmc, np.concatenate(found), penalties) for rule, found in precisions.items()}
+
+class BlockRanker:
+    """:func:`rank_by_rules` of distances that are never all there at once.
+
+    Args:
+        query_ids: ``[Q]`` identities.
+        gallery_ids: ``[G]`` identities.
+        query_cameras: ``[Q]`` cameras.
+        gallery_cameras: ``[G]`` cameras.
+        max_rank: length of the CMC; with fewer gallery images it is their number.
+        average_precisions: of ``step`` and ``trapezoid``, one at least.
+
+    Raises:
+        ValueError: ``max_rank`` is no whole number from 1 on, or a rule of average precision is none.
+    """
+
+    def __init__(
+        self,
+        query_ids: np.ndarray,
+        gallery_ids: np.ndarray,
+        query_cameras: np.ndarray,
+        gallery_cameras: np.ndarray,
+        max_rank: int = 50,
+        average_precisions: Sequence[str] = AVERAGE_PRECISIONS,
+    ) -> None:
+        for rule in average_precisions:
+            if rule not in AVERAGE_PRECISIONS:
+                raise ValueError(f"average_precision must be {' or '.join(AVERAGE_PRECISIONS)}, got {rule!r}")
+        self._max_rank = _clip_max_rank(max_rank, len(gallery_ids))
+        self._query_ids, self._query_cameras = query_ids, query_cameras
+        self._gallery_ids, self._gallery_cameras = gallery_ids, gallery_cameras
+        self._by_identity = np.argsort(gallery_ids, kind="stable")
+        sorted_ids = gallery_ids[self._by_identity]
+        self._starts = np.searchsorted(sorted_ids, query_ids, side="left")
+        self._stops = np.searchsorted(sorted_ids, query_ids, side="right")
+        self._first_ranks: list[np.ndarray] = []
+        self._penalties: list[np.ndarray] = []
+        self._precisions: dict[str, list[np.ndarray]] = {rule: [] for rule in average_precisions}
+
+    def add(self, queries: slice, distances: np.ndarray) -> None:
+        """Rank the gallery for some of the queries; all of them have to come once, in their order.
+
+        Args:
+            queries: which.
+            distances: ``[queries, G]``.
+
+        Raises:
+            ValueError: a distance is NaN.
+        """
+        need_numbers(distances, queries.start)
+        ranks = [self._ranks(query, row) for query, row in enumerate(distances, queries.start)]
+        count = np.array([len(found) for found in ranks if len(found)], dtype=np.int64)
+        if not len(count):
+            return
+        rank = np.concatenate(ranks)
+        first = np.cumsum(count) - count
+        hits = np.arange(len(rank)) - np.repeat(first, count) + 1
+        self._first_ranks.append(rank[first])
+        for rule, found in self._precisions.items():
+            found.append(np.add.reduceat(_heights(hits, rank, rule), first) / count)
+        self._penalties.append(count / (rank[first + count - 1] + 1.0))
+
+    def rankings(self) -> dict[str, Ranking]:
+        """What was added, by the rules of average precision.
+
+        Raises:
+            ValueError: no query has a positive.
+        """
+        if not self._first_ranks:
+            raise _no_positive(self._query_ids)
+        first_ranks, penalties = np.concatenate(self._first_ranks), np.concatenate(self._penalties)
+        found_at = np.bincount(first_ranks, minlength=self._max_rank)[: self._max_rank]
+        cmc = np.cumsum(found_at).astype(np.float32) / np.float32(len(first_ranks))
+        precisions = {rule: np.concatenate(found) for rule, found in self._precisions.items()}
+        return {rule: Ranking(cmc, found, penalties) for rule, found in precisions.items()}
+
+    def _ranks(self, query: int, distances: np.ndarray) -> np.ndarray:
+        """0-based ranks of a query's positives among the gallery images that count for it, ascending.
+
+        Positives are few, and whoever counts what is nearer than each of them need not sort the gallery.
+        """
+        same = self._by_identity[self._starts[query] : self._stops[query]]
+        is_junk = self._gallery_cameras[same] == self._query_cameras[query]
+        positives = np.sort(distances[same[~is_junk]])
+        nearer, as_near = _counts(distances, positives)
+        if (as_near > 1).any():  # a tie is broken as numpy.argsort breaks it
+            rows = slice(query, query + 1)
+            order = np.argsort(distances[None], axis=1)
+            labels = self._query_ids[rows], self._gallery_ids, self._query_cameras[rows], self._gallery_cameras
+            return _find_positives(order, *labels).rank
+        return nearer - np.searchsorted(np.sort(distances[same[is_junk]]), positives)
+
+
+def _counts(values: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many of the values are below each threshold, and how many equal it.
+
+    Args:
+        values: ``[N]``.
+        thresholds: ``[P]``, ascending.
+    """
+    if len(thresholds) > _MOST_PASSES:
+        ordered = np.sort(values)
+        below = np.searchsorted(ordered, thresholds, side="left")
+        return below, np.searchsorted(ordered, thresholds, side="right") - below
+    below = np.array([np.count_nonzero(values < threshold) for threshold in thresholds], dtype=np.int64)
+    equal = np.array([np.count_nonzero(values == threshold) for threshold in thresholds], dtype=np.int64)
+    return below, equal
 
 
 def single_shot_metrics(
@@ -277,7 +363,10 @@ def _heights(hits: np.ndarray, rank: np.ndarray, average_precision: str) -> np.n
 
 def _need_valid_query(found: np.ndarray, query_ids: np.ndarray) -> None:
     if not len(found):
-        raise ValueError(
-            f"none of the {len(query_ids)} queries has a positive: "
-            "no query identity is in the gallery under another camera"
-        )
+        raise _no_positive(query_ids)
+
+
+def _no_positive(query_ids: np.ndarray) -> ValueError:
+    return ValueError(
+        f"none of the {len(query_ids)} queries has a positive: no query identity is in the gallery under another camera"
+    )

@@ -25,7 +25,9 @@ from support.ranked_features import (
 from mdpr_fastreid.compat import stock
 from mdpr_fastreid.errors import SettingsError, UsageError
 from mdpr_fastreid.evaluation import Evaluator, evaluator, rank_by_rules, rank_metrics
+from mdpr_fastreid.evaluation import features as features_module
 from mdpr_fastreid.evaluation.outputs import rows as rows_of
+from mdpr_fastreid.evaluation.ranking import BlockRanker
 
 pytestmark = pytest.mark.filterwarnings("ignore:This overload of addmm_ is deprecated")
 
@@ -63,6 +65,9 @@ def test_keys_and_numbers_are_stocks_for_every_combination_of_settings(
     expected = stock_results(monkeypatch, cfg, features)
     # Some jaccard distances of expanded features are equal up to rounding, which differs between versions
     monkeypatch.setattr(evaluator, "rank_by_rules", of_rounded(rank_by_rules))
+    blocks = evaluator.distance_blocks
+    rounded = lambda *given: ((rows, block.round(decimals=5)) for rows, block in blocks(*given))  # noqa: E731
+    monkeypatch.setattr(evaluator, "distance_blocks", rounded)
     results = _evaluate(cfg, features)
     assert list(results) == list(expected) == _KEYS + (_ROC_KEYS if roc_asked else [])
     assert {key: float(value) for key, value in results.items()} == pytest.approx(expected, abs=1e-4)
@@ -284,3 +289,24 @@ def test_an_output_that_changes_its_shape_is_named(as_dict):
     process(evaluator, 4)
     with pytest.raises(SettingsError, match=r"(image|features) must be .* got float32 \[4\], then float32 \[3\]"):
         process(evaluator, 3)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("average_precision", ["step", "both"])
+def test_metrics_alone_equal_those_of_all_distances_and_never_hold_them(
+    features, monkeypatch, metric, average_precision
+):
+    # Blocks of two queries, and features of which some are equal: ties
+    monkeypatch.setattr(features_module, "BLOCK_ELEMENTS", 2 * len(features["feats"]))
+    features["feats"][20:30] = features["feats"][30:40]
+    measuring = Evaluator(config("TEST.METRIC", metric, "TEST.AP", average_precision), QUERIES)
+    asked = evaluated(measuring, features)
+    expected = measuring.measure(measuring.collect())
+    assert dict(asked) == dict(expected.metrics)
+    seen = []
+    monkeypatch.setattr(evaluator, "rank_by_rules", lambda *args: pytest.fail("all distances were computed"))
+    monkeypatch.setattr(BlockRanker, "add", lambda self, rows, block: seen.append((rows, block.shape)))
+    monkeypatch.setattr(BlockRanker, "rankings", lambda self: {"step": expected.ranking})
+    measuring.evaluate()
+    assert len(seen) > 3 and {shape[0] for _, shape in seen} <= {1, 2}
+    assert [query for rows, _ in seen for query in range(rows.start, rows.stop)] == list(range(QUERIES))
