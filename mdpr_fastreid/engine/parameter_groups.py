@@ -9,7 +9,10 @@ from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.backbones import BranchedBackbone, parameter_depths
 
 _BACKBONE = "backbone."
-_NO_MATRICES = ("cls_token", "reg_token", "dist_token", "pos_embed", "relative_position_bias_table", "logit_scale")
+_NO_MATRICES = (
+    *("cls_token", "reg_token", "dist_token", "pos_embed", "sie_embed"),
+    *("relative_position_bias_table", "logit_scale"),
+)
 """Parameters with several dimensions that are nevertheless positions, tokens and scales, by the ends of their names."""
 
 

@@ -34,6 +34,8 @@ _PARTS = (
 
 
 _NO_NAME = "of a kind of its own"
+_CAMERAS = "sie_embed"
+"""The embeddings of cameras, a row each, in every model that has them."""
 
 Resize = Callable[[str, torch.Tensor], torch.Tensor]
 
@@ -181,6 +183,8 @@ def _fitted(
             f"{says} fits {matched} of the {len(backbone)} weights of the model's backbone ({mine}): {names}. "
             f"{way}Known kinds: {known_kinds()}"
         )
+    if cameras := other_cameras(fit):
+        raise UsageError(f"{path}: {cameras}")
     if wrong:
         given, needed = fit.other_shapes[wrong[0]]
         raise UsageError(
@@ -191,6 +195,28 @@ def _fitted(
     if other := other_backbone(fit):
         raise UsageError(f"{path}: {other}")
     return fit
+
+
+def other_cameras(fit: Fit) -> str:
+    """Why embeddings of cameras do not fit; "" if they do, or there are none."""
+    shapes = next((both for name, both in fit.other_shapes.items() if name.endswith(_CAMERAS)), None)
+    if shapes is None or any(len(shape) != 3 for shape in shapes) or shapes[0][1:] != shapes[1][1:]:
+        return ""
+    return (
+        f"{_described(fit.recognised)} has embeddings of {shapes[0][0]} cameras, and the model of {shapes[1][0]}: set "
+        f"MODEL.BACKBONE.TIMM.CAMERAS to {shapes[0][0]}"
+    )
+
+
+def cameras_left(fit: Fit) -> str:
+    """Why features would be others than those that weights were trained for: nothing takes their cameras; "" if not."""
+    left = next((name for name in fit.left if name.endswith((_CAMERAS, "cv_embed"))), None)
+    if left is None:
+        return ""
+    return (
+        f"{_described(fit.recognised)} was trained with embeddings of cameras ({printable(left)}), and the model has "
+        "none: set MODEL.BACKBONE.TIMM.CAMERAS to their number"
+    )
 
 
 def other_backbone(fit: Fit) -> str:

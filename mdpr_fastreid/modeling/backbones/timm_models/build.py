@@ -54,6 +54,8 @@ def build_timm_backbone(cfg: CfgNode) -> TimmBackbone:
             grids = tuple(model.patch_embed.dynamic_feat_size(size) for size in (train, test))
         reading = Reading(name, train, grids, options.CLASS_TOKEN, tuple(options.CUT), options.NORM_MAPS)
         backbone = as_backbone(model, reading)
+        if options.CAMERAS:
+            _tell_cameras_apart(backbone, options)
     return backbone.to(torch.get_default_device())
 
 
@@ -66,6 +68,12 @@ def _overlap(model: nn.Module, stride: tuple[int, ...], name: str) -> None:
     from mdpr_fastreid.modeling.backbones.timm_models.overlapping import overlap_patches
 
     overlap_patches(model, stride, name)
+
+
+def _tell_cameras_apart(backbone: TimmBackbone, options: CfgNode) -> None:
+    from mdpr_fastreid.modeling.backbones.timm_models.cameras import add_cameras
+
+    add_cameras(backbone, options.CAMERAS, options.CAMERA_SCALE, options.WITHOUT_CAMERA, options.MODEL)
 
 
 def _timm() -> ModuleType:
