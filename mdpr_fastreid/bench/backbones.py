@@ -161,7 +161,7 @@ def training_loss(model: nn.Module, images: torch.Tensor) -> float:
             f"a training step has the loss {loss:g}, and no gradient for {', '.join(without) or 'nothing'}"
         )
     model.zero_grad(set_to_none=True)
-    return float(loss)
+    return float(loss.detach())
 
 
 def cut_difference(cfg: CfgNode, images: torch.Tensor) -> float:
