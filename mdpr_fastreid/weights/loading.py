@@ -34,6 +34,7 @@ _PARTS = (
 
 
 _NO_NAME = "of a kind of its own"
+_SIZES = "it was trained on other images or patches: set INPUT.SIZE_TRAIN and MODEL.BACKBONE.STRIDE_SIZE as then"
 _CAMERAS = "sie_embed"
 """The embeddings of cameras, a row each, in every model that has them."""
 
@@ -89,9 +90,20 @@ def start_from(model: nn.Module, path: Path | str, sha256: str = "") -> dict[str
     """
     digest = check_sha256(path, sha256, "MODEL.WEIGHTS_SHA256")
     checkpoint = read_checkpoint(path)
-    fit = _fitted(model, checkpoint.pop("model"), path)
+    fit = _fitted(model, checkpoint.pop("model"), path, resized=_resizing(model))
     _load(model, fit, path, digest)
     return checkpoint
+
+
+def _resizing(model: nn.Module) -> Resize:
+    """What makes weights for other images fit: ``resized_weight`` of modules, of position embeddings in timm's."""
+    owners = {name: module for name, module in model.named_modules() if hasattr(module, "resized_weight")}
+
+    def resized(name: str, value: torch.Tensor) -> torch.Tensor:
+        owner, _, entry = name.rpartition(".")
+        return owners[owner].resized_weight(entry, value) if owner in owners else value
+
+    return resized
 
 
 def fit_to(model: nn.Module, state_dict: Mapping[str, Any], prefix: str = "", resized: Resize | None = None) -> Fit:
@@ -190,11 +202,15 @@ def _fitted(
         raise UsageError(
             f"{says} has another shape than the model's backbone ({mine}): {wrong[0]} is {list(given)} in the file and "
             f"{list(needed)} in the model{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}; "
-            f"{_way_out(fit.recognised)}"
+            f"{_SIZES if other_size and wrong == _positions(wrong) else _way_out(fit.recognised)}"
         )
     if other := other_backbone(fit):
         raise UsageError(f"{path}: {other}")
     return fit
+
+
+def _positions(names: list[str]) -> list[str]:
+    return [name for name in names if name.endswith("pos_embed")]
 
 
 def other_cameras(fit: Fit) -> str:

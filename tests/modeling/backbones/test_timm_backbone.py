@@ -13,6 +13,7 @@ from support.timm_families import (
     FAMILIES,
     HIERA,
     KINDS,
+    METHODS,
     SIZE,
     TRANSFORMERS,
     timm_baseline_config,
@@ -158,6 +159,29 @@ def test_what_does_not_fit_is_one_line(overrides, message):
     with pytest.raises(UsageError, match=message) as caught:
         build_model(timm_config("vit", *overrides))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("family", "overrides", "message"),
+    [
+        ("convnext", ["CUT", (1, 3)], r"CUT \(1, 3\): convnext_atto is cut where its stages end"),
+        ("swin", ["CLASS_TOKEN", "add"], "CLASS_TOKEN add: swin_tiny_patch4_window7_224 has no class token"),
+        ("convnext", ["ARGS", ("pretrained", True)], "ARGS must not have pretrained: MODEL.BACKBONE.PRETRAIN starts"),
+        ("vit", ["ARGS", ("features_only", True)], "ARGS must not have features_only: the backbone is the whole model"),
+        ("vit", ["ARGS", ("patch_size", 0)], "vit_tiny_patch16_224 cannot be built"),
+    ],
+)
+def test_what_has_no_meaning_for_a_family_is_one_line(family, overrides, message):
+    key, value = overrides
+    with pytest.raises(UsageError, match=message) as caught:
+        build_model(timm_config(family, f"MODEL.BACKBONE.TIMM.{key}", value))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_size_of_the_test_that_the_model_does_not_take_is_refused_when_it_is_built(method):
+    with pytest.raises(SettingsError, match="hiera_tiny_224 does not take images of INPUT.SIZE_TEST 128 x 64"):
+        build_model(METHODS[method]("hiera", "INPUT.SIZE_TEST", [128, 64]))
 
 
 @pytest.mark.parametrize("model", ["levit_128s", "efficientvit_m0", "hrnet_w18_small"])

@@ -217,16 +217,9 @@ class _Used:
                 hooks.append(child.register_forward_hook(lambda *_, name=name: self.behind_stages.append(name)))
         if model.last_norm:
             hooks.append(model.get_submodule(model.last_norm).register_forward_hook(self._saw_norm))
-        height, width = reading.size
         try:
             with torch.enable_grad():
-                features = model.eval().forward_features(_image(reading.size))
-        except (AssertionError, RuntimeError, ValueError, IndexError) as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise SettingsError(
-                f"MODEL.BACKBONE.TIMM.MODEL {reading.name} does not take images of INPUT.SIZE_TRAIN "
-                f"{height} x {width}: {lines[0]}"
-            ) from error
+                features = features_of(model.eval(), reading.size, "INPUT.SIZE_TRAIN")
         finally:
             for hook in hooks:
                 hook.remove()
@@ -245,6 +238,27 @@ class _Used:
 
     def _saw_norm(self, *_: object) -> None:
         self.norm = True
+
+
+def features_of(model: TimmBackbone, size: tuple[int, int], key: str) -> torch.Tensor:
+    """What ``forward_features`` gives of one image.
+
+    Args:
+        model: in evaluation mode.
+        size: height and width of the image.
+        key: of the config, that says the size.
+
+    Raises:
+        SettingsError: the model does not take images of this size.
+    """
+    try:
+        return model.forward_features(_image(size))
+    except (AssertionError, RuntimeError, ValueError, IndexError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise SettingsError(
+            f"MODEL.BACKBONE.TIMM.MODEL {model.reading.name} does not take images of {key} {size[0]} x {size[1]}: "
+            f"{lines[0]}"
+        ) from error
 
 
 def _image(size: tuple[int, int]) -> torch.Tensor:
