@@ -20,7 +20,7 @@ def _launch(stock: Callable) -> Callable:
 
 
 def _launch_is_needed() -> bool:
-    from mdpr_fastreid.engine.launch import started_by_torchrun
+    from mdpr_fastreid.engine.torchrun import started_by_torchrun
 
     return not torch.cuda.is_available() or started_by_torchrun()
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from mdpr_fastreid.embedding.facts import FolderImages
 from mdpr_fastreid.embedding.model_id import ModelId
-from mdpr_fastreid.engine.launch import started_by_torchrun
+from mdpr_fastreid.engine.torchrun import started_by_torchrun
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.io import need_place, write_whole
 

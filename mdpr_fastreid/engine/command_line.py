@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch.multiprocessing as mp
 
 from mdpr_fastreid.engine.launch import launch
+from mdpr_fastreid.engine.lost_machines import LostMachineError
+from mdpr_fastreid.engine.torchrun import record_for_torchrun
 from mdpr_fastreid.errors import UsageError, disk_is_full, is_out_of_memory, one_line
 
 _MOST_PROCESSES = 256  # on one machine; a typing error of one more digit would otherwise stop the machine
@@ -29,17 +31,19 @@ def run(main: Callable[[Namespace], object], parser: ArgumentParser, argv: list[
         _check_processes(args, parser.get_default("dist_url"))
         launch(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
     except UsageError as error:
+        record_for_torchrun(error)
         return _report(2, _message_alone(error))
     except OSError as error:
         if not disk_is_full(error):
             raise
         return _report(1, f"{error}: make room; --resume continues from the last checkpoint, if there is one")
+    except (FloatingPointError, LostMachineError, mp.ProcessRaisedException, mp.ProcessExitedException) as error:
+        record_for_torchrun(error)
+        return _report(1, str(error))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         return _report(1, f"out of memory ({one_line(error) or 'on the host'}): make the model or a batch smaller")
-    except (FloatingPointError, mp.ProcessRaisedException, mp.ProcessExitedException) as error:
-        return _report(1, str(error))
     except KeyboardInterrupt:
         return _report(130, "interrupted; --resume continues from the last checkpoint, if there is one")
     return 0

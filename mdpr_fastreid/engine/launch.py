@@ -17,9 +17,10 @@ from fastreid.utils import comm
 from torch.nn.parallel import DistributedDataParallel
 
 from mdpr_fastreid.engine.launch_records import ErrorRecord, error_records, records_folder, write_record
+from mdpr_fastreid.engine.lost_machines import LostMachineError, naming_lost_machines
+from mdpr_fastreid.engine.meeting import meet
+from mdpr_fastreid.engine.torchrun import join_group, started_by_torchrun
 from mdpr_fastreid.errors import UsageError
-
-TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 _KILLED = -getattr(signal, "SIGKILL", 9)  # Windows has no such signal
 
@@ -71,11 +72,6 @@ def _check_numbers(num_gpus_per_machine: int, num_machines: int, machine_rank: i
         )
 
 
-def started_by_torchrun() -> bool:
-    """Whether ``torchrun``, or what sets the same variables, started this process."""
-    return all(name in os.environ for name in TORCHRUN_VARIABLES)
-
-
 def distributed(model: torch.nn.Module, **options: Any) -> DistributedDataParallel:
     """A model on the CPU or on this process's GPU, whose gradients are averaged over all processes.
 
@@ -95,11 +91,12 @@ def _join_group(main_func: Callable, args: tuple) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
     if not given:
-        dist.init_process_group(_backend())
+        join_group(_backend())
     machines: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(machines, os.environ.get("GROUP_RANK", "0"))
     _set_local_groups([[rank for rank, at in enumerate(machines) if at == m] for m in dict.fromkeys(machines)])
-    main_func(*args)
+    with naming_lost_machines():
+        main_func(*args)
     if not given:
         _leave_group()
 
@@ -144,13 +141,16 @@ def _worker(
         elif "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_processes))
         rank = machine_rank * num_processes + local_rank
-        dist.init_process_group(_backend(), dist_url, world_size=num_machines * num_processes, rank=rank)
+        meet(_backend(), dist_url, rank, num_machines * num_processes)
         _set_local_groups([list(range(m * num_processes, (m + 1) * num_processes)) for m in range(num_machines)])
-        main_func(*args)
+        with naming_lost_machines():
+            main_func(*args)
         _leave_group()
     except Exception as error:
-        usage = str(error) if isinstance(error, UsageError) else None
-        write_record(folder, ErrorRecord(time.time(), local_rank, os.getpid(), usage, traceback.format_exc()))
+        known = type(error)(str(error)) if isinstance(error, LostMachineError) else None
+        if isinstance(error, UsageError):
+            known = UsageError(str(error))  # a subclass may be of a module that the launching process has not imported
+        write_record(folder, ErrorRecord(time.time(), local_rank, os.getpid(), known, traceback.format_exc()))
         raise
 
 
@@ -169,8 +169,8 @@ def _first_error(noticed: Exception, processes: list, folder: Path) -> Exception
     if not records:
         return noticed
     first = records[0]
-    if first.usage is not None:
-        return UsageError(first.usage)
+    if first.known is not None:
+        return first.known
     return mp.ProcessRaisedException(
         f"process {first.local_rank} of {len(processes)} failed:\n{first.text}", first.local_rank, first.pid
     )

@@ -23,8 +23,8 @@ class ErrorRecord(NamedTuple):
     """In seconds, as ``time.time()``."""
     local_rank: int
     pid: int
-    usage: str | None
-    """The message of a :class:`~mdpr_fastreid.errors.UsageError`; None for another error."""
+    known: Exception | None
+    """The error, if its message is all that is to be printed."""
     text: str
     """The traceback."""
 

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from mdpr_fastreid.config import add_mdpr_config, check_config
 from mdpr_fastreid.data import build_test_loader, build_train_loader
 from mdpr_fastreid.data.cameras import camera_count, check_seen_in_training
+from mdpr_fastreid.engine.agreement import check_agreement, check_shared_folder
 from mdpr_fastreid.engine.checkpoints import Checkpointer, PeriodicCheckpointer, set_aside_checkpoints, teacher_of
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
 from mdpr_fastreid.engine.fused_steps import set_fused
@@ -40,6 +41,7 @@ from mdpr_fastreid.engine.hooks import (
     TensorboardFile,
 )
 from mdpr_fastreid.engine.launch import distributed
+from mdpr_fastreid.engine.lost_machines import is_lost_connection
 from mdpr_fastreid.engine.optimizers import build_optimizer
 from mdpr_fastreid.engine.preparation import prepare_training
 from mdpr_fastreid.engine.progress import LoaderWithProgress, TrainingProgress
@@ -48,6 +50,7 @@ from mdpr_fastreid.engine.schedules import build_schedules
 from mdpr_fastreid.engine.seeding import seed_generators, seed_setup
 from mdpr_fastreid.engine.steps import TrainingStep
 from mdpr_fastreid.engine.storage import DeferredStorage
+from mdpr_fastreid.engine.torchrun import restarted_by_torchrun, restarts_by_torchrun
 from mdpr_fastreid.engine.winograd_training import train_with_winograd
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.evaluation import Evaluator, evaluate_model
@@ -82,6 +85,7 @@ class Trainer(DefaultTrainer):
         loader = self.build_train_loader(cfg)
         _check_identities(cfg, loader.dataset.num_classes)
         cfg = self.auto_scale_hyperparams(cfg, loader.dataset.num_classes)
+        check_agreement(cfg, getattr(loader.dataset, "img_items", ()))
         model = self.build_model(cfg)
         optimizer, param_wrapper = self.build_optimizer(cfg, model)
         saved = teacher_of(model)
@@ -116,12 +120,14 @@ class Trainer(DefaultTrainer):
         A training that starts anew begins with the model's ``prepare_training``, if it has one.
 
         Args:
-            resume: whether to resume, if ``last_checkpoint`` names one.
+            resume: whether to resume, if ``last_checkpoint`` names one. What ``torchrun`` has restarted resumes.
 
         Raises:
             UsageError: the file cannot be read, is another one than the pinned one, or does not fit; or the model
                 cannot be prepared.
         """
+        check_shared_folder(self.cfg.OUTPUT_DIR, needed=resume or restarts_by_torchrun())
+        resume = resume or restarted_by_torchrun()
         resumed = resume and self.checkpointer.has_checkpoint()
         loaded = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if resumed:
@@ -174,8 +180,9 @@ class Trainer(DefaultTrainer):
                 self.finished = True
             except UsageError:
                 raise  # printed once, where the run ends
-            except Exception:
-                logger.exception("Exception during training:")
+            except Exception as error:
+                if not is_lost_connection(error):  # which the launch names
+                    logger.exception("Exception during training:")
                 raise
             finally:
                 self._trainer.stop_loading()

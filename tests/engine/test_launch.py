@@ -94,7 +94,7 @@ def test_an_error_in_one_process_ends_the_run_with_it(tmp_path):
 
 
 def test_a_mistake_of_the_users_comes_out_of_a_process_as_itself(tmp_path):
-    records = [(2.0, 0, 10, None, "lost its peer"), (1.0, 1, 11, "no such folder", "Traceback")]
+    records = [(2.0, 0, 10, None, "lost its peer"), (1.0, 1, 11, UsageError("no such folder"), "Traceback")]
     for record in records:
         (tmp_path / str(record[1])).write_bytes(pickle.dumps(record))
     error = launching._first_error(RuntimeError("noticed"), [], tmp_path)

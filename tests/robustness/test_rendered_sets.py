@@ -239,3 +239,14 @@ def test_a_folder_of_the_users_is_not_cleared_for_its_name(tmp_path):
     with pytest.raises(RenderError, match="is not what an interrupted rendering leaves; move it away"):
         ensure(tmp_path, PRESETS["tiny"], size=SIZE)
     assert (tmp_path / "synthreid-tiny.partial" / "mine.txt").read_text() == "mine"
+
+
+def test_a_set_from_before_a_knob_was_there_is_used_as_what_it_is(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["spec"]["preset"].pop("look_alike_share") == 1.0
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    verify(ensure(folder.parent, PRESETS["tiny"], size=SIZE))
+    del manifest["spec"]["preset"]["occlusion"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RenderError, match="is damaged"):
+        verify(folder)

@@ -154,13 +154,21 @@ DETAILS = ("logo", "back", "bag", "shoes", "hat", "hair", "stripe")
 """What a look-alike may differ in. Each is small and none shows from every side, so no global statistic finds it."""
 
 
-def look_alike_group(index: int, count: int, size: int) -> tuple[int, int]:
-    """Which group identity ``index`` of ``count`` is in, and which member of it, for groups of at least ``size``."""
-    groups = max(1, count // size)
-    return index % groups, index // groups
+def look_alike_group(index: int, count: int, size: int, share: float = 1.0) -> tuple[int, int]:
+    """Which group identity ``index`` of ``count`` is in, and which member of it.
+
+    A ``share`` of the identities is in groups of at least ``size``; each of the others, which come first, is alone.
+    """
+    alone = count - round(count * share)
+    if index < alone:
+        return index, 0
+    groups = max(1, (count - alone) // size)
+    return alone + (index - alone) % groups, (index - alone) // groups
 
 
-def make_identity(seed: int, split: int, index: int, count: int, look_alikes: int) -> Identity:
+def make_identity(
+    seed: int, split: int, index: int, count: int, look_alikes: int, look_alike_share: float = 1.0
+) -> Identity:
     """Identity ``index`` of a split.
 
     The first member of a group is drawn freely; each other member is the first with one local detail changed, a
@@ -172,8 +180,9 @@ def make_identity(seed: int, split: int, index: int, count: int, look_alikes: in
         index: 0 to ``count - 1``.
         count: identities in the split.
         look_alikes: identities in a group.
+        look_alike_share: share of identities that are in one.
     """
-    group, member = look_alike_group(index, count, look_alikes)
+    group, member = look_alike_group(index, count, look_alikes, look_alike_share)
     identity = _draw(Stream(seed, 1, split, group))
     if member == 0:
         return identity

@@ -18,6 +18,8 @@ RENDERER_VERSION = 1
 """Goes up with every change that changes a pixel."""
 
 MANIFEST = "manifest.json"
+# A set from before a knob was there has its default
+_YOUNGER_KNOBS = {"look_alike_share"}
 # No set that anyone renders is larger, and a damaged number must not fill the memory
 _LARGEST_COUNT, _MOST_CAMERAS = 10**6, 9
 
@@ -65,6 +67,7 @@ def read_manifest(folder: Path) -> dict:
         sound = False
     if not sound:
         raise RenderError(f"{path} is damaged; delete {folder} and render again")
+    manifest["spec"]["preset"] = describe(Preset(**manifest["spec"]["preset"]))
     return manifest
 
 
@@ -73,7 +76,7 @@ def _is_sound_spec(spec: dict) -> bool:
     return (
         all(map(_is_whole, (spec["renderer"], spec["seed"], *size)))
         and len(size) == 2
-        and spec["preset"].keys() == {field.name for field in fields(Preset)}
+        and spec["preset"].keys() | _YOUNGER_KNOBS == {field.name for field in fields(Preset)}
         and _is_sound(Preset(**spec["preset"]))
     )
 

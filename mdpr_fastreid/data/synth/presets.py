@@ -27,6 +27,8 @@ class Preset:
     cameras: int = 6
     look_alikes: int = 3
     """Identities in a group that shares everything but one local detail each; 1 means no look-alikes."""
+    look_alike_share: float = 1.0
+    """Share of identities that are in such a group; the others look like nobody else."""
     viewpoint: float = 1.0
     """Share of images not seen from the front but from one of eight directions."""
     illumination: float = 0.3
@@ -53,6 +55,9 @@ _GENTLE = {
     "sensor": 0.25,
 }
 
+# As in a street: most people look like nobody else
+_FEW_LOOK_ALIKES = _GENTLE | {"look_alike_share": 0.3}
+
 _GENTLE_OCCLUDED = _GENTLE | {"occlusion": 0.3}
 
 PRESETS = {
@@ -60,6 +65,7 @@ PRESETS = {
     for preset in (
         Preset("tiny", 16, 16, 256, 32, 200, 12, 8, 16, 16, 4, **_GENTLE),
         Preset("demo", 64, 64, 1_300, 128, 900, 60, 40, 32, 32, 6, **_GENTLE),
+        Preset("small", 160, 200, 1_920, 600, 2_200, 200, 100, 0, 0, 4, **_FEW_LOOK_ALIKES),
         Preset("base", 751, 750, 12_936, 3_368, 15_913, 2_798, 3_819, 751, 750, 4),
         Preset("occluded", 702, 519, 15_618, 2_210, 17_661, 0, 0, 702, 519, 4, occlusion=0.3, query_occlusion=1.0),
         Preset("occluded_tiny", 16, 16, 256, 32, 200, 0, 0, 16, 16, 4, query_occlusion=1.0, **_GENTLE_OCCLUDED),

@@ -10,6 +10,7 @@ from .camera import make_camera, neutral
 from .exact import PI
 from .identity import TEST, look_alike_group
 from .manifest import Request
+from .presets import Preset
 from .shot import Picture, make_moment, shoot
 from .writer import PART_COLOURS, identity_of
 
@@ -40,19 +41,27 @@ def _shots(request: Request, indices: list[int]) -> list[list[Picture]]:
     return rows
 
 
+def _groups(preset: Preset) -> list[list[int]]:
+    """The identities of test, by group of look-alikes."""
+    groups: dict[int, list[int]] = {}
+    for index in range(preset.test_identities):
+        group, _ = look_alike_group(index, preset.test_identities, preset.look_alikes, preset.look_alike_share)
+        groups.setdefault(group, []).append(index)
+    return list(groups.values())
+
+
 def identities_sheet(request: Request) -> Image.Image:
     """Identities (rows) before every camera (columns), as the set has them."""
-    groups = max(1, request.preset.test_identities // request.preset.look_alikes)
-    return _sheet([[picture.rgb for picture in row] for row in _shots(request, list(range(min(ROWS, groups))))])
+    firsts = [members[0] for members in _groups(request.preset)]
+    return _sheet([[picture.rgb for picture in row] for row in _shots(request, firsts[:ROWS])])
 
 
 def look_alikes_sheet(request: Request) -> Image.Image:
     """Look-alikes in neighbouring rows, turned by quarters, two groups side by side, by an ideal camera."""
     preset, seed = request.preset, request.seed
     camera = neutral(make_camera(seed, 4 % preset.cameras, preset))
-    groups: dict[int, list[int]] = {}
-    for index in range(preset.test_identities):
-        groups.setdefault(look_alike_group(index, preset.test_identities, preset.look_alikes)[0], []).append(index)
+    # Identities that look like nobody else come last
+    groups = sorted(_groups(preset), key=len, reverse=True)
     rows = []
     for left in range(0, min(len(groups) - 1, ROWS), 2):
         for pair in zip(groups[left], groups[left + 1], strict=False):
@@ -78,9 +87,9 @@ def look_alikes_sheet(request: Request) -> Image.Image:
 def masks_sheet(request: Request) -> Image.Image:
     """Pictures, each followed by itself under the colours of its mask."""
     palette = np.asarray(PART_COLOURS, dtype=np.uint8)
-    groups = max(1, request.preset.test_identities // request.preset.look_alikes)
+    firsts = [members[0] for members in _groups(request.preset)]
     rows = []
-    for shots in _shots(request, list(range(min(ROWS // 2, groups)))):
+    for shots in _shots(request, firsts[: ROWS // 2]):
         row = []
         for rgb, parts in shots:
             overlay = np.where(parts[..., None] > 0, rgb // 3 + palette[parts] // 3 * 2, rgb)

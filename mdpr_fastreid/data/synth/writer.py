@@ -68,7 +68,7 @@ def identity_of(request: Request, split: int, index: int) -> Identity:
     """Identity ``index`` of a split of the set."""
     preset = request.preset
     count = preset.train_identities if split == TRAIN else preset.test_identities
-    return make_identity(request.seed, split, index, count, preset.look_alikes)
+    return make_identity(request.seed, split, index, count, preset.look_alikes, preset.look_alike_share)
 
 
 def pictures(request: Request, job: Job) -> Iterator[tuple[str, int, Picture]]:
@@ -135,7 +135,7 @@ def _identities(request: Request) -> dict[str, dict]:
             who = identity_of(request, split, index)
             entries[f"{identity_number(preset, split, index):04d}"] = {
                 "split": name,
-                "group": look_alike_group(index, count, preset.look_alikes)[0],
+                "group": look_alike_group(index, count, preset.look_alikes, preset.look_alike_share)[0],
                 **asdict(who),
                 "colours": garment_colours(who),
             }

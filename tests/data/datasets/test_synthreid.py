@@ -18,6 +18,7 @@ from mdpr_fastreid.data.synth.presets import PRESETS
 NAMES = {
     "SynthReIDTiny": "tiny",
     "SynthReIDDemo": "demo",
+    "SynthReIDSmall": "small",
     "SynthReIDBase": "base",
     "SynthReIDOccluded": "occluded",
     "SynthReIDOccludedTiny": "occluded_tiny",

@@ -34,16 +34,23 @@ def _changed(detail, turn):
     return int((np.abs(_seen(PLAIN, turn) - _seen(replace(PLAIN, **detail), turn)).max(axis=2) > 12).sum())
 
 
+def _crowd(preset):
+    return preset.look_alikes, preset.look_alike_share
+
+
 @pytest.mark.parametrize("name", sorted(PRESETS))
-def test_every_identity_has_look_alikes_that_differ_in_one_or_two_details(name):
+def test_a_share_of_the_identities_has_look_alikes_that_differ_in_one_or_two_details(name):
     preset = PRESETS[name]
     for split, count in ((TRAIN, preset.train_identities), (TEST, preset.test_identities)):
         groups = {}
         for index in range(count):
-            groups.setdefault(look_alike_group(index, count, preset.look_alikes)[0], []).append(index)
-        assert min(map(len, groups.values())) >= preset.look_alikes
-        for members in list(groups.values())[:40]:
-            people = [make_identity(0, split, index, count, preset.look_alikes) for index in members]
+            groups.setdefault(look_alike_group(index, count, *_crowd(preset))[0], []).append(index)
+        sizes = list(map(len, groups.values()))
+        alone = count - round(count * preset.look_alike_share)
+        assert sizes[:alone] == [1] * alone
+        assert min(sizes[alone:]) >= preset.look_alikes
+        for members in list(groups.values())[-40:]:
+            people = [make_identity(0, split, index, count, *_crowd(preset)) for index in members]
             pairs = [(a, b) for k, a in enumerate(people) for b in people[k + 1 :]]
             assert all(1 <= len(differences(a, b)) <= 2 for a, b in pairs)
 
@@ -77,6 +84,15 @@ def test_no_look_alikes_when_groups_have_one_member():
         for p in (make_identity(0, TEST, index, 50, 1) for index in range(50))
     }
     assert len(looks) == 50
+
+
+@pytest.mark.parametrize(("share", "looks"), [(0.0, 40), (0.2, 36), (0.5, 30), (1.0, 20)])
+def test_those_without_look_alikes_are_drawn_freely(share, looks):
+    people = [make_identity(0, TEST, index, 40, 2, share) for index in range(40)]
+    assert len({(p.upper_colour, p.upper_cut, p.lower_colour, p.height) for p in people}) == looks
+    assert people[: 40 - round(40 * share)] == [
+        make_identity(0, TEST, index, 40, 1) for index in range(40 - round(40 * share))
+    ]
 
 
 @pytest.mark.parametrize("look_alikes", [1, 3, 7])

@@ -1,0 +1,59 @@
+"""Where the processes of several machines meet: the address that ``--dist-url`` names."""
+
+import datetime
+from urllib.parse import urlsplit
+
+import torch.distributed as dist
+
+from mdpr_fastreid.errors import UsageError, one_line
+
+_SECONDS_TO_MEET = 600.0
+
+
+def meet(backend: str, address: str, rank: int, size: int, seconds: float = _SECONDS_TO_MEET) -> None:
+    """Make the process group of machines that were each started by hand.
+
+    Args:
+        backend: "gloo" or "nccl".
+        address: ``tcp://host:port`` of the first process, which listens there, or another address of PyTorch's.
+        rank: of this process.
+        size: how many processes there are on all machines.
+        seconds: to wait for the others.
+
+    Raises:
+        UsageError: the address is none, another program has the port, or the others did not come.
+    """
+    parts = urlsplit(address)
+    if parts.scheme != "tcp":
+        dist.init_process_group(backend, address, world_size=size, rank=rank)
+        return
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or not port:
+        raise UsageError(f"--dist-url {address} is no address: give tcp://HOST:PORT of the first machine")
+    wait = datetime.timedelta(seconds=seconds)
+    try:
+        store = dist.TCPStore(host, port, size, is_master=rank == 0, timeout=wait)
+    except dist.DistError as error:
+        raise UsageError(f"--dist-url {address}: {_reason(error, rank, size, seconds)}") from error
+    store.set_timeout(dist.default_pg_timeout)
+    dist.init_process_group(backend, store=store, world_size=size, rank=rank)
+
+
+def _reason(error: dist.DistError, rank: int, size: int, seconds: float) -> str:
+    said = one_line(error)
+    if "EADDRINUSE" in said:
+        return "another program listens on this port; name another one, on all machines"
+    if "EADDRNOTAVAIL" in said or "Cannot assign requested address" in said:
+        return "this machine, of --machine-rank 0, does not have this address; name its own, on all machines"
+    if rank == 0:
+        return (
+            f"not all of the {size} processes came within {seconds:.0f} s; start the other machines, with the same "
+            "--dist-url, --num-machines and --num-gpus"
+        )
+    return (
+        f"nothing answers there for {seconds:.0f} s; start the machine of --machine-rank 0, and see that this one may "
+        "reach the port"
+    )

@@ -1,0 +1,85 @@
+"""A run on two machines, which are network namespaces: it survives what happens to one of them, and names it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from small_runs import assert_same_weights, weights_of
+from support.machines import ROOT, torchrun, two_machines
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="two processes on one CPU")
+
+CONFIG = """
+MODEL:
+  META_ARCHITECTURE: MDPR
+  DEVICE: cpu
+  BACKBONE: {NAME: build_resnet_backbone, DEPTH: 18x, FEAT_DIM: 512, PRETRAIN: False}
+  HEADS: {NAME: MDPRHead, POOL_LAYER: GeneralizedMeanPooling, NECK_FEAT: after, CLS_LAYER: CircleSoftmax}
+  MDPR: {EMBEDDING_DIM: 16}
+INPUT: {SIZE_TRAIN: [32, 16], SIZE_TEST: [32, 16], FLIP: {ENABLED: True}}
+DATASETS: {NAMES: "('SynthReIDTiny',)", TESTS: "('SynthReIDTiny',)"}
+DATALOADER: {NUM_WORKERS: 1}
+SOLVER: {IMS_PER_BATCH: 32, MAX_EPOCH: 4, WARMUP_ITERS: 2, CHECKPOINT_PERIOD: 1}
+TEST: {EVAL_PERIOD: 4, IMS_PER_BATCH: 128}
+SEED: 11
+"""
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "small.yml"
+    path.write_text(CONFIG)
+    return path
+
+
+def train(config_file, output, *options):
+    return [ROOT / "train_net.py", "--config-file", config_file, *options, "OUTPUT_DIR", output]
+
+
+def wait_for(path, *started):
+    end = time.monotonic() + 240
+    while not path.exists():
+        ended = [run.communicate()[0][-2000:] for run in started if run.poll() is not None]
+        assert not ended, ended
+        assert time.monotonic() < end, f"{path} did not come"
+        time.sleep(0.2)
+
+
+def training_process(machine):
+    """The process on a machine that trains, not the launcher."""
+    listed = subprocess.run(["ip", "netns", "pids", machine.namespace], capture_output=True, text=True, check=True)
+    lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in listed.stdout.split()}
+    return min(pid for pid, line in lines.items() if "train_net.py" in line and "torch.distributed.run" not in line)
+
+
+def test_a_process_that_is_killed_on_one_machine_leaves_no_trace_in_the_weights(config_file, tmp_path):
+    alone = [sys.executable, *map(str, train(config_file, tmp_path / "one", "--num-gpus", "2"))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run(alone, env=environment, cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    words = torchrun(train(config_file, tmp_path / "two"), restarts=1)
+    with two_machines() as machines:
+        started = [machine.start(words, tmp_path / machine.name) for machine in machines]
+        wait_for(tmp_path / "two/model_0001.pth", *started)
+        os.kill(training_process(machines[1]), signal.SIGKILL)
+        outputs = [run.communicate(timeout=300)[0] for run in started]
+    assert [run.returncode for run in started] == [0, 0], outputs
+    log = (tmp_path / "two/log.txt").read_text()
+    assert log.count("Starting training from epoch 0") == 1 and log.count("Starting training from epoch") == 2
+    assert_same_weights(weights_of(tmp_path / "one/model_final.pth"), weights_of(tmp_path / "two/model_final.pth"))
+
+
+def test_a_machine_that_vanishes_without_a_word_is_named(config_file, tmp_path):
+    words = torchrun(train(config_file, tmp_path / "out", "SOLVER.MAX_EPOCH", "500", "SOLVER.CHECKPOINT_PERIOD", "500"))
+    with two_machines() as machines:
+        started = [machine.start(words, tmp_path / machine.name, MDPR_PATIENCE="6") for machine in machines]
+        wait_for(tmp_path / "out/metrics.json", *started)
+        machines[1].disconnect()
+        outputs = [run.communicate(timeout=120)[0] for run in started]
+    assert all(run.returncode for run in started)
+    assert "train_net.py: machine1 (process 1 of 2) has shown no sign of life for 6 s: start the run" in outputs[0]
+    assert "train_net.py: machine0, the machine that all others report to, cannot be reached: start" in outputs[1]
