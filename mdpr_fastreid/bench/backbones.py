@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build each model, check it, print the table and write it; a model that is refused has a row that says why."""
+    """Build each model, check it, print and write the table; one that is refused or fails has a row that says why."""
     for file_format in args.formats:
         with tempfile.TemporaryDirectory() as folder:
             check_export(Path(folder) / "network.pt2", file_format)
@@ -85,6 +86,9 @@ def _rows(name: str, args: argparse.Namespace) -> Iterator[dict]:
             yield row | measured(cfg, args.formats, args.seed)
         except UsageError as error:
             yield row | {"refused": str(error)}
+        except Exception as error:  # of one model of many, each of which takes minutes
+            traceback.print_exc()
+            yield row | {"refused": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}
 
 
 def backbone_config(method: str, name: str, size: tuple[int, int]) -> CfgNode:
@@ -161,7 +165,7 @@ def training_loss(model: nn.Module, images: torch.Tensor) -> float:
             f"a training step has the loss {loss:g}, and no gradient for {', '.join(without) or 'nothing'}"
         )
     model.zero_grad(set_to_none=True)
-    return float(loss)
+    return float(loss.detach())
 
 
 def cut_difference(cfg: CfgNode, images: torch.Tensor) -> float:

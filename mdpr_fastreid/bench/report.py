@@ -16,7 +16,7 @@ from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.io import need_place, write_whole
 from mdpr_fastreid.processor import computes
 
-_PACKAGES = ("torch", "numpy", "faiss-cpu", "fastreid")
+_PACKAGES = ("torch", "timm", "numpy", "faiss-cpu", "fastreid")
 
 
 def describe_machine() -> dict[str, str | int | None]:

@@ -295,6 +295,28 @@ PLUGIN_KEYS = (
         TIMM,
     ),
     Key(
+        "MODEL.BACKBONE.TIMM.CAMERAS",
+        0,
+        whole(0, 65536),
+        "How many cameras a plain vision transformer tells apart, by embeddings that it learns of each (TransReID's "
+        "SIE, docs/reference/backbones.md); 0 for none",
+        TIMM,
+    ),
+    Key(
+        "MODEL.BACKBONE.TIMM.CAMERA_SCALE",
+        -1.0,
+        number(-1, 1000),
+        "What these embeddings are multiplied by; -1 for 3, as TransReID, and 1 in CLIP's models, as CLIP-ReID",
+        TIMM,
+    ),
+    Key(
+        "MODEL.BACKBONE.TIMM.WITHOUT_CAMERA",
+        "",
+        one_of("", "mean"),
+        'What images without a camera get, as of ReID and exported files: the mean of all cameras, or "" for an error',
+        TIMM,
+    ),
+    Key(
         "MODEL.BACKBONE.TIMM.ARGS",
         (),
         arguments,

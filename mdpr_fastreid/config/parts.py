@@ -91,6 +91,11 @@ def _architecture_problems(cfg: CfgNode) -> Iterator[str]:
         yield f"MODEL.LOSSES.NAME: {architecture} has no {unknown[0]}; it has {', '.join(known)}"
     if not names and architecture != "MoCo":
         yield f"MODEL.LOSSES.NAME names no loss; {architecture} has {', '.join(known)}"
+    if architecture == "MGN" and model.BACKBONE.NAME == "build_timm_backbone":
+        yield (
+            "MODEL.META_ARCHITECTURE MGN cuts FastReID's own ResNet: set MODEL.BACKBONE.NAME to build_resnet_backbone, "
+            "or MODEL.META_ARCHITECTURE to Baseline or MDPR"
+        )
     if model.HEADS.NAME == "MDPRHead":
         yield (
             f"MODEL.HEADS.NAME MDPRHead takes the maps of MDPR, and MODEL.META_ARCHITECTURE is {architecture}: "

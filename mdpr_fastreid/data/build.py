@@ -12,6 +12,7 @@ from fastreid.data.samplers import InferenceSampler
 from fastreid.utils import comm
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
+from mdpr_fastreid.data.cameras import camera_count, check_test_cameras, number_as_tested
 from mdpr_fastreid.data.custom.naming import check_command, data_root, dataset_class
 from mdpr_fastreid.data.loaders import CudaLoader, PrefetchLoader
 from mdpr_fastreid.data.masks.of_sets import training_items_with_masks, with_masks
@@ -76,6 +77,8 @@ def build_test_loader(
             if comm.is_main_process():
                 data.show_test()
         num_query = len(data.query)
+        if cameras := camera_count(cfg):
+            check_test_cameras(dataset_name, data.query + data.gallery, cameras)
         test_set = FieldDataset(
             with_masks(cfg, data, data.query + data.gallery),
             build_transforms(cfg, is_train=False),
@@ -96,15 +99,19 @@ def training_set(cfg: CfgNode, items: list[tuple], transforms: JointTransforms |
         transforms: instead of those of the config.
 
     Raises:
-        UsageError: the transforms do not go with the fields, or the resized images cannot be kept.
+        UsageError: the transforms do not go with the fields, the resized images cannot be kept, or the model tells
+            cameras apart that cannot be.
     """
-    return FieldDataset(
+    made = FieldDataset(
         items,
         transforms or build_transforms(cfg, is_train=True),
         resized=_resized(cfg, len(items)) if cfg.DATALOADER.get("CACHE", "") else None,
         skip_damaged=cfg.DATALOADER.get("SKIP_DAMAGED", False),
         check_command=check_command(cfg, cfg.DATASETS.NAMES),
     )
+    if cameras := camera_count(cfg):
+        number_as_tested(made, cameras)
+    return made
 
 
 def _training_items(cfg: CfgNode) -> list[tuple]:

@@ -9,8 +9,14 @@ from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.backbones import BranchedBackbone, parameter_depths
 
 _BACKBONE = "backbone."
-_NO_MATRICES = ("cls_token", "reg_token", "dist_token", "pos_embed", "relative_position_bias_table", "logit_scale")
+_NO_MATRICES = (
+    *("cls_token", "reg_token", "dist_token", "pos_embed", "sie_embed"),
+    *("relative_position_bias_table", "attention_biases", "logit_scale", "temperature", "gamma"),
+)
 """Parameters with several dimensions that are nevertheless positions, tokens and scales, by the ends of their names."""
+
+_TABLE_OF_SWIN_V2 = ".cpb_mlp."
+"""The layers that compute its relative positions."""
 
 
 def scale_by_model(groups: list[dict], model: nn.Module) -> None:
@@ -57,7 +63,7 @@ def scale_backbone(groups: list[dict], model: nn.Module, factor: float, layer_de
     if depths is None:
         raise SettingsError(
             f"SOLVER.LAYER_DECAY {layer_decay}: the order of the layers of {type(model.backbone).__name__} is not "
-            "known; set it to 1, or MODEL.BACKBONE.NAME to build_timm_backbone"
+            "known; set it to 1, or take a backbone whose layers are (docs/reference/backbones.md)"
         )
     last = max(depths.values(), default=0)
     for group, name in own:
@@ -67,7 +73,7 @@ def scale_backbone(groups: list[dict], model: nn.Module, factor: float, layer_de
 def without_decay_of_vectors(groups: list[dict], model: nn.Module) -> None:
     """Set weight decay to 0 for parameters of one dimension, and for class tokens, positions and scales."""
     for group, name in _named(groups, model):
-        if group["params"][0].dim() <= 1 or name.endswith(_NO_MATRICES):
+        if group["params"][0].dim() <= 1 or name.endswith(_NO_MATRICES) or _TABLE_OF_SWIN_V2 in name:
             group["weight_decay"] = 0.0
 
 

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from mdpr_fastreid.config import add_mdpr_config, check_config
 from mdpr_fastreid.data import build_test_loader, build_train_loader
+from mdpr_fastreid.data.cameras import camera_count, check_seen_in_training
 from mdpr_fastreid.engine.agreement import check_agreement, check_shared_folder
 from mdpr_fastreid.engine.checkpoints import Checkpointer, PeriodicCheckpointer, set_aside_checkpoints, teacher_of
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
@@ -206,7 +207,10 @@ class Trainer(DefaultTrainer):
             check_room(self.cfg.OUTPUT_DIR, self.model)
         if self.cfg.TEST.EVAL_PERIOD > 0:
             for name in self.cfg.DATASETS.TESTS:
-                self.build_test_loader(self.cfg, name)
+                loader, _ = self.build_test_loader(self.cfg, name)
+                if camera_count(self.cfg):
+                    train_set = self.data_loader.dataset
+                    check_seen_in_training(self.cfg.DATASETS.NAMES, train_set, name, loader.dataset)
 
     def _evaluate_untrained(self) -> None:
         logging.getLogger("fastreid").info("Evaluating the untrained network, to compare with")

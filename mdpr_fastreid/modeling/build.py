@@ -14,6 +14,7 @@ from torch import nn
 
 from mdpr_fastreid.config.keys import value_of
 from mdpr_fastreid.modeling.backbones.build import with_any_weights
+from mdpr_fastreid.modeling.cameras import see_cameras
 from mdpr_fastreid.modeling.fitting import check_heads
 from mdpr_fastreid.modeling.heads.before_neck import head_for_test
 
@@ -40,6 +41,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
     with _building(architecture):
         model = architecture(cfg)
     check_heads(cfg, model)
+    see_cameras(model)
     return model.to(torch.device(cfg.MODEL.DEVICE))
 
 

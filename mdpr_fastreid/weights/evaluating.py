@@ -8,7 +8,7 @@ from torch import nn
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.weights.files import read_checkpoint
 from mdpr_fastreid.weights.integrity import check_sha256
-from mdpr_fastreid.weights.loading import fit_to, other_backbone
+from mdpr_fastreid.weights.loading import cameras_left, fit_to, other_backbone, other_cameras
 
 
 def load_for_evaluation(model: nn.Module, path: str, sha256: str = "") -> None:
@@ -36,6 +36,8 @@ def load_for_evaluation(model: nn.Module, path: str, sha256: str = "") -> None:
         for name, (given, needed) in fit.other_shapes.items()
         if len(given) == len(needed) == 2 and given[1:] == needed[1:]
     }
+    if cameras := other_cameras(fit) or cameras_left(fit):
+        raise UsageError(f"{path}: {cameras}")
     missing = [name for name in (*fit.missing, *fit.other_shapes) if name not in classifiers]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

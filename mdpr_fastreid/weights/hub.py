@@ -38,3 +38,15 @@ def file_of_timm(model: str) -> HubFile:
     if known is not None and known.url:
         return HubFile(known.url, known.url.rpartition("/")[2])
     raise UsageError(f"no weights of {model or 'a model without a name'} can be fetched: {_GIVE}")
+
+
+def normalisation_of_timm(model: str) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of the pixels, from 0 to 255, that timm's weights of a model were trained with.
+
+    Args:
+        model: as in :func:`file_of_timm`, which has found it.
+    """
+    from timm.models import get_pretrained_cfg
+
+    known = get_pretrained_cfg(model)
+    return [255 * value for value in known.mean], [255 * value for value in known.std]

@@ -208,8 +208,8 @@ def _last_block_of_transreid(names: Names, peeled: Names) -> Names:
 
 
 def _necks(names: Names) -> Names:
-    """The neck and the classifier beside one network among several."""
-    return {name: names[name] for name in _HEADS if name in names}
+    """The neck, the classifier and CLIP-ReID's embeddings of cameras beside one network among several."""
+    return {name: names[name] for name in (*_HEADS, "cv_embed") if name in names}
 
 
 def _plain_kind(names: Mapping[str, object], architecture: str) -> str:

@@ -34,6 +34,9 @@ _PARTS = (
 
 
 _NO_NAME = "of a kind of its own"
+_SIZES = "it was trained on other images or patches: set INPUT.SIZE_TRAIN and MODEL.BACKBONE.STRIDE_SIZE as then"
+_CAMERAS = "sie_embed"
+"""The embeddings of cameras, a row each, in every model that has them."""
 
 Resize = Callable[[str, torch.Tensor], torch.Tensor]
 
@@ -87,9 +90,20 @@ def start_from(model: nn.Module, path: Path | str, sha256: str = "") -> dict[str
     """
     digest = check_sha256(path, sha256, "MODEL.WEIGHTS_SHA256")
     checkpoint = read_checkpoint(path)
-    fit = _fitted(model, checkpoint.pop("model"), path)
+    fit = _fitted(model, checkpoint.pop("model"), path, resized=_resizing(model))
     _load(model, fit, path, digest)
     return checkpoint
+
+
+def _resizing(model: nn.Module) -> Resize:
+    """What makes weights for other images fit: ``resized_weight`` of modules, of position embeddings in timm's."""
+    owners = {name: module for name, module in model.named_modules() if hasattr(module, "resized_weight")}
+
+    def resized(name: str, value: torch.Tensor) -> torch.Tensor:
+        owner, _, entry = name.rpartition(".")
+        return owners[owner].resized_weight(entry, value) if owner in owners else value
+
+    return resized
 
 
 def fit_to(model: nn.Module, state_dict: Mapping[str, Any], prefix: str = "", resized: Resize | None = None) -> Fit:
@@ -181,16 +195,44 @@ def _fitted(
             f"{says} fits {matched} of the {len(backbone)} weights of the model's backbone ({mine}): {names}. "
             f"{way}Known kinds: {known_kinds()}"
         )
+    if cameras := other_cameras(fit):
+        raise UsageError(f"{path}: {cameras}")
     if wrong:
         given, needed = fit.other_shapes[wrong[0]]
         raise UsageError(
             f"{says} has another shape than the model's backbone ({mine}): {wrong[0]} is {list(given)} in the file and "
             f"{list(needed)} in the model{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}; "
-            f"{_way_out(fit.recognised)}"
+            f"{_SIZES if other_size and wrong == _positions(wrong) else _way_out(fit.recognised)}"
         )
     if other := other_backbone(fit):
         raise UsageError(f"{path}: {other}")
     return fit
+
+
+def _positions(names: list[str]) -> list[str]:
+    return [name for name in names if name.endswith("pos_embed")]
+
+
+def other_cameras(fit: Fit) -> str:
+    """Why embeddings of cameras do not fit; "" if they do, or there are none."""
+    shapes = next((both for name, both in fit.other_shapes.items() if name.endswith(_CAMERAS)), None)
+    if shapes is None or any(len(shape) != 3 for shape in shapes) or shapes[0][1:] != shapes[1][1:]:
+        return ""
+    return (
+        f"{_described(fit.recognised)} has embeddings of {shapes[0][0]} cameras, and the model of {shapes[1][0]}: set "
+        f"MODEL.BACKBONE.TIMM.CAMERAS to {shapes[0][0]}"
+    )
+
+
+def cameras_left(fit: Fit) -> str:
+    """Why features would be others than those that weights were trained for: nothing takes their cameras; "" if not."""
+    left = next((name for name in fit.left if name.endswith((_CAMERAS, "cv_embed"))), None)
+    if left is None:
+        return ""
+    return (
+        f"{_described(fit.recognised)} was trained with embeddings of cameras ({printable(left)}), and the model has "
+        "none: set MODEL.BACKBONE.TIMM.CAMERAS to their number"
+    )
 
 
 def other_backbone(fit: Fit) -> str:

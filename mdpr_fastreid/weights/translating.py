@@ -55,6 +55,10 @@ def _as_batch(value: torch.Tensor) -> torch.Tensor:
     return value[None]
 
 
+def _as_cameras(value: torch.Tensor) -> torch.Tensor:
+    return value[:, None]
+
+
 _SOLIDER_BLOCK = r"stages\.(\d+)\.blocks\.(\d+)\."
 _BLOCK = r"layers.\1.blocks.\2."
 
@@ -123,6 +127,7 @@ CLIP = Translation(
         Rule(r"transformer\.resblocks\.(\d+)\.mlp\.c_proj\.", r"blocks.\1.mlp.fc2."),
         Rule(r"ln_post\.", "norm."),
         Rule(r"proj$", "head.weight", _transposed),
+        Rule(r"cv_embed$", "sie_embed", _as_cameras),
     ),
 )
 """The image encoder of OpenAI's CLIP, of OpenCLIP and of CLIP-ReID."""

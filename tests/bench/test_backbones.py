@@ -88,3 +88,17 @@ def test_every_documented_model_is_one_of_timms_and_on_the_page():
     page = Path("docs/reference/backbones.md").read_text()
     assert [name for name in DOCUMENTED if not timm.is_model(name)] == []
     assert [name for name in DOCUMENTED if f"`{name}`" not in page] == []
+
+
+def test_a_model_that_fails_does_not_lose_the_others(tmp_path, monkeypatch, capsys):
+    def failing(cfg, formats, seed):
+        if cfg.MODEL.META_ARCHITECTURE == "MDPR":
+            raise RuntimeError("shapes differ\nin detail")
+        return {"size": "64x32", "loss": 1.0}
+
+    monkeypatch.setattr(backbones, "measured", failing)
+    assert main(["bench", "backbones", "resnet10t", "--size", "64x32", "--formats", "--output", str(tmp_path)]) == 0
+    output = capsys.readouterr()
+    assert "refused: RuntimeError: shapes differ |" in output.out
+    assert "| `resnet10t` | Baseline | 64x32 |" in output.out
+    assert "in detail" in output.err

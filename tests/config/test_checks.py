@@ -109,6 +109,7 @@ WRONG = {
     # MDPR
     "MODEL.META_ARCHITECTURE MDPR": "MDPR needs a head .* MODEL.HEADS.NAME is EmbeddingHead: set it to MDPRHead",
     "MODEL.HEADS.NAME MDPRHead": "MODEL.HEADS.NAME MDPRHead takes the maps of MDPR, and .* is Baseline: set it to MDPR",
+    "MODEL.META_ARCHITECTURE MGN MODEL.BACKBONE.NAME build_timm_backbone": "MGN cuts FastReID's own ResNet",
     "MODEL.META_ARCHITECTURE MGN MODEL.HEADS.NAME MDPRHead": "MDPRHead takes the maps of MDPR, and .* is MGN",
     "MDPR/duke_r50.yml MODEL.HEADS.NAME EmbeddingHead": "MODEL.HEADS.NAME is EmbeddingHead: set it to MDPRHead",
     "MDPR/duke_r50.yml MODEL.HEADS.NAME ClasHead": "MODEL.HEADS.NAME is ClasHead: set it to MDPRHead",

@@ -67,6 +67,23 @@ def test_swin_learns_slower_block_by_block_and_a_downsampling_as_the_block_behin
             assert rate == pytest.approx(DECAY ** (8 - swin_depth(name.removeprefix("backbone.")))), name
 
 
+@pytest.mark.parametrize(
+    ("family", "norm", "block"),
+    [
+        ("convnext", "head.norm", "stages.3.blocks.0"),
+        ("eva02", "fc_norm", "blocks.3"),
+        ("hiera", "head.norm", "blocks.4"),
+        ("tiny_vit", "head.norm", "stages.3.blocks.1"),
+        ("vit", "norm", "blocks.3"),
+    ],
+)
+def test_the_norm_behind_the_last_block_is_no_layer_of_its_own(family, norm, block):
+    rates = rates_of(timm_baseline_config(family), "SOLVER.LAYER_DECAY", DECAY)
+    of_block = {rate for name, rate in rates.items() if name.startswith(f"backbone.{block}.")}
+    assert rates[f"backbone.{norm}.weight"] == 1.0 in of_block
+    assert len(of_block) == 1
+
+
 @pytest.mark.parametrize("family", ["vit", "swin", "convnext", "resnet", "hiera"])
 def test_mdprs_copies_of_a_stage_learn_as_the_stage_does_in_the_whole(family):
     whole = rates_of(timm_baseline_config(family), "SOLVER.LAYER_DECAY", DECAY)
@@ -167,7 +184,14 @@ def test_weight_decay_leaves_out_vectors_tokens_positions_and_tables():
             "blocks.0.mlp.fc1.weight",
         ),
         ("swin", ["layers.0.blocks.0.attn.relative_position_bias_table", "norm.bias"], "patch_embed.proj.weight"),
-        ("swinv2", ["layers.0.blocks.0.attn.logit_scale"], "layers.0.blocks.0.attn.qkv.weight"),
+        (
+            "swinv2",
+            ["layers.0.blocks.0.attn.logit_scale", "layers.0.blocks.0.attn.cpb_mlp.0.weight"],
+            "layers.0.blocks.0.attn.qkv.weight",
+        ),
+        ("tiny_vit", ["stages.1.blocks.0.attn.attention_biases"], "stages.1.blocks.0.attn.qkv.weight"),
+        ("edgenext", ["stages.1.blocks.1.xca.temperature"], "stages.1.blocks.1.xca.qkv.weight"),
+        ("fastvit", ["stages.0.blocks.0.layer_scale.gamma"], "stages.0.blocks.0.mlp.fc1.weight"),
         ("convnext", ["stages.0.blocks.0.gamma"], "stages.0.blocks.0.conv_dw.weight"),
         ("dinov2", ["reg_token", "blocks.0.ls1.gamma"], "blocks.0.attn.proj.weight"),
     ]:

@@ -83,3 +83,16 @@ def test_without_timm_the_file_is_not_known(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm.models", None)
     with pytest.raises(UsageError, match=r"needs timm: pip install 'mdpr-fastreid\[timm\]'"):
         file_of_timm(MODEL)
+
+
+@pytest.mark.parametrize(("mean", "warns"), [((0.5, 0.5, 0.5), True), ((0.485, 0.456, 0.406), False)])
+def test_weights_of_another_normalisation_than_the_configs_are_warned_of(cache, monkeypatch, mean, warns):
+    source = build_backbone(config(MODEL, "MODEL.BACKBONE.PRETRAIN", False))
+    write_weights(source.state_dict(), cache / "timm_convnext_atto.d2_in1k_model.safetensors")
+    known = get_pretrained_cfg(MODEL)
+    other = type(known)(hf_hub_id=known.hf_hub_id, mean=mean)
+    monkeypatch.setattr("timm.models.get_pretrained_cfg", lambda model: other)
+    with logged_by_fastreid() as messages:
+        build_backbone(config(MODEL))
+    said = [message for message in messages if "were trained with MODEL.PIXEL_MEAN [127.5, 127.5, 127.5]" in message]
+    assert len(said) == warns

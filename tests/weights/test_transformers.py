@@ -256,3 +256,27 @@ def test_a_model_with_names_of_clips_own_is_not_translated(tmp_path):
     wanted = {name.removeprefix("backbone."): value for name, value in model.state_dict().items()}
     start_from(model, saved(tmp_path / "weights.pth", under("visual.", numbered(wanted))))
     assert model.backbone.class_embedding.eq(1).all()
+
+
+@pytest.mark.parametrize("method", ["MDPR", "Baseline"])
+def test_a_trained_model_starts_another_of_larger_images_with_its_positions_resized(tmp_path, method):
+    model = FILES["TransReID"][0]
+    larger = ("INPUT.SIZE_TRAIN", [192, 96], "INPUT.SIZE_TEST", [192, 96])
+    trained, other = (mdpr(*model, *size) if method == "MDPR" else baseline(*model, 48, *size) for size in ((), larger))
+    (name,) = [name for name in trained.state_dict() if name.endswith("pos_embed")]
+    start_from(other, saved(tmp_path / "weights.pth", {"model": trained.state_dict()}))
+    found, positions = other.state_dict()[name], trained.state_dict()[name]
+    assert torch.equal(found[:, :1], positions[:, :1])
+    by_hand = torch.nn.functional.interpolate(
+        positions[0, 1:].T.reshape(1, 48, 6, 3), size=(12, 6), mode="bilinear", align_corners=False
+    )
+    torch.testing.assert_close(found[0, 1:].T.reshape(1, 48, 12, 6), by_hand)
+
+
+def test_positions_of_a_grid_that_cannot_be_told_are_one_line(tmp_path):
+    model = FILES["TransReID"][0]
+    size = ("INPUT.SIZE_TRAIN", [80, 48], "INPUT.SIZE_TEST", [80, 48])
+    trained = baseline(*model, 48, *size)
+    path = saved(tmp_path / "weights.pth", {"model": trained.state_dict()})
+    with pytest.raises(UsageError, match=r"is \[1, 16, 48\] .* set INPUT.SIZE_TRAIN and .*STRIDE_SIZE as then"):
+        start_from(baseline(*model, 48), path)

@@ -1,5 +1,6 @@
 """FastReID's backbones, started from a weight file of any known kind."""
 
+import logging
 import math
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from mdpr_fastreid.modeling.backbones.timm_models import TimmBackbone
 from mdpr_fastreid.weights import load_backbone
+from mdpr_fastreid.weights.hub import normalisation_of_timm
 from mdpr_fastreid.weights.pretrained import loads_by_itself, pretrained_file
 
 
@@ -31,7 +33,21 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
     backbone = build_stock_backbone(_changed(cfg, PRETRAIN=False))
     path = pretrained_file(cfg)
     load_backbone(backbone, path, options.get("PRETRAIN_SHA256", ""), _resizing(backbone))
+    if isinstance(backbone, TimmBackbone) and not options.PRETRAIN_PATH:
+        _warn_of_normalisation(cfg)
     return backbone
+
+
+def _warn_of_normalisation(cfg: CfgNode) -> None:
+    """Say so where timm's weights were trained on pixels of another mean, as half of its vision transformers were."""
+    given = [list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)]
+    theirs = normalisation_of_timm(cfg.MODEL.BACKBONE.TIMM.MODEL)
+    if any(abs(one - other) > 1 for pair in zip(given, theirs, strict=True) for one, other in zip(*pair, strict=True)):
+        mean, std = ([round(value, 2) for value in values] for values in theirs)
+        logging.getLogger("fastreid").warning(
+            f"the weights of {cfg.MODEL.BACKBONE.TIMM.MODEL} were trained with MODEL.PIXEL_MEAN {mean} and PIXEL_STD "
+            f"{std}, and the config has {given[0]} and {given[1]}"
+        )
 
 
 @BACKBONE_REGISTRY.register()

@@ -37,7 +37,12 @@ def _as_timm_says(backbone: nn.Module, names: Sequence[str]) -> dict[str, int] |
         from timm.models._manipulate import group_with_matcher
     except ImportError:  # a private module: another version of timm may have it elsewhere
         return None
-    return group_with_matcher([(name, None) for name in names], backbone.group_matcher(coarse=False), reverse=True)
+    # To some families this norm is a part of the classifier, which would be one layer more
+    norm = getattr(backbone, "last_norm", "")
+    last = [name for name in names if norm and name.startswith(f"{norm}.")]
+    others = [(name, None) for name in names if name not in last]
+    depths = group_with_matcher(others, backbone.group_matcher(coarse=False), reverse=True)
+    return depths | dict.fromkeys(last, max(depths.values(), default=0))
 
 
 def _by_blocks(names: Sequence[str], stem: tuple[str, ...], blocks: Sequence[str]) -> dict[str, int]:

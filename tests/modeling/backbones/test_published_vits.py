@@ -84,7 +84,7 @@ def test_patches_that_cannot_overlap_are_one_line(model, stride, message):
         build_backbone(small_config(*settings, "INPUT.SIZE_TRAIN", size, "INPUT.SIZE_TEST", size))
 
 
-@pytest.mark.parametrize("old", [(14, 14), (16, 8)])
+@pytest.mark.parametrize("old", [(14, 14), (16, 8), (24, 8)])
 @pytest.mark.parametrize("new", [(24, 8), (21, 10), (16, 8)])
 @pytest.mark.parametrize("prefix", [0, 1, 5])
 def test_positions_are_interpolated_as_published(old, new, prefix):
@@ -100,7 +100,7 @@ def test_positions_are_interpolated_as_published(old, new, prefix):
 
 
 def test_positions_of_no_known_grid_stay_as_they_are():
-    value = torch.randn(1, 1 + 24 * 8, 6)
+    value = torch.randn(1, 1 + 21 * 10, 6)
     assert resized_positions(value, 1, (16, 8)) is value
 
 

@@ -13,6 +13,7 @@ from support.timm_families import (
     FAMILIES,
     HIERA,
     KINDS,
+    METHODS,
     SIZE,
     TRANSFORMERS,
     timm_baseline_config,
@@ -33,6 +34,10 @@ def built(family, *overrides, last_stride=2):
     return with_random_batch_norms(backbone).double().eval()
 
 
+BEHIND_STAGES = ("resnetv2", "starnet", "efficientnet", "fastvit")
+"""Families with a batch norm or a convolution between the last stage and the pooling."""
+
+
 def oracle(backbone, indices):
     """The maps that timm's own ``forward_intermediates`` gives."""
     return backbone.forward_intermediates(IMAGES, indices=indices, norm=False, intermediates_only=True)
@@ -50,6 +55,9 @@ def test_the_pieces_compute_what_the_whole_does(family):
         count = len(backbone.feature_info)
         ends = [count - 2, count - 1]
     expected3, expected4 = oracle(backbone, ends)
+    assert (backbone.behind_stages != ()) == (family in BEHIND_STAGES)
+    if backbone.behind_stages:  # what timm's own leaves out of its maps
+        expected4 = backbone(IMAGES)
     trunk, stage3, stage4, view3, view4 = copy.deepcopy(split_stages(backbone))
     x3 = stage3(trunk(IMAGES))
     assert torch.equal(view3(x3), expected3)
@@ -151,6 +159,29 @@ def test_what_does_not_fit_is_one_line(overrides, message):
     with pytest.raises(UsageError, match=message) as caught:
         build_model(timm_config("vit", *overrides))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("family", "overrides", "message"),
+    [
+        ("convnext", ["CUT", (1, 3)], r"CUT \(1, 3\): convnext_atto is cut where its stages end"),
+        ("swin", ["CLASS_TOKEN", "add"], "CLASS_TOKEN add: swin_tiny_patch4_window7_224 has no class token"),
+        ("convnext", ["ARGS", ("pretrained", True)], "ARGS must not have pretrained: MODEL.BACKBONE.PRETRAIN starts"),
+        ("vit", ["ARGS", ("features_only", True)], "ARGS must not have features_only: the backbone is the whole model"),
+        ("vit", ["ARGS", ("patch_size", 0)], "vit_tiny_patch16_224 cannot be built"),
+    ],
+)
+def test_what_has_no_meaning_for_a_family_is_one_line(family, overrides, message):
+    key, value = overrides
+    with pytest.raises(UsageError, match=message) as caught:
+        build_model(timm_config(family, f"MODEL.BACKBONE.TIMM.{key}", value))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_size_of_the_test_that_the_model_does_not_take_is_refused_when_it_is_built(method):
+    with pytest.raises(SettingsError, match="hiera_tiny_224 does not take images of INPUT.SIZE_TEST 128 x 64"):
+        build_model(METHODS[method]("hiera", "INPUT.SIZE_TEST", [128, 64]))
 
 
 @pytest.mark.parametrize("model", ["levit_128s", "efficientvit_m0", "hrnet_w18_small"])

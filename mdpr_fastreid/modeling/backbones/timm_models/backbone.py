@@ -54,6 +54,9 @@ class TimmBackbone(nn.Module):
     has_negative_values: bool
     """Whether the map has: pooling by powers, as GeM's, would take them for zero."""
 
+    behind_stages: tuple[str, ...]
+    """Children behind the last stage that ``forward_features`` runs, but for the norm: a batch norm, a convolution."""
+
     gives_stages: bool
     """Whether it gives the maps behind all four stages, see :meth:`stage_outputs`."""
 
@@ -124,6 +127,8 @@ class TimmBackbone(nn.Module):
         trunk, stage3, stage4 = chains.pieces(self, self.reading.name)
         layout = chains.layout_of(self)
         self._check_chain(trunk, stage3, stage4, layout)
+        if self.behind_stages:
+            stage4 = nn.Sequential(*stage4, *map(self.get_submodule, self.behind_stages))
         if self.feature_info[-1]["reduction"] != self.feature_info[-2]["reduction"]:
             stage4 = AtSizeOfInput(stage4, layout)
         return BackboneStages(trunk, stage3, stage4, *self._views(layout))
@@ -184,6 +189,7 @@ def as_backbone(model: nn.Module, reading: Reading) -> TimmBackbone:
     model.norm_is_left = model.gives_stages = False
     model.layout = _layout(model, reading)
     used = _Used(model)
+    model.behind_stages = tuple(name for name in used.behind_stages if name != model.last_norm)
     model.norm_is_left = bool(model.last_norm) and not used.norm
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(
@@ -203,20 +209,17 @@ class _Used:
 
     def __init__(self, model: TimmBackbone):
         self.norm = False
+        self.behind_stages: list[str] = []
         reading, was_training = model.reading, model.training
         hooks = []
+        for name in chains.behind_stages(model):
+            if not isinstance(child := model.get_submodule(name), nn.Identity):
+                hooks.append(child.register_forward_hook(lambda *_, name=name: self.behind_stages.append(name)))
         if model.last_norm:
             hooks.append(model.get_submodule(model.last_norm).register_forward_hook(self._saw_norm))
-        height, width = reading.size
         try:
             with torch.enable_grad():
-                features = model.eval().forward_features(_image(reading.size))
-        except (AssertionError, RuntimeError, ValueError, IndexError) as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise SettingsError(
-                f"MODEL.BACKBONE.TIMM.MODEL {reading.name} does not take images of INPUT.SIZE_TRAIN "
-                f"{height} x {width}: {lines[0]}"
-            ) from error
+                features = features_of(model.eval(), reading.size, "INPUT.SIZE_TRAIN")
         finally:
             for hook in hooks:
                 hook.remove()
@@ -235,6 +238,27 @@ class _Used:
 
     def _saw_norm(self, *_: object) -> None:
         self.norm = True
+
+
+def features_of(model: TimmBackbone, size: tuple[int, int], key: str) -> torch.Tensor:
+    """What ``forward_features`` gives of one image.
+
+    Args:
+        model: in evaluation mode.
+        size: height and width of the image.
+        key: of the config, that says the size.
+
+    Raises:
+        SettingsError: the model does not take images of this size.
+    """
+    try:
+        return model.forward_features(_image(size))
+    except (AssertionError, RuntimeError, ValueError, IndexError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise SettingsError(
+            f"MODEL.BACKBONE.TIMM.MODEL {model.reading.name} does not take images of {key} {size[0]} x {size[1]}: "
+            f"{lines[0]}"
+        ) from error
 
 
 def _image(size: tuple[int, int]) -> torch.Tensor:

@@ -12,14 +12,24 @@ from torch import nn
 from mdpr_fastreid.config.names import nearest
 from mdpr_fastreid.errors import SettingsError, UsageError, shown
 from mdpr_fastreid.modeling.backbones.timm_models import transformers
-from mdpr_fastreid.modeling.backbones.timm_models.backbone import Reading, TimmBackbone, as_backbone
+from mdpr_fastreid.modeling.backbones.timm_models.backbone import Reading, TimmBackbone, as_backbone, features_of
 
 _KEY = "MODEL.BACKBONE.TIMM"
 _DROP_PATH = 0.1
+_CANNOT_BE = (TypeError, NotImplementedError, AssertionError, RuntimeError, ValueError, ArithmeticError, LookupError)
+"""What timm's models raise of arguments that cannot be."""
 _OWN_MODELS = ("solider", "transreid_ssl")
 """Files that register models beside timm's."""
 _NO_OVERLAP = (16, 16)
 """FastReID's default of ``STRIDE_SIZE``: patches of any size stand side by side."""
+_NO_ARGUMENTS = {
+    "pretrained": "MODEL.BACKBONE.PRETRAIN starts from weights",
+    "checkpoint_path": "MODEL.BACKBONE.PRETRAIN_PATH names a file of weights",
+    "features_only": "the backbone is the whole model, which MDPR cuts itself",
+    "in_chans": "images have three channels",
+    "img_size": "INPUT.SIZE_TRAIN is the size of images",
+}
+"""What ``TIMM.ARGS`` must not have, and why."""
 _CONVOLUTIONAL = (
     *("byobnet", "cspnet", "densenet", "dla", "efficientnet", "fasternet", "fastvit", "ghostnet", "hgnet", "hrnet"),
     *("mobilenetv3", "mobilevit", "regnet", "repghost", "repvit", "res2net", "resnest", "resnet", "resnetv2", "rexnet"),
@@ -50,11 +60,30 @@ def build_timm_backbone(cfg: CfgNode) -> TimmBackbone:
         if (stride := tuple(cfg.MODEL.BACKBONE.STRIDE_SIZE)) != _NO_OVERLAP:
             _overlap(model, stride, name)
         grids = ()
-        if transformers.is_plain(model):
+        if not transformers.is_plain(model):
+            _check_no_tokens(options)
+        else:
             grids = tuple(model.patch_embed.dynamic_feat_size(size) for size in (train, test))
         reading = Reading(name, train, grids, options.CLASS_TOKEN, tuple(options.CUT), options.NORM_MAPS)
         backbone = as_backbone(model, reading)
+        if test != train:
+            _check_test_size(backbone, test)
+        if options.CAMERAS:
+            _tell_cameras_apart(backbone, options)
     return backbone.to(torch.get_default_device())
+
+
+def _check_no_tokens(options: CfgNode) -> None:
+    """Refuse what is said of the tokens of a model that has none."""
+    if options.CUT:
+        raise SettingsError(
+            f"{_KEY}.CUT {tuple(options.CUT)}: {options.MODEL} is cut where its stages end; CUT is for plain vision "
+            "transformers, leave it at ()"
+        )
+    if options.CLASS_TOKEN not in ("", "drop"):
+        raise SettingsError(
+            f"{_KEY}.CLASS_TOKEN {options.CLASS_TOKEN}: {options.MODEL} has no class token; set it to drop"
+        )
 
 
 def _overlap(model: nn.Module, stride: tuple[int, ...], name: str) -> None:
@@ -66,6 +95,20 @@ def _overlap(model: nn.Module, stride: tuple[int, ...], name: str) -> None:
     from mdpr_fastreid.modeling.backbones.timm_models.overlapping import overlap_patches
 
     overlap_patches(model, stride, name)
+
+
+@torch.no_grad()
+def _check_test_size(backbone: TimmBackbone, size: tuple[int, int]) -> None:
+    """Refuse before training what the first evaluation could not run."""
+    training = backbone.training
+    features_of(backbone.eval(), size, "INPUT.SIZE_TEST")
+    backbone.train(training)
+
+
+def _tell_cameras_apart(backbone: TimmBackbone, options: CfgNode) -> None:
+    from mdpr_fastreid.modeling.backbones.timm_models.cameras import add_cameras
+
+    add_cameras(backbone, options.CAMERAS, options.CAMERA_SCALE, options.WITHOUT_CAMERA, options.MODEL)
 
 
 def _timm() -> ModuleType:
@@ -103,6 +146,8 @@ def _created(cfg: CfgNode, timm: ModuleType, train: tuple[int, int], test: tuple
     """The model, with those of the arguments that its family takes."""
     options = cfg.MODEL.BACKBONE.TIMM
     asked = dict(zip(options.ARGS[::2], options.ARGS[1::2], strict=True))
+    for argument in asked.keys() & _NO_ARGUMENTS.keys():
+        raise SettingsError(f"{_KEY}.ARGS must not have {argument}: {_NO_ARGUMENTS[argument]}")
     family = timm.models.model_entrypoint(options.MODEL).__module__.rpartition(".")[2]
     kwargs = {"num_classes": 0, "img_size": train, **_windows(family)}
     kwargs["drop_path_rate"] = _drop_path(options.DROP_PATH, family)
@@ -116,7 +161,7 @@ def _created(cfg: CfgNode, timm: ModuleType, train: tuple[int, int], test: tuple
     while True:
         try:
             model = timm.create_model(options.MODEL, **{**kwargs, **asked})
-        except (TypeError, NotImplementedError, AssertionError, RuntimeError, ValueError) as error:
+        except _CANNOT_BE as error:
             refused = _refused(error, kwargs)
             if not refused:
                 raise SettingsError(f"{_KEY}.MODEL {options.MODEL} cannot be built: {_line(error)}") from error

@@ -34,6 +34,12 @@ def pieces(model: nn.Module, name: str) -> tuple[nn.Sequential, nn.Sequential, n
     return tuple(nn.Sequential(OrderedDict((n.replace(".", "_"), m) for n, m in part)) for part in parts)
 
 
+def behind_stages(model: nn.Module) -> list[str]:
+    """Names of the children behind the last stage, such as a norm of a network whose blocks begin with theirs."""
+    names, last = [name for name, _ in _links(model)], model.feature_info[-1]["module"]
+    return names[names.index(last) + 1 :] if last in names else []
+
+
 def not_a_chain(model: nn.Module, name: str) -> SettingsError:
     """The error about a model that cannot be cut."""
     maps = ", ".join(f"{entry['module']} (1/{entry['reduction']})" for entry in model.feature_info[-3:])

@@ -12,7 +12,7 @@ def resized_positions(value: torch.Tensor, prefix: int, grid: tuple[int, int]) -
     timm's own way, bicubic with antialiasing, gives other numbers.
 
     Args:
-        value: ``[1, prefix + N, C]``, of a grid that is square or twice as high as it is wide.
+        value: ``[1, prefix + N, C]``, of a grid that is square, or two or three times as high as it is wide.
         prefix: tokens before the patches (class token, registers), whose embeddings stay as they are.
         grid: rows and columns to have.
 
@@ -29,7 +29,7 @@ def resized_positions(value: torch.Tensor, prefix: int, grid: tuple[int, int]) -
 
 def _grid_of(patches: int) -> tuple[int, int] | None:
     """The rows and columns of so many patches."""
-    for ratio in (1, 2):
+    for ratio in (1, 2, 3):  # no number of patches is of two of them
         columns = math.isqrt(max(0, patches) // ratio)
         if columns and ratio * columns**2 == patches:
             return ratio * columns, columns
