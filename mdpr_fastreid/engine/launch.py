@@ -1,6 +1,7 @@
 """Starts the processes of a run: on GPUs or on the CPU, its own or those of ``torchrun``."""
 
 import inspect
+import multiprocessing
 import os
 import signal
 import socket
@@ -116,7 +117,8 @@ def _spawn(
             raise UsageError("several machines need the address of the first one: --dist-url tcp://HOST:PORT")
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
     with records_folder() as folder:
-        arguments = (main_func, num_processes, num_machines, machine_rank, dist_url, folder, args)
+        run = (main_func, num_processes, num_machines, machine_rank, dist_url, folder, args)
+        arguments = (multiprocessing.get_start_method(), *run)
         context = mp.start_processes(_worker, arguments, num_processes, join=False, start_method="spawn")
         try:
             while not context.join():
@@ -127,6 +129,7 @@ def _spawn(
 
 def _worker(
     local_rank: int,
+    start_method: str,
     main_func: Callable,
     num_processes: int,
     num_machines: int,
@@ -136,6 +139,8 @@ def _worker(
     args: tuple,
 ) -> None:
     try:
+        # A spawned process would spawn, too: the workers of its loaders, which import everything anew in every epoch
+        multiprocessing.set_start_method(start_method, force=True)
         if torch.cuda.is_available():
             torch.cuda.set_device(local_rank)
         elif "OMP_NUM_THREADS" not in os.environ:

@@ -1,5 +1,6 @@
 """Several processes on one CPU: the groups, the weights they train, and how a failure ends."""
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -41,8 +42,10 @@ def train(folder):
     trainer.train()
 
 
-def train_and_check_groups(folder):
+def train_and_check_groups(folder, start_method):
     rank = comm.get_rank()
+    # Of the loaders' workers: those that are spawned import everything anew in every epoch
+    assert multiprocessing.get_start_method() == start_method
     assert (comm.get_world_size(), comm.get_local_size(), comm.get_local_rank()) == (2, 2, rank)
     assert comm.all_gather({"rank": rank}) == [{"rank": 0}, {"rank": 1}]
     assert comm.gather(rank, dst=0) == ([0, 1] if rank == 0 else [])
@@ -73,7 +76,7 @@ def test_two_processes_on_half_batches_give_the_weights_of_one_on_whole_batches(
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     launch(train, 1, args=(str(tmp_path / "one"),))
-    launch(train_and_check_groups, 2, dist_url="auto", args=(str(tmp_path / "two"),))
+    launch(train_and_check_groups, 2, dist_url="auto", args=(str(tmp_path / "two"), multiprocessing.get_start_method()))
     one, two = (weights_of(tmp_path / name / "model_final.pth") for name in ("one", "two"))
     initial = torch.load(tmp_path / "one/initial.pth", weights_only=True)
     assert one.keys() == two.keys()

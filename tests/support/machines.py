@@ -31,6 +31,7 @@ class Machine:
         """Start Python there with these words, in a process group of its own; its output is one text stream."""
         inside = ["ip", "netns", "exec", self.namespace, "unshare", "--uts", "--mount", "sh", "-c"]
         own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": NETWORK_CARD}
+        folder.mkdir(parents=True, exist_ok=True)
         names = folder / "hosts"
         names.write_text("127.0.0.1 localhost\n" + "".join(f"{m.address} {m.name}\n" for m in map(Machine, (0, 1))))
         become = f'hostname {self.name}; mount --bind {names} /etc/hosts; exec "$0" "$@"'
