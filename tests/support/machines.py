@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NETWORK_CARD = "card0"
 PORT = 29510
+OUTPUT = "output.txt"
 
 
 class Machine:
@@ -28,22 +29,22 @@ class Machine:
         self.address, self.name = f"10.77.0.{number + 1}", f"machine{number}"
 
     def start(self, words: list, folder: Path, **environment: str) -> subprocess.Popen:
-        """Start Python there with these words, in a process group of its own; its output is one text stream."""
+        """Start Python there with these words, in a process group of its own; it prints into :data:`OUTPUT`."""
         inside = ["ip", "netns", "exec", self.namespace, "unshare", "--uts", "--mount", "sh", "-c"]
         own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": NETWORK_CARD}
         folder.mkdir(parents=True, exist_ok=True)
         names = folder / "hosts"
         names.write_text("127.0.0.1 localhost\n" + "".join(f"{m.address} {m.name}\n" for m in map(Machine, (0, 1))))
         become = f'hostname {self.name}; mount --bind {names} /etc/hosts; exec "$0" "$@"'
-        return subprocess.Popen(
-            [*inside, become, sys.executable, *map(str, words)],
-            env={**_without_launcher(os.environ), **own, **environment},
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        with (folder / OUTPUT).open("w") as output:
+            return subprocess.Popen(
+                [*inside, become, sys.executable, *map(str, words)],
+                env={**_without_launcher(os.environ), **own, **environment},
+                cwd=folder,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
 
     def kill(self) -> None:
         """Kill all that runs there: the launcher and its processes."""
