@@ -28,8 +28,11 @@ def run(main: Callable[[Namespace], object], parser: ArgumentParser, argv: list[
     """
     args = parser.parse_args(argv)
     try:
-        _check_processes(args, parser.get_default("dist_url"))
-        launch(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
+        own_address = parser.get_default("dist_url")
+        _check_processes(args, own_address)
+        # FastReID's default is one port for each user, and a second run would not start
+        address = "auto" if args.dist_url == own_address else args.dist_url
+        launch(main, args.num_gpus, args.num_machines, args.machine_rank, address, args=(args,))
     except UsageError as error:
         record_for_torchrun(error)
         return _report(2, _message_alone(error))

@@ -4,7 +4,6 @@ import inspect
 import multiprocessing
 import os
 import signal
-import socket
 import time
 import traceback
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mdpr_fastreid.engine.launch_records import ErrorRecord, error_records, records_folder, write_record
 from mdpr_fastreid.engine.lost_machines import LostMachineError, naming_lost_machines
-from mdpr_fastreid.engine.meeting import meet
+from mdpr_fastreid.engine.meeting import address_of, meet, serve
 from mdpr_fastreid.engine.torchrun import join_group, started_by_torchrun
 from mdpr_fastreid.errors import UsageError
 
@@ -112,12 +111,14 @@ def _spawn(
 ) -> None:
     if torch.cuda.is_available() and torch.cuda.device_count() < num_processes:
         raise UsageError(f"--num-gpus {num_processes}, but this machine has {torch.cuda.device_count()}")
+    place = None
     if dist_url in (None, "auto"):
         if num_machines > 1:
             raise UsageError("several machines need the address of the first one: --dist-url tcp://HOST:PORT")
-        dist_url = f"tcp://127.0.0.1:{_free_port()}"
+        place = serve()
+        dist_url = address_of(place)
     with records_folder() as folder:
-        run = (main_func, num_processes, num_machines, machine_rank, dist_url, folder, args)
+        run = (main_func, num_processes, num_machines, machine_rank, dist_url, place is not None, folder, args)
         arguments = (multiprocessing.get_start_method(), *run)
         context = mp.start_processes(_worker, arguments, num_processes, join=False, start_method="spawn")
         try:
@@ -135,6 +136,7 @@ def _worker(
     num_machines: int,
     machine_rank: int,
     dist_url: str,
+    served: bool,
     folder: Path,
     args: tuple,
 ) -> None:
@@ -146,7 +148,7 @@ def _worker(
         elif "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_processes))
         rank = machine_rank * num_processes + local_rank
-        meet(_backend(), dist_url, rank, num_machines * num_processes)
+        meet(_backend(), dist_url, rank, num_machines * num_processes, served=served)
         _set_local_groups([list(range(m * num_processes, (m + 1) * num_processes)) for m in range(num_machines)])
         with naming_lost_machines():
             main_func(*args)
@@ -198,9 +200,3 @@ def _leave_group() -> None:
     dist.destroy_process_group()
     comm._LOCAL_PROCESS_GROUP = None
     comm._get_global_gloo_group.cache_clear()
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        listener.bind(("", 0))
-        return listener.getsockname()[1]

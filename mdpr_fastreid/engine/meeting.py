@@ -8,16 +8,20 @@ import torch.distributed as dist
 from mdpr_fastreid.errors import UsageError, one_line
 
 _SECONDS_TO_MEET = 600.0
+_THIS_MACHINE = "127.0.0.1"
 
 
-def meet(backend: str, address: str, rank: int, size: int, seconds: float = _SECONDS_TO_MEET) -> None:
-    """Make the process group of machines that were each started by hand.
+def meet(
+    backend: str, address: str, rank: int, size: int, *, served: bool = False, seconds: float = _SECONDS_TO_MEET
+) -> None:
+    """Make the process group of a run whose processes know an address.
 
     Args:
         backend: "gloo" or "nccl".
         address: ``tcp://host:port`` of the first process, which listens there, or another address of PyTorch's.
         rank: of this process.
         size: how many processes there are on all machines.
+        served: whether a process outside of the group listens there, see :func:`serve`, and not the first one.
         seconds: to wait for the others.
 
     Raises:
@@ -35,11 +39,24 @@ def meet(backend: str, address: str, rank: int, size: int, seconds: float = _SEC
         raise UsageError(f"--dist-url {address} is no address: give tcp://HOST:PORT of the first machine")
     wait = datetime.timedelta(seconds=seconds)
     try:
-        store = dist.TCPStore(host, port, size, is_master=rank == 0, timeout=wait)
+        store = dist.TCPStore(host, port, size, is_master=rank == 0 and not served, timeout=wait)
     except dist.DistError as error:
         raise UsageError(f"--dist-url {address}: {_reason(error, rank, size, seconds)}") from error
     store.set_timeout(dist.default_pg_timeout)
     dist.init_process_group(backend, store=store, world_size=size, rank=rank)
+
+
+def serve() -> dist.TCPStore:
+    """A place on this machine to meet, at a port that nobody else can take meanwhile; it is there as long as this object.
+
+    Its address is :func:`address_of` it.
+    """
+    return dist.TCPStore(_THIS_MACHINE, 0, is_master=True, wait_for_workers=False)
+
+
+def address_of(store: dist.TCPStore) -> str:
+    """The address of a place to meet on this machine."""
+    return f"tcp://{_THIS_MACHINE}:{store.port}"
 
 
 def _reason(error: dist.DistError, rank: int, size: int, seconds: float) -> str:

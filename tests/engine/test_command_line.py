@@ -8,8 +8,9 @@ import torch.multiprocessing as mp
 from fastreid.engine import default_argument_parser
 from small_runs import logged_by_fastreid, small_config
 
-from mdpr_fastreid.engine import print_results, print_written_files, run
+from mdpr_fastreid.engine import command_line, print_results, print_written_files, run
 from mdpr_fastreid.engine.command_line import _message_alone
+from mdpr_fastreid.engine.lost_machines import LostMachineError
 from mdpr_fastreid.errors import UsageError
 
 
@@ -28,12 +29,25 @@ def test_exit_codes_and_lines(capsys, monkeypatch):
     assert outcome(FloatingPointError("Loss became NaN"), capsys, monkeypatch) == (1, "train_net.py: Loss became NaN\n")
     failed = mp.ProcessRaisedException("process 1 of 2 failed", 1, 7)
     assert outcome(failed, capsys, monkeypatch) == (1, "train_net.py: process 1 of 2 failed\n")
+    lost = LostMachineError("node2 (process 1 of 2) is gone")
+    assert outcome(lost, capsys, monkeypatch) == (1, "train_net.py: node2 (process 1 of 2) is gone\n")
     full = OSError(errno.ENOSPC, "No space left on device", "log.txt")
     code, error = outcome(full, capsys, monkeypatch)
     assert (code, error.count("\n")) == (1, 1)
     assert "No space left on device: 'log.txt': make room; --resume continues" in error
     assert outcome(KeyboardInterrupt(), capsys, monkeypatch)[0] == 130
     assert run(lambda args: None, default_argument_parser(), []) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "address"),
+    [([], "auto"), (["--num-machines", "2", "--dist-url", "tcp://10.0.0.1:29500"], "tcp://10.0.0.1:29500")],
+)
+def test_runs_on_one_machine_do_not_share_fastreids_one_port_of_a_user(monkeypatch, words, address):
+    addresses = []
+    monkeypatch.setattr(command_line, "launch", lambda main, *numbers, args: addresses.append(numbers[-1]))
+    assert run(print, default_argument_parser(), ["--num-gpus", "2", *words]) == 0
+    assert addresses == [address]
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), BrokenPipeError()])

@@ -5,7 +5,7 @@ import socket
 import pytest
 import torch.distributed as dist
 
-from mdpr_fastreid.engine.meeting import meet
+from mdpr_fastreid.engine.meeting import address_of, meet, serve
 from mdpr_fastreid.errors import UsageError
 
 
@@ -47,8 +47,10 @@ def test_the_others_say_that_the_first_does_not_answer(free):
         meet("gloo", f"tcp://127.0.0.1:{free}", 1, 2, seconds=1)
 
 
-def test_those_who_meet_are_a_group(free):
-    meet("gloo", f"tcp://127.0.0.1:{free}", 0, 1, seconds=10)
+@pytest.mark.parametrize("served", [True, False])
+def test_those_who_meet_are_a_group(free, served):
+    place = serve() if served else None
+    meet("gloo", address_of(place) if served else f"tcp://127.0.0.1:{free}", 0, 1, served=served, seconds=10)
     try:
         assert dist.get_world_size() == 1
     finally:
