@@ -15,3 +15,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import mdpr_fastreid  # noqa: E402, F401  (stock FastReID cannot be imported everywhere before it is patched)
+
+
+def pytest_xdist_auto_num_workers(config) -> int:
+    """One more than there are cores: tests that wait for other processes leave theirs idle."""
+    return (os.cpu_count() or 1) + 1

@@ -47,7 +47,7 @@ def meet(
 
 
 def serve() -> dist.TCPStore:
-    """A place on this machine to meet, at a port that nobody else can take meanwhile; it is there as long as this object.
+    """A place on this machine to meet, at a port that nobody else can take, as long as this object is there.
 
     Its address is :func:`address_of` it.
     """
