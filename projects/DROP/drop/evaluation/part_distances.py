@@ -145,8 +145,8 @@ def _block(query: _Images, gallery: _Images) -> torch.Tensor:
 
 def _recompute_near(squared: torch.Tensor, queries: torch.Tensor, scales: torch.Tensor, others: torch.Tensor) -> None:
     """Squared distances so small that rounding of the product is all there is of them, from differences, in place."""
-    # What is exactly 0 is so between embeddings of zeros, which may be many, and right
-    pairs = ((squared < torch.finfo(squared.dtype).eps ** 0.5) & (squared != 0)).nonzero()
+    # Embeddings of zeros may be many, and the distance between two of them, exactly 0, is right
+    pairs = ((squared < torch.finfo(squared.dtype).eps ** 0.5) & (scales != 0)).nonzero()
     for some in pairs.split(_PAIRS_AT_ONCE):
         row, column = some.unbind(dim=1)
         squared[row, column] = (queries[row] * scales[row] - others[column]).square_().sum(dim=1)

@@ -96,8 +96,9 @@ def test_it_is_symmetric_and_zero_between_equal_images(dtype):
 
 @pytest.mark.parametrize(("dtype", "apart"), [(torch.float64, 1e-7), (torch.float32, 1e-3)])
 def test_near_duplicates_are_as_far_apart_as_their_differences_say(dtype, apart):
-    query = torch.nn.functional.normalize(torch.randn(4, 3, 64, dtype=dtype), dim=2)
-    gallery = torch.nn.functional.normalize(query + apart / 8 * torch.randn(4, 3, 64, dtype=dtype), dim=2)
+    # So many that the product of some is rounded to a distance of exactly 0
+    query = torch.nn.functional.normalize(torch.randn(400, 3, 64, dtype=dtype), dim=2)
+    gallery = torch.nn.functional.normalize(query + apart / 8 * torch.randn(400, 3, 64, dtype=dtype), dim=2)
     expected = (query.double() - gallery.double()).norm(dim=2).mean(dim=1)
     torch.testing.assert_close(part_distances(query, gallery).diag().double(), expected, atol=0, rtol=1e-3)
 
