@@ -280,7 +280,7 @@ def _spent(loader: DataLoader, args: argparse.Namespace) -> dict[str, float]:
     ours = isinstance(dataset, FieldDataset)
     for index, (path, *_) in enumerate(dataset.img_items):
         if ours and dataset.resized is not None:
-            image = step("read the resized", dataset.resized.picture, index, None)
+            image = step("read the resized", dataset.resized.picture, index, path, None)
         else:
             step("read the file", _file_content, path)
             image = step("decode", read_image if ours else stock_read_image, path)

@@ -96,7 +96,7 @@ def training_set(cfg: CfgNode, items: list[tuple], transforms: JointTransforms |
     Args:
         cfg: a config with the plugin's keys.
         items: ``(path, identity, camera)``, or :class:`~mdpr_fastreid.data.items.Item` with the files of fields.
-        transforms: instead of those of the config.
+        transforms: instead of those of the config; resized images (``DATALOADER.CACHE``) are then this process's own.
 
     Raises:
         UsageError: the transforms do not go with the fields, the resized images cannot be kept, or the model tells
@@ -105,10 +105,11 @@ def training_set(cfg: CfgNode, items: list[tuple], transforms: JointTransforms |
     made = FieldDataset(
         items,
         transforms or build_transforms(cfg, is_train=True),
-        resized=_resized(cfg, len(items)) if cfg.DATALOADER.get("CACHE", "") else None,
         skip_damaged=cfg.DATALOADER.get("SKIP_DAMAGED", False),
         check_command=check_command(cfg, cfg.DATASETS.NAMES),
     )
+    if cfg.DATALOADER.get("CACHE", ""):
+        made.resized = _resized(cfg, made.img_items, shared=transforms is None)
     if cameras := camera_count(cfg):
         number_as_tested(made, cameras)
     return made
@@ -148,14 +149,14 @@ def _images_a_process(cfg: CfgNode, section: str) -> int:
     return images // processes
 
 
-def _resized(cfg: CfgNode, count: int) -> ResizedImages:
+def _resized(cfg: CfgNode, items: list[tuple], shared: bool) -> ResizedImages:
     size = cfg.INPUT.SIZE_TRAIN
-    if cfg.INPUT.AUTOAUG.ENABLED or size[0] <= 0:
+    if cfg.INPUT.AUTOAUG.ENABLED or size[0] <= 0 or len(size) != 2:
         raise UsageError(
-            "DATALOADER.CACHE keeps the resized images, and here images are not resized first of all "
+            "DATALOADER.CACHE keeps the resized images, and here images are not resized to one size first of all "
             '(INPUT.AUTOAUG.ENABLED, INPUT.SIZE_TRAIN): leave it at ""'
         )
-    return ResizedImages(cfg.DATALOADER.CACHE, count, size)
+    return ResizedImages(cfg.DATALOADER.CACHE, [item[0] for item in items], size, shared=shared)
 
 
 def _loader(cfg: CfgNode, dataset: Dataset, batches: BatchSampler, workers: int) -> PrefetchLoader:

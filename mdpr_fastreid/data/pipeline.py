@@ -41,7 +41,6 @@ class FieldDataset(CommDataset):
         items: ``(path, identity, camera)``, or :class:`~mdpr_fastreid.data.items.Item` with the files of fields.
         transforms: and with them the fields, see :func:`~mdpr_fastreid.data.transforms.build_transforms`.
         relabel: whether identities and cameras are numbered from 0, as training needs them.
-        resized: keeps the resized images; the transforms begin with resizing to its size.
         skip_damaged: whether another item of the identity takes the place of one that cannot be read.
         check_command: lists all damaged images, e.g. ``mdpr data Market1501``.
     """
@@ -52,14 +51,14 @@ class FieldDataset(CommDataset):
         transforms: JointTransforms,
         *,
         relabel: bool = True,
-        resized: ResizedImages | None = None,
         skip_damaged: bool = False,
         check_command: str = "mdpr data",
     ) -> None:
         for field in transforms.fields:
             items = field.of_set(items)
         super().__init__(items, transforms, relabel)
-        self.resized = resized
+        # Keeps the resized images, if set; the transforms begin with resizing to its size
+        self.resized: ResizedImages | None = None
         self.substitutes = Substitutes(items) if skip_damaged else None
         self.check_command = check_command
         self.in_bytes = [field.key for field in transforms.fields if field.in_bytes]
@@ -108,7 +107,7 @@ class FieldDataset(CommDataset):
         item, sample = self.img_items[index], {}
         for field in self.transform.fields:
             if field.key == IMAGES and self.resized is not None:
-                sample[IMAGES] = self.resized.picture(index, lambda: self.resized_image(item[0]))
+                sample[IMAGES] = self.resized.picture(index, item[0], lambda: self.resized_image(item[0]))
             else:
                 sample[field.key] = field.read_for(item, sample.get(IMAGES))
         return sample
