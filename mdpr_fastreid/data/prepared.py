@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from mdpr_fastreid.data.datasets.base import missing_files
 from mdpr_fastreid.data.datasets.counts import Count
+from mdpr_fastreid.data.listing import missing_files
 from mdpr_fastreid.data.sources import DataSource, WeightSource
 from mdpr_fastreid.data.synth import PRESETS, RenderError, read_manifest, set_folder, verify
 from mdpr_fastreid.data.tracklets import files_of

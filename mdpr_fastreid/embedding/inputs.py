@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from mdpr_fastreid.data.datasets.base import IMAGE_SUFFIXES
+from mdpr_fastreid.data import listing
 from mdpr_fastreid.data.reading import read_image
 from mdpr_fastreid.errors import UsageError
 
@@ -30,17 +30,11 @@ def images_below(folder: str | os.PathLike) -> list[str]:
     """
     if not os.path.isdir(folder):
         raise UsageError(f"{folder} is no folder")
-    found: list[str] = []
-    for place, folders, files in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        within = Path(os.path.relpath(place, folder))
-        images = (name for name in files if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
-        found += [(within / name).as_posix() for name in images if not name.startswith(".")]
-    return sorted(found)
-
-
-def _refuse(error: OSError) -> None:
-    raise UsageError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    start = len(str(Path(folder, "x"))) - 1
+    try:
+        return sorted(path[start:].replace(os.sep, "/") for path in listing.images_below(folder))
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
 def reads_of(images: Any, bgr: bool = False) -> Iterable[Read]:
@@ -85,7 +79,7 @@ def _of_path(path: str) -> list[Read]:
         return [lambda: read_image(path)]
     names = images_below(path)
     if not names:
-        raise UsageError(f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise UsageError(f"{path} holds no images ({', '.join(sorted(listing.IMAGE_SUFFIXES))})")
     return [lambda name=name: read_image(os.path.join(path, name)) for name in names]
 
 

@@ -10,6 +10,7 @@ from mdpr_fastreid.data.custom.records import Record
 from mdpr_fastreid.data.custom.splitting import with_splits
 from mdpr_fastreid.data.datasets.base import DISTRACTOR, JUNK, ItemDataset
 from mdpr_fastreid.data.items import Item
+from mdpr_fastreid.data.listing import Listings
 from mdpr_fastreid.data.tracklets import CLIP
 from mdpr_fastreid.errors import UsageError
 
@@ -43,8 +44,9 @@ class CustomDataset(ItemDataset):
             places = f"{os.getcwd()} or {os.path.abspath(root)}"
             raise UsageError(f"data set {self.dataset_name}: there is no folder {self.folder} in {places}")
         try:
-            records, said = with_splits(read_records(Path(self.dataset_dir), self.camera_pattern))
-            self.left_out = left_out(Path(self.dataset_dir))
+            folder, listings = Path(self.dataset_dir), Listings()
+            records, said = with_splits(read_records(folder, self.camera_pattern, listings))
+            self.left_out = left_out(folder, listings)
         except (UsageError, OSError) as error:
             raise UsageError(f"data set {self.dataset_name}: {error}") from error
         if said:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mdpr_fastreid.data.custom.records import Record
 from mdpr_fastreid.data.custom.tracklets import joined
-from mdpr_fastreid.data.datasets.base import DISTRACTOR, IMAGE_SUFFIXES, JUNK, folders_in, images_in
+from mdpr_fastreid.data.datasets.base import DISTRACTOR, JUNK
+from mdpr_fastreid.data.listing import IMAGE_SUFFIXES, Listings, missing_files
 from mdpr_fastreid.data.masks.places import FOLDER as MASKS
 from mdpr_fastreid.errors import UsageError, shown
 
@@ -23,26 +24,27 @@ MOST_DIGITS = 18
 _MARKET_NAME = re.compile(r"^(-?\d+)_c(\d+)")
 
 
-def read_records(folder: Path, camera_pattern: str = "") -> list[Record]:
+def read_records(folder: Path, camera_pattern: str = "", listings: Listings | None = None) -> list[Record]:
     """The images, or tracklets, of a folder in one of the three layouts, without junk (identity -1).
 
     Args:
         folder: has ``manifest.csv``, or Market-1501's folders, or one folder per identity (perhaps within ``train``,
             ``test``, ``query``, ``gallery``).
         camera_pattern: a regular expression whose one group is the camera in a file's name; "" for none.
+        listings: of its folders, for :func:`left_out`.
 
     Raises:
         UsageError: the folder is missing or empty, or something in it cannot be understood; the message says what.
     """
     if not os.path.isdir(folder):
         raise UsageError(f"{folder} is no folder")
-    pattern = _compiled(camera_pattern)
+    pattern, listings = _compiled(camera_pattern), listings or Listings()
     if _has_manifest(folder):
-        records = joined(list(_from_manifest(folder / MANIFEST, pattern)))
+        records = joined(_from_manifest(folder / MANIFEST, pattern))
     elif _is_market(folder):
-        records = list(_from_market(folder))
+        records = list(_from_market(folder, listings))
     else:
-        records = list(_from_folders(folder, pattern))
+        records = list(_from_folders(folder, pattern, listings))
     records = [record for record in records if record.identity != str(JUNK)]
     if not records:
         raise UsageError(
@@ -77,10 +79,10 @@ def _compiled(camera_pattern: str) -> re.Pattern | None:
     return pattern
 
 
-def _camera(path: Path, pattern: re.Pattern | None) -> str:
+def _camera(path: str, pattern: re.Pattern | None) -> str:
     if pattern is None:
         return ""
-    found = pattern.search(path.name)
+    found = pattern.search(os.path.basename(path))
     if not found or not found[1]:
         raise UsageError(f"{path}: DATASETS.CUSTOM_CAMERA_PATTERN {pattern.pattern!r} finds no camera in its name")
     return found[1]
@@ -90,48 +92,51 @@ def _is_market(folder: Path) -> bool:
     return any((folder / name).is_dir() for name in ("bounding_box_train", "bounding_box_test"))
 
 
-def _from_market(folder: Path) -> Iterator[Record]:
+def _from_market(folder: Path, listings: Listings) -> Iterator[Record]:
     for name, split in _MARKET.items():
         if not (folder / name).is_dir():
             if name == "bounding_box_train":
                 continue
             raise UsageError(f"{folder} has some of Market-1501's folders ({', '.join(_MARKET)}), but not {name}")
-        for path in images_in(folder / name):
-            found = _MARKET_NAME.match(path.name)
+        for path in listings.of(folder / name).images:
+            found = _MARKET_NAME.match(os.path.basename(path))
             if found is None:
                 raise UsageError(f"{path} is not named as Market-1501's images are, e.g. 0002_c1s1_000451_03.jpg")
-            yield Record(str(path), str(int(found[1])), found[2], split)
+            yield Record(path, str(int(found[1])), found[2], split)
 
 
-def _from_folders(folder: Path, pattern: re.Pattern | None) -> Iterator[Record]:
-    loose = images_in(folder)
+def _from_folders(folder: Path, pattern: re.Pattern | None, listings: Listings) -> Iterator[Record]:
+    loose = listings.of(folder).images
     if loose:
         raise UsageError(f"{loose[0]} lies beside the identities' folders; put each image into its identity's folder")
-    for part, split in _parts(folder):
-        for identity in (path for path in folders_in(part) if not _holds_masks(path, folder)):
-            paths = images_in(identity)
+    for part, split in _parts(folder, listings):
+        identities = [path for path in listings.of(part).folders if not _holds_masks(path, folder, listings)]
+        listings.list_all(identities)
+        for identity in identities:
+            paths = listings.of(identity).images
             if not paths:
                 raise UsageError(
                     f"{identity} holds no images; identities have one folder each, without folders in it "
                     f"({MANIFEST} can name tracklets)"
                 )
             for path in paths:
-                yield Record(str(path), identity.name, _camera(path, pattern), split)
+                yield Record(path, os.path.basename(identity), _camera(path, pattern), split)
 
 
-def _parts(folder: Path) -> list[tuple[Path, str]]:
+def _parts(folder: Path, listings: Listings) -> list[tuple[str, str]]:
     """The folders that hold identities, with their splits: those named so, or the folder itself."""
-    folders = [path for path in folders_in(folder) if not _holds_masks(path, folder)]
-    named = folders and {path.name for path in folders} <= set(SPLITS)
-    return [(path, path.name) for path in folders] if named else [(folder, "")]
+    folders = [path for path in listings.of(folder).folders if not _holds_masks(path, folder, listings)]
+    names = [os.path.basename(path) for path in folders]
+    named = folders and set(names) <= set(SPLITS)
+    return list(zip(folders, names, strict=True)) if named else [(str(folder), "")]
 
 
-def _holds_masks(path: Path, folder: Path) -> bool:
+def _holds_masks(path: str, folder: Path, listings: Listings) -> bool:
     """Whether a path is the folder of a set's masks: its files mirror those of the set, so no image is right in it."""
-    return path == folder / MASKS and path.is_dir() and not images_in(path)
+    return path == str(folder / MASKS) and not listings.of(path).images
 
 
-def _from_manifest(manifest: Path, pattern: re.Pattern | None) -> Iterator[Record]:
+def _from_manifest(manifest: Path, pattern: re.Pattern | None) -> list[Record]:
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
@@ -142,15 +147,23 @@ def _from_manifest(manifest: Path, pattern: re.Pattern | None) -> Iterator[Recor
         raise UsageError(f"{manifest} cannot be read as CSV in UTF-8: {error}") from error
     if not rows:
         raise UsageError(f"{manifest} has no images, only its first line")
-    seen: dict[str, int] = {}
+    lines: dict[str, int] = {}
+    records = []
     for line, row in rows:
         record = _record(manifest, line, row, pattern)
-        if record.path in seen:
+        if record.path in lines:
             raise UsageError(
-                f"{manifest}, line {line}: {shown(record.path)} stands in line {seen[record.path]} already"
+                f"{manifest}, line {line}: {shown(record.path)} stands in line {lines[record.path]} already"
             )
-        seen[record.path] = line
-        yield record
+        lines[record.path] = line
+        records.append(record)
+    for record in records:
+        lines.setdefault(record.mask, lines[record.path])
+    for file in missing_files(filter(None, lines)):
+        # It may be there by another name: on a disk that takes capitals for small letters
+        if not os.path.isfile(file):
+            raise UsageError(f"{manifest}, line {lines[file]}: {shown(file)} does not exist")
+    return records
 
 
 def _check_columns(manifest: Path, columns: list[str]) -> None:
@@ -182,37 +195,39 @@ def _record(manifest: Path, line: int, row: dict, pattern: re.Pattern | None) ->
     if cell["split"] and cell["split"] not in SPLITS:
         raise wrong(f"split {shown(cell['split'])!r} is none of {', '.join(SPLITS)}")
     mask = str(manifest.parent / cell["mask"]) if cell["mask"] else ""
-    for file in filter(None, (str(path), mask)):
-        if not os.path.isfile(file):  # which a name that is too long is not, either
-            raise wrong(f"{shown(file)} does not exist")
     if cell["frame"] and not (cell["frame"].isdecimal() and len(cell["frame"]) <= MOST_DIGITS):
         raise wrong(f"frame {cell['frame'][:40]!r} is no whole number of at most {MOST_DIGITS} digits")
-    camera = cell["camera"] or _camera(path, pattern)
+    camera = cell["camera"] or _camera(str(path), pattern)
     return Record(str(path), cell["identity"], camera, cell["split"], mask, int(cell["frame"] or 0), cell["tracklet"])
 
 
-def left_out(folder: Path) -> list[Path]:
+def left_out(folder: Path, listings: Listings | None = None) -> list[Path]:
     """Files within a layout that are no images by their names, or lie too deep to belong to an identity.
 
     Args:
         folder: as :func:`read_records` takes it. Of a manifest's folder nothing is left out: it says what belongs.
+        listings: of its folders, as far as they are known.
     """
     if _has_manifest(folder):
         return []
-    market = [(folder / name, 1) for name in _MARKET]
-    places = market if _is_market(folder) else [(part, 2) for part, _ in _parts(folder)]
-    files = [(path, path.relative_to(part).parts, depth) for part, depth in places for path in sorted(part.rglob("*"))]
-    masks = folder / MASKS
-    if _holds_masks(masks, folder):
-        files = [file for file in files if not file[0].is_relative_to(masks)]
-    return [
-        path
-        for path, within, depth in files
-        if len(within) != depth or path.suffix.lower() not in IMAGE_SUFFIXES
-        if path.is_file() and path.name not in _OF_FILE_MANAGERS and not any(name.startswith(".") for name in within)
-    ]
+    listings = listings or Listings()
+    market = [(str(folder / name), 1) for name in _MARKET if (folder / name).is_dir()]
+    places = market if _is_market(folder) else [(part, 2) for part, _ in _parts(folder, listings)]
+    strays = [sorted(map(Path, _strays(part, depth, folder, listings))) for part, depth in places]
+    return [path for paths in strays for path in paths]
+
+
+def _strays(place: str, depth: int, folder: Path, listings: Listings) -> Iterator[str]:
+    """The files in and below a place that do not belong there; images belong so many levels deep, from 1."""
+    contents = listings.of(place)
+    for path in [*(contents.images if depth != 1 else ()), *contents.others]:
+        if os.path.basename(path) not in _OF_FILE_MANAGERS and os.path.isfile(path):
+            yield path
+    for below in contents.folders:
+        if below not in contents.links and not _holds_masks(below, folder, listings):
+            yield from _strays(below, depth - 1, folder, listings)
 
 
 def is_distractor(record: Record) -> bool:
     """Whether Market-1501's convention makes it a distractor: identity 0 in the gallery of that layout."""
-    return Path(record.path).parent.name == "bounding_box_test" and record.identity == str(DISTRACTOR)
+    return record.identity == str(DISTRACTOR) and Path(record.path).parent.name == "bounding_box_test"

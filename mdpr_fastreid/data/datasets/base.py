@@ -5,7 +5,6 @@ which stay with it. Identities and cameras are whole numbers from the file names
 the set's name before them (``"occludedduke_12"``), as the toolbox's do, so that sets can be trained on together.
 """
 
-import functools
 import logging
 import os
 import re
@@ -17,13 +16,13 @@ from fastreid.data.datasets.bases import ImageDataset
 
 from mdpr_fastreid.data.datasets.counts import Count
 from mdpr_fastreid.data.items import relabelled
+from mdpr_fastreid.data.listing import images_in, missing_files
 from mdpr_fastreid.data.tracklets import files_of, frames_of
 from mdpr_fastreid.errors import UsageError
 
 logger = logging.getLogger(__name__)
 _toolbox_log = logging.getLogger("fastreid.data.datasets.bases")
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 JUNK, DISTRACTOR = -1, 0
 
 
@@ -135,11 +134,11 @@ class PublishedDataset(ItemDataset):
         self.require(folder)
         items = []
         for path in images_in(folder):
-            found = re.search(pattern, path.name)
+            found = re.search(pattern, os.path.basename(path))
             if found is None:
                 raise UsageError(f"{type(self).__name__}: {path} is not named as the set's images are ({pattern})")
             if int(found[1]) != JUNK:
-                items.append((str(path), int(found[1]), int(found[2]) - 1))
+                items.append((path, int(found[1]), int(found[2]) - 1))
         return items
 
     def warn_of_missing(self, items: Iterable[tuple]) -> None:
@@ -177,20 +176,3 @@ class MarketLayout(PublishedDataset):
             self.named_images(folder / name) for name in ("bounding_box_train", "query", "bounding_box_test")
         )
         return train, query, gallery
-
-
-def images_in(folder: Path) -> list[Path]:
-    """The image files right in a folder, by name; hidden ones are left out."""
-    entries = sorted(folder.iterdir())
-    return [path for path in entries if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
-
-
-def folders_in(folder: Path) -> list[Path]:
-    """The folders right in a folder, by name; hidden ones are left out."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def missing_files(paths: Iterable[str]) -> list[str]:
-    """The paths that are no files, in their order; each folder is read once."""
-    names_in = functools.cache(lambda folder: frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset())
-    return [path for path in paths if os.path.basename(path) not in names_in(os.path.dirname(path))]

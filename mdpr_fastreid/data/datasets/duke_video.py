@@ -1,5 +1,6 @@
 """DukeMTMC-VideoReID."""
 
+import os
 import re
 from itertools import groupby
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import ClassVar, NamedTuple
 
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from mdpr_fastreid.data.datasets.base import PublishedDataset, folders_in, images_in
+from mdpr_fastreid.data.datasets.base import PublishedDataset
 from mdpr_fastreid.data.datasets.counts import TrackletCount
+from mdpr_fastreid.data.listing import folders_in, images_in
 from mdpr_fastreid.data.tracklets import tracklet_item
 from mdpr_fastreid.errors import UsageError
 
@@ -71,7 +73,7 @@ class DukeMTMCVideoReID(PublishedDataset):
         return [tracklet_item(walk.frames, walk.pid, walk.camera - 1) for walk in walks]
 
 
-def _walk(folder: Path) -> _Walk:
+def _walk(folder: str) -> _Walk:
     """The tracklet in a folder, its frames in order of their numbers.
 
     Raises:
@@ -79,11 +81,11 @@ def _walk(folder: Path) -> _Walk:
     """
     found = []
     for path in images_in(folder):
-        name = _NAME.match(path.name)
+        name = _NAME.match(os.path.basename(path))
         if name is None:
             expected = "0001_C6_F0099_X30823.jpg"
             raise UsageError(f"DukeMTMCVideoReID: {path} is not named as the set's frames are, e.g. {expected}")
-        found.append((int(name[3]), str(path), (int(name[1]), int(name[2]))))
+        found.append((int(name[3]), path, (int(name[1]), int(name[2]))))
     if not found:
         raise UsageError(f"DukeMTMCVideoReID: {folder} holds no frames; extract the set anew, or remove the folder")
     for _, path, labels in found:

@@ -1,13 +1,15 @@
 """Occluded-ReID."""
 
+import os
 import re
 from pathlib import Path
 from typing import ClassVar
 
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from mdpr_fastreid.data.datasets.base import PublishedDataset, images_in
+from mdpr_fastreid.data.datasets.base import PublishedDataset
 from mdpr_fastreid.data.datasets.counts import Count
+from mdpr_fastreid.data.listing import images_in
 from mdpr_fastreid.errors import UsageError
 
 
@@ -58,9 +60,9 @@ def occluded_and_whole(data: PublishedDataset, folder: Path, camera: str | None 
             if not identity.name.isdigit():
                 raise UsageError(f"{type(data).__name__}: {identity} is not named by the number of an identity")
             for path in images_in(identity):
-                found = camera and re.search(camera, path.name)
+                found = camera and re.search(camera, os.path.basename(path))
                 if camera and not found:
                     raise UsageError(f"{type(data).__name__}: {path} has no camera in its name ({camera})")
-                items.append((str(path), int(identity.name), int(found[1]) - 1 if found else number))
+                items.append((path, int(identity.name), int(found[1]) - 1 if found else number))
         parts.append(items)
     return parts[0], parts[1]

@@ -1,13 +1,15 @@
 """SynergyReID: basketball players."""
 
+import os
 import re
 from pathlib import Path
 from typing import ClassVar
 
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from mdpr_fastreid.data.datasets.base import JUNK, PublishedDataset, images_in
+from mdpr_fastreid.data.datasets.base import JUNK, PublishedDataset
 from mdpr_fastreid.data.datasets.counts import Count
+from mdpr_fastreid.data.listing import images_in
 from mdpr_fastreid.errors import UsageError
 
 _UNKNOWN_QUERY, _UNKNOWN_GALLERY = JUNK, JUNK - 1
@@ -52,10 +54,10 @@ class SynergyReID(PublishedDataset):
         self.require(folder)
         items = []
         for path in images_in(folder):
-            identity = re.match(r"\d+", path.name)
+            identity = re.match(r"\d+", os.path.basename(path))
             if identity is None:
                 raise UsageError(f"SynergyReID: {path} does not begin with the number of an identity")
-            items.append((str(path), int(identity[0]), camera))
+            items.append((path, int(identity[0]), camera))
         return items
 
 
@@ -81,6 +83,6 @@ class SynergyReIDChallenge(PublishedDataset):
         self.require(query, gallery)
         return (
             [],
-            [(str(path), _UNKNOWN_QUERY, 0) for path in images_in(query)],
-            [(str(path), _UNKNOWN_GALLERY, 1) for path in images_in(gallery)],
+            [(path, _UNKNOWN_QUERY, 0) for path in images_in(query)],
+            [(path, _UNKNOWN_GALLERY, 1) for path in images_in(gallery)],
         )
