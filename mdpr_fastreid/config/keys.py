@@ -75,7 +75,8 @@ PLUGIN_KEYS = (
         "",
         path,
         "Folder for the resized training images, which are then decoded and resized in the first epoch only; they take "
-        "3 x height x width bytes each, in a file that is removed when the run ends",
+        "3 x height x width bytes each, once for all processes of a user on a machine (Linux), in a file that is gone "
+        "when the last of them ends",
     ),
     Key(
         "INPUT.FIELDS",

@@ -64,14 +64,14 @@ class ResizedImages:
         """Picture ``index``, of the file ``path``; the first time what ``make`` returns, in RGB and of the size."""
         found = os.pread(self._file.fileno(), self._record, index * self._record)
         stamp = found[self._pixels :]
-        if stamp != _EMPTY and (self._checked[index] or stamp == _stamp_of(path)):
+        if stamp != _EMPTY:
+            if not self._checked[index] and stamp != _stamp_of(path):
+                _warn_once(
+                    self._changed, "%s was changed after another run kept it: such are resized anew in every epoch", path
+                )
+                return make()
             self._checked[index] = 1
             return Image.frombuffer("RGB", self._size[::-1], found, "raw", "RGB", 0, 1)
-        if stamp != _EMPTY:
-            _warn_once(
-                self._changed, "%s was changed after another run kept it: such are resized anew in every epoch", path
-            )
-            return make()
         # Before it is read: a change in between then shows as one
         stamp = _stamp_of(path)
         made = make()
