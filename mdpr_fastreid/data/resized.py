@@ -66,9 +66,8 @@ class ResizedImages:
         stamp = found[self._pixels :]
         if stamp != _EMPTY:
             if not self._checked[index] and stamp != _stamp_of(path):
-                _warn_once(
-                    self._changed, "%s was changed after another run kept it: such are resized anew in every epoch", path
-                )
+                text = "%s was changed after another run kept it: such are resized anew in every epoch"
+                _warn_once(self._changed, text, path)
                 return make()
             self._checked[index] = 1
             return Image.frombuffer("RGB", self._size[::-1], found, "raw", "RGB", 0, 1)
