@@ -7,6 +7,7 @@ import torch
 from fastreid.utils import comm
 
 from mdpr_fastreid.evaluation.distance import distance_blocks, query_blocks
+from mdpr_fastreid.evaluation.exchange import exchange
 from mdpr_fastreid.evaluation.features import as_features
 from mdpr_fastreid.evaluation.outputs import Outputs, count, rows
 from mdpr_fastreid.evaluation.ranking import BlockRanker
@@ -39,7 +40,7 @@ def own_part(outputs: Outputs | None, identities: np.ndarray, cameras: np.ndarra
     Returns:
         None, in all processes, where one has no images, or where there is no query or no gallery image.
     """
-    labels = comm.all_gather((identities, cameras))
+    labels = exchange((identities, cameras))
     counts = [len(of_process) for of_process, _ in labels]
     if 0 in counts or not 0 < num_query < sum(counts):
         return None
@@ -80,11 +81,11 @@ def rank_part(
     Returns:
         None, in all processes, where features of one cannot be ranked.
     """
-    queries = comm.all_gather(query if _are_usable(metric, query) and _are_usable(metric, gallery) else None)
+    queries = exchange(query if _are_usable(metric, query) and _are_usable(metric, gallery) else None)
     if any(of_process is None or of_process.shape[1:] != query.shape[1:] for of_process in queries):
         return None
     query = torch.cat(queries)
-    ranker = BlockRanker(*part.labels, max_rank, average_precisions, part.columns, comm.all_gather)
+    ranker = BlockRanker(*part.labels, max_rank, average_precisions, part.columns, exchange)
     if len(gallery):
         for block, distances in distance_blocks(metric, query, gallery, part.most):
             ranker.add(block, distances.numpy())

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from fastreid.utils import comm
 
+from mdpr_fastreid.evaluation.exchange import exchange, processor_group
 from mdpr_fastreid.evaluation.features import blocks_with_progress
 from mdpr_fastreid.evaluation.neighbors import Search, faiss_blocks, nearest_neighbors, search_block
 
@@ -23,12 +24,12 @@ def shared_search() -> Iterator[Search]:
     try:
         yield _search
     finally:
-        comm.all_gather(None)
+        exchange(None)
 
 
 def help_search() -> None:
     """On the other processes: search along, until the main one has found all it wants."""
-    while (wanted := comm.all_gather(None)[0]) is not None:
+    while (wanted := exchange(None)[0]) is not None:
         shape, k = wanted
         _search_together(torch.empty(shape), k)
 
@@ -36,13 +37,13 @@ def help_search() -> None:
 def _search(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     if features.device.type != "cpu":
         return nearest_neighbors(features, k)
-    comm.all_gather((features.shape, k))
+    exchange((features.shape, k))
     return _search_together(features, k)
 
 
 def _search_together(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Every process gets the features of the main one, and searches for some of the images."""
-    torch.distributed.broadcast(features, 0, group=comm._get_global_gloo_group())
+    torch.distributed.broadcast(features, 0, group=processor_group())
     blocks = faiss_blocks(len(features))
     own = blocks[comm.get_rank() :: comm.get_world_size()]
     found = comm.gather([search_block(features, k, rows) for rows in blocks_with_progress(own, "nearest neighbors")])

@@ -27,9 +27,9 @@ def run_as_processes(count: int, work: Callable[[int], Result], monkeypatch: pyt
         patched.setattr(comm, "get_rank", lambda: world.rank)
         patched.setattr(comm, "is_main_process", lambda: world.rank == 0)
         patched.setattr(comm, "synchronize", world.meet)
-        patched.setattr(comm, "all_gather", world.all_gather)
         patched.setattr(comm, "gather", world.gather)
         patched.setattr(comm, "_get_global_gloo_group", lambda: None)
+        patched.setattr(torch.distributed, "all_gather_object", world.all_gather_object)
         patched.setattr(torch.distributed, "broadcast", world.broadcast)
         with ThreadPoolExecutor(count) as pool:
             futures = [pool.submit(world.run, rank, work) for rank in range(count)]
@@ -64,6 +64,9 @@ class _World:
         received = [pickle.loads(one) for one in self._sent]
         self.meet()
         return received
+
+    def all_gather_object(self, received: list, sent: object, group: None) -> None:
+        received[:] = self.all_gather(sent)
 
     def gather(self, sent: object, dst: int = 0) -> list:
         received = self.all_gather(sent)
