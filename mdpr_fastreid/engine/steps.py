@@ -91,7 +91,7 @@ class TrainingStep(SimpleTrainer):
         data_time = time.perf_counter() - start
 
         self.optimizer.zero_grad()
-        losses = self._add_gradients(data)
+        losses = self.add_gradients(data)
         self._write_metrics(losses, data_time)
         if self.grad_scaler is None:
             self.optimizer.step()
@@ -101,7 +101,12 @@ class TrainingStep(SimpleTrainer):
         if isinstance(self.param_wrapper, ContiguousParams):
             self.param_wrapper.assert_buffer_is_valid()
 
-    def _add_gradients(self, batch: Mapping) -> Mapping[str, torch.Tensor]:
+    def add_gradients(self, batch: Mapping) -> Mapping[str, torch.Tensor]:
+        """Compute the losses of a batch, and add their gradients to those of the weights; averaged over the processes.
+
+        Returns:
+            Scalar losses by name.
+        """
         if self._whole_batch is None:
             losses = self._forward(self.model, batch)
             self._backward(losses)

@@ -1,6 +1,6 @@
-"""One training step with SGD, whose change of the weights is the gradient."""
+"""Training steps with SGD, whose change of the weights is the gradient."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,12 +26,14 @@ def without_statistics(model: nn.Module) -> nn.Module:
     return model
 
 
-def stepped(model: nn.Module, batches: Iterable[Any], **options: Any) -> dict[str, float]:
-    """Train one step, in place; the losses by name."""
+def stepped(model: nn.Module, batches: Sequence[Any], **options: Any) -> dict[str, float]:
+    """Train a step on each batch, in place; the last one's losses by name."""
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
     step = TrainingStep(model, batches, optimizer, [], **{"precision": "float32", **options})
     with EventStorage(0) as storage:
-        step.run_step()
+        for _ in batches:
+            step.run_step()
+            storage.step()
     return {name: storage.history(name).latest() for name in storage.histories() if "loss" in name}
 
 
