@@ -18,7 +18,8 @@ from mdpr_fastreid.bench.clusters import clustered_features, outputs_described, 
 from mdpr_fastreid.bench.processes import in_new_process, resident_memory
 from mdpr_fastreid.compat import stock
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.evaluation import Evaluator, reranking
+from mdpr_fastreid.evaluation import Evaluator, reranking, shared_search
+from mdpr_fastreid.evaluation.neighbors import nearest_neighbors
 
 HELP = "re-ranking against stock FastReID's, on clustered features"
 
@@ -215,7 +216,7 @@ class Stopwatch:
 @contextmanager
 def _timed_search(stopwatch: Stopwatch) -> Iterator[None]:
     """Time the nearest-neighbour search apart, in our function and in stock FastReID's, which have no place to ask."""
-    make_index, search_ours = compute_dist.index_init_cpu, reranking.nearest_neighbors
+    make_index, search_ours = compute_dist.index_init_cpu, nearest_neighbors
 
     class TimedIndex:
         def __init__(self, width: int) -> None:
@@ -228,11 +229,13 @@ def _timed_search(stopwatch: Stopwatch) -> Iterator[None]:
             return stopwatch.time(self._index.search, features, k)
 
     compute_dist.index_init_cpu = TimedIndex
-    reranking.nearest_neighbors = lambda *args: stopwatch.time(search_ours, *args)
+    for module in (reranking, shared_search):
+        module.nearest_neighbors = lambda *args: stopwatch.time(search_ours, *args)
     try:
         yield
     finally:
-        compute_dist.index_init_cpu, reranking.nearest_neighbors = make_index, search_ours
+        compute_dist.index_init_cpu = make_index
+        reranking.nearest_neighbors = shared_search.nearest_neighbors = search_ours
 
 
 def _number(key: str, digits: int) -> Callable[[dict], str]:

@@ -5,7 +5,7 @@ import importlib
 
 HELP = "measure a part of the plugin against what it replaces"
 
-BENCHMARKS = ("backbones", "embed", "infer", "loader", "rerank", "search", "train")
+BENCHMARKS = ("backbones", "embed", "infer", "loader", "ranking", "rerank", "search", "train")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

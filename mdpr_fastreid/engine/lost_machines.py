@@ -163,7 +163,10 @@ class _Peers:
 
     def _were_lost(self, ranks: list[int], how: str = "is gone (killed, switched off or cut off)") -> str:
         by_host = {self.hosts[rank]: [r for r in ranks if self.hosts[r] == self.hosts[rank]] for rank in ranks}
-        named = [f"{host} (process {_listed(list(map(str, at)))} of {len(self.hosts)})" for host, at in by_host.items()]
+        named = [
+            f"{host} (process{'es' if len(at) > 1 else ''} {_listed(list(map(str, at)))} of {len(self.hosts)})"
+            for host, at in by_host.items()
+        ]
         return f"{_listed(named)} {how}: {_WAY_OUT}"
 
     def _lost_store(self) -> str:

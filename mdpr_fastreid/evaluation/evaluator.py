@@ -7,7 +7,7 @@ training and ``mdpr compare`` all use it.
 import itertools
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from torch import nn
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.evaluation.distance import BLOCK_METRICS, distance_blocks
 from mdpr_fastreid.evaluation.distance_registry import find_distance
+from mdpr_fastreid.evaluation.neighbors import Search, nearest_neighbors
 from mdpr_fastreid.evaluation.outputs import Distance, GrowingOutputs, Outputs, joined_outputs, kept_on_cpu, rows
 from mdpr_fastreid.evaluation.pairwise import distances_of
 from mdpr_fastreid.evaluation.query_expansion import average_query_expansion
@@ -37,6 +38,8 @@ from mdpr_fastreid.evaluation.settings import (
     checked_metrics,
     rules_of_average_precision,
 )
+from mdpr_fastreid.evaluation.shared_ranking import own_part, rank_part
+from mdpr_fastreid.evaluation.shared_search import help_search, shared_search
 from mdpr_fastreid.modeling.brought import brought_by
 
 MAX_RANK = 50
@@ -169,23 +172,51 @@ class Evaluator(DatasetEvaluator):
     def evaluate(self) -> OrderedDict[str, float]:
         """The metrics of what was collected, re-ranked if ``TEST.RERANK`` says so; empty but on the main process.
 
+        Several processes share the work: each ranks the gallery images that it has computed, by cosine or euclidean
+        distance; for re-ranking they search the nearest neighbours together. Whatever else is asked for, such as
+        ``TEST.AQE`` and ``TEST.ROC``, the main process does with what all have collected.
+
         Raises:
             SettingsError: the test set cannot be evaluated with these settings.
         """
+        if comm.get_world_size() > 1 and (results := self._shared()) is not None:
+            return results
         collected = self.collect()
         if collected is None:
+            help_search()
             return OrderedDict()
-        results = self._measured(collected)
+        with shared_search() as search:
+            results = self._measured(lambda pairing: self._metrics_of(collected, pairing, search))
         results.update(self.own_metrics(collected, taken=results))
         return results
 
-    def _measured(self, collected: Collected) -> OrderedDict[str, float]:
+    def _shared(self) -> OrderedDict[str, float] | None:
+        """The metrics, ranked where the outputs are; None, in all processes, where that cannot be."""
+        if not self._ranks_in_blocks or self.cfg.TEST.AQE.ENABLED or self._metrics:
+            return None
+        outputs = self._outputs.outputs() if self._outputs else None
+        part = own_part(outputs, *(labels.numpy() for labels in self._joined_labels()), self._num_query)
+        if part is None:
+            return None
+        rankers = {}
+        for name in self.pairings or (None,):
+            of_query, of_gallery = self._compared(part.query, part.gallery, name)
+            rules = rules_of_average_precision(self.cfg)
+            rankers[name] = rank_part(part, self.cfg.TEST.METRIC, of_query, of_gallery, MAX_RANK, rules)
+            if rankers[name] is None:
+                return None
+        if not comm.is_main_process():
+            return OrderedDict()
+        with _errors_of_settings():
+            return self._measured(lambda pairing: _reported(rankers[pairing].rankings()))
+
+    def _measured(self, metrics_of: Callable[[str | None], OrderedDict[str, float]]) -> OrderedDict[str, float]:
         """The metrics of all pairings."""
         if not self.pairings:
-            return self._metrics_of(collected)
+            return metrics_of(None)
         results, overall = OrderedDict(), []
         for name in self.pairings:
-            metrics = self._metrics_of(collected, name)
+            metrics = metrics_of(name)
             overall.append(metrics.pop("metric"))
             results.update({f"{name}/{key}": value for key, value in metrics.items()})
         results["metric"] = overall[0]
@@ -219,16 +250,25 @@ class Evaluator(DatasetEvaluator):
         return Collected(joined_outputs(outputs), *labels, self._num_query)
 
     def _joined_labels(self) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self._labels:
+            return torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
         identities, cameras = zip(*self._labels, strict=True)
         return torch.cat(identities), torch.cat(cameras)
 
-    def measure(self, collected: Collected, pairing: str | None = None, reranked: bool | None = None) -> Measured:
+    def measure(
+        self,
+        collected: Collected,
+        pairing: str | None = None,
+        reranked: bool | None = None,
+        search: Search = nearest_neighbors,
+    ) -> Measured:
         """Rank one pairing.
 
         Args:
             collected: as :meth:`collect` returned it.
             pairing: its name, the first one by default.
             reranked: whether to re-rank, with the settings of ``TEST.RERANK``; by default what that section says.
+            search: finds the neighbours that re-ranking asks for.
 
         Raises:
             SettingsError: the test set cannot be evaluated with these settings.
@@ -236,7 +276,7 @@ class Evaluator(DatasetEvaluator):
         reranked = self.cfg.TEST.RERANK.ENABLED if reranked is None else reranked
         with _errors_of_settings():
             query, gallery = self._expanded(*self.paired(collected, pairing))
-            distances = self._distances(query, gallery, reranked)
+            distances = self._distances(query, gallery, reranked, search)
             rankings = rank_by_rules(distances, *collected.labels, MAX_RANK, rules_of_average_precision(self.cfg))
             metrics = _reported(rankings)
             if self.cfg.TEST.ROC.ENABLED:
@@ -245,24 +285,32 @@ class Evaluator(DatasetEvaluator):
                     metrics[f"TPR@FPR={rate:.0e}"] = true_rates[np.argmin(np.abs(false_rates - rate))]
             return Measured(distances, next(iter(rankings.values())), metrics)
 
-    def _metrics_of(self, collected: Collected, pairing: str | None = None) -> OrderedDict[str, float]:
+    def _metrics_of(self, collected: Collected, pairing: str | None, search: Search) -> OrderedDict[str, float]:
         """The metrics of :meth:`measure`, without ever holding all distances where they can be had in blocks."""
-        test = self.cfg.TEST
-        if self._distance or test.METRIC not in BLOCK_METRICS or test.RERANK.ENABLED or test.ROC.ENABLED:
-            return self.measure(collected, pairing).metrics
+        if not self._ranks_in_blocks:
+            return self.measure(collected, pairing, search=search).metrics
         with _errors_of_settings():
             ranker = BlockRanker(*collected.labels, MAX_RANK, rules_of_average_precision(self.cfg))
-            for rows, distances in distance_blocks(test.METRIC, *self._expanded(*self.paired(collected, pairing))):
+            features = self._expanded(*self.paired(collected, pairing))
+            for rows, distances in distance_blocks(self.cfg.TEST.METRIC, *features):
                 ranker.add(rows, distances.numpy())
             return _reported(ranker.rankings())
+
+    @property
+    def _ranks_in_blocks(self) -> bool:
+        test = self.cfg.TEST
+        return not (self._distance or test.METRIC not in BLOCK_METRICS or test.RERANK.ENABLED or test.ROC.ENABLED)
 
     def paired(self, collected: Collected, pairing: str | None = None) -> tuple[Outputs, Outputs]:
         """The outputs of the queries and of the gallery that a pairing, by default the first one, compares."""
         outputs, q = collected.outputs, collected.num_query
+        return self._compared(rows(outputs, slice(q)), rows(outputs, slice(q, None)), pairing)
+
+    def _compared(self, query: Outputs, gallery: Outputs, pairing: str | None) -> tuple[Outputs, Outputs]:
         if not self.pairings:
-            return rows(outputs, slice(q)), rows(outputs, slice(q, None))
+            return query, gallery
         of_query, of_gallery = self.pairings[pairing or next(iter(self.pairings))]
-        return outputs[of_query][:q], outputs[of_gallery][q:]
+        return query[of_query], gallery[of_gallery]
 
     def _expanded(self, query: Outputs, gallery: Outputs) -> tuple[Outputs, Outputs]:
         expansion = self.cfg.TEST.AQE
@@ -271,7 +319,7 @@ class Evaluator(DatasetEvaluator):
         _log(f"Query expansion: {expansion.QE_K} neighbours, {expansion.QE_TIME} times, alpha {expansion.ALPHA}")
         return average_query_expansion(query, gallery, expansion.QE_TIME, expansion.QE_K, expansion.ALPHA)
 
-    def _distances(self, query: Outputs, gallery: Outputs, reranked: bool) -> np.ndarray:
+    def _distances(self, query: Outputs, gallery: Outputs, reranked: bool, search: Search) -> np.ndarray:
         """Distances ``[Q, G]`` by ``TEST.METRIC`` or a distance of one's own, re-ranked or not."""
         metric, own = self.cfg.TEST.METRIC, self._distance
         rerank = self.cfg.TEST.RERANK
@@ -281,7 +329,8 @@ class Evaluator(DatasetEvaluator):
             _log(f"Re-ranking: k1 {rerank.K1}, k2 {rerank.K2}, lambda {rerank.LAMBDA}, {which} distance")
         # The jaccard distance is what re-ranking mixes in, so its settings are those of re-ranking
         if own is None and (metric == "jaccard" or (reranked and metric in METRICS)):
-            return blended_distances(_on_gpu(query), _on_gpu(gallery), metric, **settings).cpu().numpy()
+            features = _on_gpu(query), _on_gpu(gallery)
+            return blended_distances(*features, metric, **settings, search=search).cpu().numpy()
         between = own or find_distance(metric)
         if reranked:
             distances = rerank_by(between, query, gallery, **settings)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
+from fastreid.utils import comm
 
 from mdpr_fastreid.evaluation.arguments import need_real
 from mdpr_fastreid.progress import Progress, with_progress
@@ -98,8 +99,10 @@ def row_slices(rows: int, columns: int, elements: int | None = None) -> Iterator
 
 
 def blocks_with_progress(blocks: Iterable[slice], description: str) -> Iterator[slice]:
-    """``blocks`` with a progress display, where the work takes longer than some seconds."""
+    """``blocks`` with a progress display of the main process, where the work takes longer than some seconds."""
     blocks = list(blocks)
+    if not comm.is_main_process():
+        return iter(blocks)
     return with_progress(blocks, Progress(len(blocks), description, delay=_SECONDS_WITHOUT_BAR))
 
 

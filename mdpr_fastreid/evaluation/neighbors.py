@@ -1,13 +1,16 @@
 """Exact nearest neighbours of every image among all images, in blocks."""
 
 import itertools
+from collections.abc import Callable
 
 import faiss
-import numpy as np
 import torch
 
 from mdpr_fastreid.evaluation.distance import squared_distance_blocks
 from mdpr_fastreid.evaluation.features import blocks_with_progress
+
+Search = Callable[[torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]]
+"""Finds the ``k`` nearest images of each, as :func:`nearest_neighbors` does."""
 
 # Distances computed at once: 256 MiB of float32
 _BLOCK_ELEMENTS = 2**26
@@ -37,16 +40,26 @@ def nearest_neighbors(features: torch.Tensor, k: int) -> tuple[torch.Tensor, tor
     return search_blocks(features, k)[:2]
 
 
-def _search_faiss(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    array, count = features.numpy(), len(features)
-    distances = np.empty((count, k), dtype=np.float32)
-    indices = np.empty((count, k), dtype=np.int64)
+def faiss_blocks(count: int) -> list[slice]:
+    """The queries that :func:`search_block` is to have at a time."""
     # FAISS rounds otherwise where it gets few queries at a time, so no block may be a small rest
     starts = range(0, max(count - _FAISS_FEW, 1), _FAISS_BLOCK)
-    slices = [slice(start, stop) for start, stop in itertools.pairwise((*starts, count))]
-    for rows in blocks_with_progress(slices, "nearest neighbors"):
-        distances[rows], indices[rows] = faiss.knn(array[rows], array, k)
+    return [slice(start, stop) for start, stop in itertools.pairwise((*starts, count))]
+
+
+def search_block(features: torch.Tensor, k: int, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    """As :func:`nearest_neighbors` of features on a CPU, for some of the images."""
+    array = features.numpy()
+    distances, indices = faiss.knn(array[rows], array, k)
     return torch.from_numpy(indices), torch.from_numpy(distances)
+
+
+def _search_faiss(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    indices = torch.empty(len(features), k, dtype=torch.int64)
+    distances = torch.empty(len(features), k)
+    for rows in blocks_with_progress(faiss_blocks(len(features)), "nearest neighbors"):
+        indices[rows], distances[rows] = search_block(features, k, rows)
+    return indices, distances
 
 
 def _search_faiss_gpu(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:

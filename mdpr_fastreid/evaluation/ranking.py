@@ -1,7 +1,7 @@
 """CMC, mAP and mINP of a query x gallery distance matrix, without a compiler and without a loop over queries."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -155,7 +155,10 @@ def rank_by_rules(
 
 
 class BlockRanker:
-    """:func:`rank_by_rules` of distances that are never all there at once.
+    """:func:`rank_by_rules` of distances that are never all there at once, nor, if processes share them, in one place.
+
+    Each process then has the distances to its own part of the gallery. They tell each other the distances of a query's
+    positives, and how many of their own images are nearer than each.
 
     Args:
         query_ids: ``[Q]`` identities.
@@ -164,6 +167,9 @@ class BlockRanker:
         gallery_cameras: ``[G]`` cameras.
         max_rank: length of the CMC; with fewer gallery images it is their number.
         average_precisions: of ``step`` and ``trapezoid``, one at least.
+        own: the part of the gallery that this process has; all of it by default. The parts of all processes follow on
+            each other in the order of their ranks.
+        exchange: gets an object of this process and returns those of all processes, in the order of their ranks.
 
     Raises:
         ValueError: ``max_rank`` is no whole number from 1 on, or a rule of average precision is none.
@@ -177,6 +183,8 @@ class BlockRanker:
         gallery_cameras: np.ndarray,
         max_rank: int = 50,
         average_precisions: Sequence[str] = AVERAGE_PRECISIONS,
+        own: slice | None = None,
+        exchange: Callable[[Any], list[Any]] | None = None,
     ) -> None:
         for rule in average_precisions:
             if rule not in AVERAGE_PRECISIONS:
@@ -184,8 +192,11 @@ class BlockRanker:
         self._max_rank = _clip_max_rank(max_rank, len(gallery_ids))
         self._query_ids, self._query_cameras = query_ids, query_cameras
         self._gallery_ids, self._gallery_cameras = gallery_ids, gallery_cameras
-        self._by_identity = np.argsort(gallery_ids, kind="stable")
-        sorted_ids = gallery_ids[self._by_identity]
+        self._first = own.start if own else 0
+        self._exchange = exchange or (lambda mine: [mine])
+        own_ids = gallery_ids[own] if own else gallery_ids
+        self._by_identity = np.argsort(own_ids, kind="stable")
+        sorted_ids = own_ids[self._by_identity]
         self._starts = np.searchsorted(sorted_ids, query_ids, side="left")
         self._stops = np.searchsorted(sorted_ids, query_ids, side="right")
         self._first_ranks: list[np.ndarray] = []
@@ -196,17 +207,17 @@ class BlockRanker:
         """Rank the gallery for some of the queries; all of them have to come once, in their order.
 
         Args:
-            queries: which.
-            distances: ``[queries, G]``.
+            queries: which, the same ones in all processes.
+            distances: ``[queries, G]``, or those to the own part of the gallery.
 
         Raises:
             ValueError: a distance is NaN.
         """
         need_numbers(distances, queries.start)
-        ranks = [self._ranks(query, row) for query, row in enumerate(distances, queries.start)]
-        count = np.array([len(found) for found in ranks if len(found)], dtype=np.int64)
-        if not len(count):
+        ranks = [found for found in self._ranks(queries.start, distances) if len(found)]
+        if not ranks:
             return
+        count = np.array([len(found) for found in ranks], dtype=np.int64)
         rank = np.concatenate(ranks)
         first = np.cumsum(count) - count
         hits = np.arange(len(rank)) - np.repeat(first, count) + 1
@@ -229,25 +240,47 @@ class BlockRanker:
         precisions = {rule: np.concatenate(found) for rule, found in self._precisions.items()}
         return {rule: Ranking(cmc, found, penalties) for rule, found in precisions.items()}
 
-    def _ranks(self, query: int, distances: np.ndarray) -> np.ndarray:
-        """0-based ranks of a query's positives among the gallery images that count for it, ascending.
+    def _ranks(self, first: int, distances: np.ndarray) -> list[np.ndarray]:
+        """0-based ranks of each query's positives among the gallery images that count for it, ascending.
 
         Positives are few, and whoever counts what is nearer than each of them need not sort the gallery.
         """
+        own = [self._matches(query, row) for query, row in enumerate(distances, first)]
+        positives, junk = (
+            [np.sort(np.concatenate(parts)) for parts in zip(*kinds, strict=True)]
+            for kinds in zip(*(zip(*each, strict=True) for each in self._exchange(own)), strict=True)
+        )
+        counts = [_counts(row, found) for row, found in zip(distances, positives, strict=True)]
+        parts = self._exchange(np.concatenate(counts, axis=1))
+        nearer, as_near = sum(parts[1:], start=parts[0])
+        ends = np.cumsum([len(found) for found in positives])[:-1]
+        ranks = [
+            below - np.searchsorted(ignored, found)
+            for below, ignored, found in zip(np.split(nearer, ends), junk, positives, strict=True)
+        ]
+        tied = [row for row, equal in enumerate(np.split(as_near, ends)) if (equal > 1).any()]
+        if tied:
+            whole = np.concatenate(self._exchange(distances[tied]), axis=1)
+            for row, to_gallery in zip(tied, whole, strict=True):
+                ranks[row] = self._ranks_by_sorting(first + row, to_gallery)
+        return ranks
+
+    def _matches(self, query: int, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distances of a query's positives in the own part of the gallery, and of what does not count for it."""
         same = self._by_identity[self._starts[query] : self._stops[query]]
-        is_junk = self._gallery_cameras[same] == self._query_cameras[query]
-        positives = np.sort(distances[same[~is_junk]])
-        nearer, as_near = _counts(distances, positives)
-        if (as_near > 1).any():  # a tie is broken as numpy.argsort breaks it
-            rows = slice(query, query + 1)
-            order = np.argsort(distances[None], axis=1)
-            labels = self._query_ids[rows], self._gallery_ids, self._query_cameras[rows], self._gallery_cameras
-            return _find_positives(order, *labels).rank
-        return nearer - np.searchsorted(np.sort(distances[same[is_junk]]), positives)
+        is_junk = self._gallery_cameras[self._first + same] == self._query_cameras[query]
+        return distances[same[~is_junk]], distances[same[is_junk]]
+
+    def _ranks_by_sorting(self, query: int, distances: np.ndarray) -> np.ndarray:
+        """As :meth:`_ranks`, where positives are as near as other images: ties are broken as numpy.argsort does."""
+        rows = slice(query, query + 1)
+        order = np.argsort(distances[None], axis=1)
+        labels = self._query_ids[rows], self._gallery_ids, self._query_cameras[rows], self._gallery_cameras
+        return _find_positives(order, *labels).rank
 
 
-def _counts(values: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many of the values are below each threshold, and how many equal it.
+def _counts(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """How many of the values are below each threshold, and how many equal it: ``[2, P]``.
 
     Args:
         values: ``[N]``.
@@ -256,10 +289,10 @@ def _counts(values: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.
     if len(thresholds) > _MOST_PASSES:
         ordered = np.sort(values)
         below = np.searchsorted(ordered, thresholds, side="left")
-        return below, np.searchsorted(ordered, thresholds, side="right") - below
-    below = np.array([np.count_nonzero(values < threshold) for threshold in thresholds], dtype=np.int64)
-    equal = np.array([np.count_nonzero(values == threshold) for threshold in thresholds], dtype=np.int64)
-    return below, equal
+        return np.stack((below, np.searchsorted(ordered, thresholds, side="right") - below))
+    below = [np.count_nonzero(values < threshold) for threshold in thresholds]
+    equal = [np.count_nonzero(values == threshold) for threshold in thresholds]
+    return np.array((below, equal), dtype=np.int64)
 
 
 def single_shot_metrics(

@@ -19,7 +19,7 @@ from mdpr_fastreid.evaluation.arguments import need_no_negatives, need_share, ne
 from mdpr_fastreid.evaluation.distance import cosine_distance_blocks, squared_distance_blocks
 from mdpr_fastreid.evaluation.features import Features, as_features, joined, like_input, row_slices, squared_norms
 from mdpr_fastreid.evaluation.k_reciprocal import encode, jaccard_distances
-from mdpr_fastreid.evaluation.neighbors import nearest_neighbors, search_blocks
+from mdpr_fastreid.evaluation.neighbors import Search, nearest_neighbors, search_blocks
 from mdpr_fastreid.evaluation.outputs import Distance, Outputs
 from mdpr_fastreid.evaluation.pairwise import FoundPairs, PairwiseDistances
 
@@ -62,12 +62,14 @@ def k_reciprocal_jaccard(query: Features, gallery: Features | None = None, k1: i
     else:
         features = joined(query, gallery)
         num_query = first_gallery = len(query)
-    return like_input(_jaccard(features, num_query, first_gallery, k1, k2), query)
+    return like_input(_jaccard(features, num_query, first_gallery, k1, k2, nearest_neighbors), query)
 
 
-def _jaccard(features: torch.Tensor, num_query: int, first_gallery: int, k1: int, k2: int) -> torch.Tensor:
+def _jaccard(
+    features: torch.Tensor, num_query: int, first_gallery: int, k1: int, k2: int, search: Search
+) -> torch.Tensor:
     """Distances of the first ``num_query`` images to those from ``first_gallery`` on, for checked features."""
-    neighbors, nearest = nearest_neighbors(features, min(k1, len(features)))
+    neighbors, nearest = search(features, min(k1, len(features)))
     distances = _FeatureDistances(features, neighbors, nearest)
     # Fewer images than k1: the toolbox's search fills up with -1, and that is the last image to NumPy
     missing = k1 - neighbors.shape[1]
@@ -83,6 +85,7 @@ def blended_distances(
     k1: int = 20,
     k2: int = 6,
     lambda_value: float = 0.3,
+    search: Search = nearest_neighbors,
 ) -> Features:
     """``(1 - lambda) * jaccard + lambda * distance``: what FastReID's evaluator ranks by with ``TEST.RERANK``.
 
@@ -97,6 +100,7 @@ def blended_distances(
         k1: size of the neighbourhoods.
         k2: how many nearest images a neighbourhood is averaged over; 1 for none.
         lambda_value: weight of the distance, 0 to 1.
+        search: finds the neighbours, as :func:`mdpr_fastreid.evaluation.neighbors.nearest_neighbors` does.
 
     Returns:
         ``[Q, G]`` float32: NumPy if ``query`` is, else a tensor on its device.
@@ -110,7 +114,7 @@ def blended_distances(
     features, num_query = joined(query, gallery), len(query)
     if metric == "cosine":
         torch.nn.functional.normalize(features, dim=1, out=features)
-    final = _jaccard(features, num_query, num_query, k1, k2)
+    final = _jaccard(features, num_query, num_query, k1, k2, search)
     if blocks := METRICS[metric]:
         final *= 1 - lambda_value
         for rows, distances in blocks(features[:num_query], features[num_query:]):

@@ -37,13 +37,13 @@ def test_those_who_notice_nothing_are_lost(store):
     store.set("noticed/4", "1")
     said = peers(store).lost()
     assert said.startswith(
-        "there (process 2 and 3 of 5) is gone (killed, switched off or cut off): start the run again"
+        "there (processes 2 and 3 of 5) is gone (killed, switched off or cut off): start the run again"
     )
 
 
 def test_several_machines_are_named_each(store):
     store.set("noticed/1", "1")
-    assert peers(store).lost().startswith("there (process 2 and 3 of 5) and elsewhere (process 4 of 5) is gone")
+    assert peers(store).lost().startswith("there (processes 2 and 3 of 5) and elsewhere (process 4 of 5) is gone")
 
 
 def test_what_a_process_said_before_it_ended_is_repeated(store):

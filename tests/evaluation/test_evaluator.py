@@ -1,16 +1,16 @@
 """The evaluator against stock's, and what it does that stock's does not."""
 
 import itertools
-import pickle
 import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 from fastreid.evaluation import rank, roc
-from fastreid.utils import comm, compute_dist
+from fastreid.utils import compute_dist
 from sklearn import metrics
 from small_runs import small_config, trained
+from support.played_processes import run_as_processes
 from support.ranked_features import (
     QUERIES,
     config,
@@ -220,26 +220,19 @@ def test_a_new_round_forgets_the_one_before(features):
 
 
 def test_the_outputs_of_many_processes_are_joined_in_the_order_of_their_ranks(features, monkeypatch):
-    whole = _evaluate(config(), features)
-    ranks = []
-    for rows in torch.arange(100).split(40):
+    def collected(rank):
         evaluator = Evaluator(config(), QUERIES)
-        inputs = {"targets": features["pids"][rows], "camids": features["camids"][rows]}
-        evaluator.process(inputs, features["feats"][rows])
-        ranks.append(evaluator)
+        own = slice(40 * rank, 40 * rank + 40)  # the last process has no images
+        if rank < 3:
+            labels = {"targets": features["pids"][own], "camids": features["camids"][own]}
+            evaluator.process(labels, features["feats"][own])
+        return evaluator.collect()
 
-    def gather(parts, dst):
-        assert dst == 0
-        (own,) = parts
-        others = [(one._outputs.outputs(), *one._joined_labels()) for one in ranks[1:]]
-        gathered = [[own], *([one] for one in others), []]  # the last process had no images
-        return pickle.loads(pickle.dumps(gathered)) if comm.is_main_process() else []
-
-    monkeypatch.setattr(comm, "get_world_size", lambda: 3)
-    monkeypatch.setattr(comm, "gather", gather)
-    assert ranks[0].evaluate() == whole
-    monkeypatch.setattr(comm, "is_main_process", lambda: False)
-    assert ranks[1].evaluate() == {}
+    whole, *others = run_as_processes(4, collected, monkeypatch)
+    assert others == [None, None, None]
+    assert torch.equal(whole.outputs, features["feats"])
+    assert whole.identities.tolist() == features["pids"].tolist()
+    assert whole.cameras.tolist() == features["camids"].tolist()
 
 
 @pytest.mark.parametrize("as_dict", [False, True])
