@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Mapping
 
 import torch
-import torch.distributed as dist
 from fastreid.engine.train_loop import SimpleTrainer
 from fastreid.utils import comm
 from fastreid.utils.events import get_event_storage
@@ -20,7 +19,7 @@ from mdpr_fastreid.data import start_epoch
 from mdpr_fastreid.engine.storage import TOTAL_LOSS, DeferredStorage, check_finite
 from mdpr_fastreid.engine.whole_batch import WholeBatch
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.modeling.all_processes import average_gradients
+from mdpr_fastreid.modeling.all_processes import average_gradients, gathered
 from mdpr_fastreid.processor import computes
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -162,9 +161,7 @@ class TrainingStep(SimpleTrainer):
         losses = torch.stack([loss.detach().reshape(()).double() for loss in loss_dict.values()])
         if comm.get_world_size() > 1:
             mine = torch.cat([losses, losses.new_full((1,), data_time)])
-            rows = [torch.empty_like(mine) for _ in range(comm.get_world_size())]
-            dist.all_gather(rows, mine)
-            of_all = torch.stack(rows)
+            of_all = gathered(mine)
             losses, data_time = of_all[:, :-1].mean(dim=0), of_all[:, -1].max()
         if not comm.is_main_process():
             return

@@ -32,7 +32,11 @@ def baseline(*overrides):
     return build_model(cfg).double()
 
 
-@pytest.mark.parametrize(("build", "counts"), [(baseline, (2, 4)), (mdpr, (3,))])
+def moco():
+    return baseline("MODEL.META_ARCHITECTURE", "MoCo", "MODEL.QUEUE_SIZE", 16)
+
+
+@pytest.mark.parametrize(("build", "counts"), [(baseline, (2, 4)), (moco, (2,)), (mdpr, (3,))])
 def test_parts_have_the_losses_and_gradients_of_the_batch_at_once(build, counts):
     start = without_statistics(build())
     plain, batch = copy.deepcopy(start), images_of(8)
