@@ -1,6 +1,9 @@
 """Where the processes of several machines meet: the address that ``--dist-url`` names."""
 
+import contextlib
 import datetime
+import logging
+import socket
 from urllib.parse import urlsplit
 
 import torch.distributed as dist
@@ -37,6 +40,11 @@ def meet(
         host = port = None
     if not host or not port:
         raise UsageError(f"--dist-url {address} is no address: give tcp://HOST:PORT of the first machine")
+    if rank == 0 and not served and not _is_of_this_machine(host):
+        logging.getLogger("fastreid").warning(
+            f"--dist-url {address}: this machine, of --machine-rank 0, does not have this address. Unless what arrives "
+            "there is forwarded to it, nobody will reach it: name its own address, on all machines"
+        )
     wait = datetime.timedelta(seconds=seconds)
     try:
         store = dist.TCPStore(host, port, size, is_master=rank == 0 and not served, timeout=wait)
@@ -59,12 +67,23 @@ def address_of(store: dist.TCPStore) -> str:
     return f"tcp://{_THIS_MACHINE}:{store.port}"
 
 
+def _is_of_this_machine(host: str) -> bool:
+    """Whether a socket can have an address; True for a name that nobody knows, of which there is an error anyway."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+    except OSError:
+        return True
+    for family, kind, protocol, _, address in found:
+        with socket.socket(family, kind, protocol) as tried, contextlib.suppress(OSError):
+            tried.bind(address)
+            return True
+    return False
+
+
 def _reason(error: dist.DistError, rank: int, size: int, seconds: float) -> str:
     said = one_line(error)
     if "EADDRINUSE" in said:
         return "another program listens on this port; name another one, on all machines"
-    if "EADDRNOTAVAIL" in said or "Cannot assign requested address" in said:
-        return "this machine, of --machine-rank 0, does not have this address; name its own, on all machines"
     if rank == 0:
         return (
             f"not all of the {size} processes came within {seconds:.0f} s; start the other machines, with the same "

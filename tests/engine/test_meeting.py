@@ -4,6 +4,7 @@ import socket
 
 import pytest
 import torch.distributed as dist
+from small_runs import logged_by_fastreid
 
 from mdpr_fastreid.engine.meeting import address_of, meet, serve
 from mdpr_fastreid.errors import UsageError
@@ -40,6 +41,15 @@ def test_a_port_that_is_taken_is_named(taken):
 def test_the_first_process_says_that_others_did_not_come(free):
     with pytest.raises(UsageError, match="not all of the 2 processes came within 1 s; start the other machines"):
         meet("gloo", f"tcp://127.0.0.1:{free}", 0, 2, seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("host", "warns"), [("192.0.2.1", True), ("localhost", False), ("no-such-host.invalid", False)]
+)
+def test_the_first_process_says_at_once_that_an_address_is_another_machines(free, host, warns):
+    with logged_by_fastreid() as lines, pytest.raises(UsageError, match="not all of the 2 processes came"):
+        meet("gloo", f"tcp://{host}:{free}", 0, 2, seconds=1)
+    assert ["does not have this address" in line for line in lines] == [True] * warns
 
 
 def test_the_others_say_that_the_first_does_not_answer(free):
