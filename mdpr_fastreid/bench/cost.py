@@ -31,16 +31,16 @@ def multiply_adds(model: nn.Module, size: tuple[int, int]) -> int:
         return counted(lambda: shapes_only(images))
 
 
-def training_multiply_adds(model: nn.Module, batch: dict[str, torch.Tensor]) -> int:
+def training_multiply_adds(add_gradients: Callable[[dict], object], batch: dict[str, torch.Tensor]) -> int:
     """Multiply-adds of a training step for each image, or clip: forward, losses, backward; not the optimizer's.
 
     It computes the step. Batch norms' statistics are updated, and gradients are left behind.
 
     Args:
-        model: in training mode, from a batch to a dict of losses.
+        add_gradients: of a training step, see :class:`~mdpr_fastreid.engine.steps.TrainingStep`.
         batch: as the model takes it, with ``targets`` ``[B]``.
     """
-    return counted(lambda: sum(model(batch).values()).backward()) // len(batch["targets"])
+    return counted(lambda: add_gradients(batch)) // len(batch["targets"])
 
 
 def counted(compute: Callable[[], object]) -> int:

@@ -163,7 +163,9 @@ def _set_conditions(cfg: CfgNode, args: argparse.Namespace, *overrides) -> None:
 
 
 def exists(setting: str, args: argparse.Namespace) -> bool:
-    """Whether a setting is one of this backbone and device: MGN needs bottleneck blocks, float16 a GPU."""
+    """Whether a setting is one of this backbone, batch and device: MGN needs bottleneck blocks, float16 a GPU."""
+    if setting == "accumulated" and args.batch < 4:
+        return False  # batch norm needs two images in a part
     if setting.startswith("mgn") and args.backbone in _WITHOUT_BOTTLENECKS:
         return False
     return "float16" not in setting.split("-") or args.device != "cpu"

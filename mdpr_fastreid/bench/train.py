@@ -60,6 +60,7 @@ SETTINGS = {
     "checkpointed": Setting(
         "MDPR, stages 3 and 4 computed again in the backward pass", overrides=("MODEL.MDPR.CHECKPOINT_STAGES", (3, 4))
     ),
+    "accumulated": Setting("MDPR, the batch in two parts, the losses over both", overrides=("SOLVER.ACCUMULATE", 2)),
     "sbs": Setting("FastReID's SBS, as the toolbox trains it", "sbs"),
     "mgn": Setting("FastReID's MGN, as the toolbox trains it", "mgn"),
 }
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     precision = "float16 by AMP" if args.device != "cpu" else "float32"
     about = {**described(args), "precision": precision}
     if args.components:
-        rows = _component_rows([name for name in names if _setting(name).method == "mdpr"], args)
+        rows = _component_rows([name for name in names if _has_components(name)], args)
         print(report.add_run("train_components", rows, COMPONENT_COLUMNS, args.output, about))
         return 0
     print(report.add_run("train", _rows(names, args), _COLUMNS, args.output, about))
@@ -87,6 +88,12 @@ def run(args: argparse.Namespace) -> int:
 def _setting(name: str) -> Setting:
     """One of ours, or that of a config's path."""
     return SETTINGS.get(name) or Setting("a config's model, as the plugin trains it", name)
+
+
+def _has_components(name: str) -> bool:
+    """Whether a step of it is one forward pass of MDPR's and one backward pass."""
+    setting = _setting(name)
+    return setting.method == "mdpr" and "SOLVER.ACCUMULATE" not in setting.overrides
 
 
 def _config(args: argparse.Namespace, name: str) -> CfgNode:
@@ -108,8 +115,10 @@ def trainer(args: argparse.Namespace, setting: str) -> TrainingStep:
         model = PublishedOrder(model)
     model.train()
     optimizer, wrapper = builder.build_optimizer(cfg, model)
-    trainer_class = PublishedTrainer if setting == REFERENCE else TrainingStep
-    return trainer_class(model, itertools.repeat(synthetic_batch(args, cfg)), optimizer, wrapper)
+    batches = itertools.repeat(synthetic_batch(args, cfg))
+    if setting == REFERENCE:
+        return PublishedTrainer(model, batches, optimizer, wrapper)
+    return TrainingStep(model, batches, optimizer, wrapper, accumulate=cfg.SOLVER.ACCUMULATE)
 
 
 def prepare(args: argparse.Namespace, setting: str) -> Callable[[], None]:
@@ -135,7 +144,7 @@ def _rows(names: list[str], args: argparse.Namespace) -> list[dict]:
         row |= speed(seconds[name], seconds[args.against], args.batch)
         row |= {"peak_gib": memory[name], "parameters": parameters(one.model)}
         with DeferredStorage(0):
-            row["multiply_adds"] = training_multiply_adds(one.model, synthetic_batch(args, _config(args, name)))
+            row["multiply_adds"] = training_multiply_adds(one.add_gradients, synthetic_batch(args, _config(args, name)))
         rows.append(row)
     for row in rows:
         if row["peak_gib"] is not None:

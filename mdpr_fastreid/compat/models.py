@@ -1,7 +1,9 @@
 """Models: where they are built, what RegNet reads, and what a forward pass does to its batch."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fastreid
 import torch
@@ -30,6 +32,18 @@ def _merge_from_file(stock: Callable) -> Callable:
         stock(cfg_filename if Path(cfg_filename).exists() else str(packaged))
 
     return merge_from_file
+
+
+def _get_norm(stock: Callable) -> Callable:
+    @functools.wraps(stock)
+    def get_norm(norm: str | Callable, out_channels: int, **options: Any) -> torch.nn.Module | None:
+        if norm == "syncBN":
+            from mdpr_fastreid.modeling.layers import SyncBatchNorm
+
+            norm = SyncBatchNorm
+        return stock(norm, out_channels, **options)
+
+    return get_norm
 
 
 def normalized_images(self: torch.nn.Module, batched_inputs: dict | torch.Tensor) -> torch.Tensor:
@@ -81,6 +95,14 @@ PATCHES = (
         source="612642faee3e",
         source_of="fastreid.modeling.backbones.regnet.regnet:build_regnet_backbone",
         make=_merge_from_file,
+    ),
+    Patch(
+        target="fastreid.layers.batch_norm:get_norm",
+        fixes="syncBN cannot be trained by several processes without CUDA.",
+        since="every version",
+        until="PyTorch's SyncBatchNorm, and DistributedDataParallel with it, take tensors on a CPU",
+        source="1fe2841fcf1c",
+        make=_get_norm,
     ),
     _preprocess_image("baseline:Baseline", "2d1872aa6f01"),
     _preprocess_image("mgn:MGN", "ed71059a0980"),

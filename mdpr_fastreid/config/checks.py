@@ -192,6 +192,26 @@ def _batch_problems(cfg: CfgNode) -> Iterator[str]:
             )
 
 
+def _whole_batch_problems(cfg: CfgNode) -> Iterator[str]:
+    from fastreid.utils import comm
+
+    processes, solver, architecture = comm.get_world_size(), cfg.SOLVER, cfg.MODEL.META_ARCHITECTURE
+    images = solver.IMS_PER_BATCH // processes
+    parts = max(1, images // 2)
+    if parts < solver.ACCUMULATE:
+        yield (
+            f"SOLVER.ACCUMULATE {solver.ACCUMULATE}: a batch of {images} images a process (SOLVER.IMS_PER_BATCH) gives "
+            f"at most {parts} parts of 2 images"
+        )
+    if solver.ACCUMULATE > 1 and architecture == "Distiller" and cfg.KD.EMA.ENABLED:
+        yield (
+            f"SOLVER.ACCUMULATE {solver.ACCUMULATE} with KD.EMA.ENABLED: the moving average would move with every "
+            "part; set one of them to its default"
+        )
+    if solver.GATHER and processes > 1 and architecture == "MoCo":
+        yield "SOLVER.GATHER True with MODEL.META_ARCHITECTURE MoCo, which gathers its queue itself: set it to False"
+
+
 def _optimizer_problems(cfg: CfgNode) -> Iterator[str]:
     solver = cfg.SOLVER
     if solver.OPT == "SGD" and solver.NESTEROV and solver.MOMENTUM == 0:
@@ -233,6 +253,7 @@ _PROBLEMS = (
     ({"training"}, partial(_twice_problems, part="NAMES")),
     ({"evaluation"}, partial(_twice_problems, part="TESTS")),
     ({"training"}, _batch_problems),
+    ({"training"}, _whole_batch_problems),
     ({"training"}, _optimizer_problems),
     ({"model", "training"}, _architecture_problems),
     ({"evaluation"}, _evaluation_problems),

@@ -177,6 +177,20 @@ PLUGIN_KEYS = (
         "Whether SGD, Adam and AdamW update a parameter in one pass (PyTorch's fused kernels)",
     ),
     Key(
+        "SOLVER.ACCUMULATE",
+        1,
+        whole(1, 4096),
+        "Parts in which the batch of a process is computed, with the losses of the whole batch: less memory for one "
+        "more forward pass (docs/cluster.md)",
+    ),
+    Key(
+        "SOLVER.GATHER",
+        False,
+        yes_or_no,
+        "Whether the losses of several processes are those of one with the whole batch, so that triplets are mined "
+        "over all (docs/cluster.md)",
+    ),
+    Key(
         "SOLVER.LAYER_DECAY",
         1.0,
         number(0.01, 1),

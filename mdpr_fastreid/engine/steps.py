@@ -7,17 +7,19 @@ import time
 from collections.abc import Iterable, Mapping
 
 import torch
-import torch.distributed as dist
 from fastreid.engine.train_loop import SimpleTrainer
 from fastreid.utils import comm
 from fastreid.utils.events import get_event_storage
 from fastreid.utils.params import ContiguousParams
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from mdpr_fastreid.data import start_epoch
 from mdpr_fastreid.engine.storage import TOTAL_LOSS, DeferredStorage, check_finite
+from mdpr_fastreid.engine.whole_batch import WholeBatch
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.modeling.all_processes import average_gradients, gathered
 from mdpr_fastreid.processor import computes
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -35,9 +37,13 @@ class TrainingStep(SimpleTrainer):
         param_wrapper: what ``build_optimizer`` returned beside the optimizer.
         grad_scaler: scales the loss in float16; PyTorch's own by default.
         precision: "float32", or ``SOLVER.AMP.DTYPE``, see :func:`autocast_dtype`.
+        accumulate: ``SOLVER.ACCUMULATE``, the parts in which a batch is computed.
+        gather: ``SOLVER.GATHER``, whether losses are those of all processes' images.
 
     Raises:
         ValueError: the model computes on several devices.
+        UsageError: the model's losses cannot be those of a whole batch, see
+            :class:`~mdpr_fastreid.engine.whole_batch.WholeBatch`.
     """
 
     def __init__(
@@ -49,6 +55,8 @@ class TrainingStep(SimpleTrainer):
         grad_scaler: torch.amp.GradScaler | None = None,
         *,
         precision: str = "float16",
+        accumulate: int = 1,
+        gather: bool = False,
     ) -> None:
         if len(getattr(model, "device_ids", None) or []) > 1:
             raise ValueError("a training step takes one device a process")
@@ -60,6 +68,10 @@ class TrainingStep(SimpleTrainer):
         elif grad_scaler is None:
             grad_scaler = torch.amp.GradScaler(self.device_type)
         self.grad_scaler = grad_scaler
+        gather = gather and comm.get_world_size() > 1
+        self._whole_batch = WholeBatch(model, accumulate, gather) if accumulate > 1 or gather else None
+        # What DistributedDataParallel does for a batch of one part
+        self._averages_gradients = accumulate > 1 and isinstance(model, DistributedDataParallel)
         if precision != "float32" and self.device_type == "cpu":
             _log_cpu_dtype(self.autocast_dtype)
 
@@ -77,13 +89,8 @@ class TrainingStep(SimpleTrainer):
         data = self._next_batch()
         data_time = time.perf_counter() - start
 
-        with self._autocast():
-            losses = self.model(data)
-            _check_scalars(losses)
-            total = sum(losses.values())
-
         self.optimizer.zero_grad()
-        (total if self.grad_scaler is None else self.grad_scaler.scale(total)).backward()
+        losses = self.add_gradients(data)
         self._write_metrics(losses, data_time)
         if self.grad_scaler is None:
             self.optimizer.step()
@@ -92,6 +99,31 @@ class TrainingStep(SimpleTrainer):
             self.grad_scaler.update()
         if isinstance(self.param_wrapper, ContiguousParams):
             self.param_wrapper.assert_buffer_is_valid()
+
+    def add_gradients(self, batch: Mapping) -> Mapping[str, torch.Tensor]:
+        """Compute the losses of a batch, and add their gradients to those of the weights; averaged over the processes.
+
+        Returns:
+            Scalar losses by name.
+        """
+        if self._whole_batch is None:
+            losses = self._forward(self.model, batch)
+            self._backward(losses)
+            return losses
+        losses = self._whole_batch.add_gradients(batch, self._forward, self._backward)
+        if self._averages_gradients:
+            average_gradients(one for group in self.optimizer.param_groups for one in group["params"])
+        return losses
+
+    def _forward(self, model: nn.Module, batch: Mapping) -> Mapping[str, torch.Tensor]:
+        with self._autocast():
+            losses = model(batch)
+        _check_scalars(losses)
+        return losses
+
+    def _backward(self, losses: Mapping[str, torch.Tensor]) -> None:
+        total = sum(losses.values())
+        (total if self.grad_scaler is None else self.grad_scaler.scale(total)).backward()
 
     def _next_batch(self) -> Mapping:
         try:
@@ -129,9 +161,7 @@ class TrainingStep(SimpleTrainer):
         losses = torch.stack([loss.detach().reshape(()).double() for loss in loss_dict.values()])
         if comm.get_world_size() > 1:
             mine = torch.cat([losses, losses.new_full((1,), data_time)])
-            rows = [torch.empty_like(mine) for _ in range(comm.get_world_size())]
-            dist.all_gather(rows, mine)
-            of_all = torch.stack(rows)
+            of_all = gathered(mine)
             losses, data_time = of_all[:, :-1].mean(dim=0), of_all[:, -1].max()
         if not comm.is_main_process():
             return

@@ -92,7 +92,8 @@ class Trainer(DefaultTrainer):
         if comm.get_world_size() > 1:
             model = distributed(model, broadcast_buffers=False)
         precision = cfg.SOLVER.AMP.DTYPE if cfg.SOLVER.AMP.ENABLED else "float32"
-        self._trainer = TrainingStep(model, loader, optimizer, param_wrapper, precision=precision)
+        whole = {"accumulate": cfg.SOLVER.ACCUMULATE, "gather": cfg.SOLVER.GATHER}
+        self._trainer = TrainingStep(model, loader, optimizer, param_wrapper, precision=precision, **whole)
         if self.grad_scaler is not None:
             saved["grad_scaler"] = self.grad_scaler
 

@@ -20,12 +20,19 @@ from mdpr_fastreid.inference.timm_layers import (
     reparameterized,
 )
 from mdpr_fastreid.inference.winograd import is_plain_convolution
+from mdpr_fastreid.modeling.layers import SyncBatchNorm
 
 # Children of modules whose Python cannot be traced, of which the second reads the first and nothing else does.
 _PAIRS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {SplAtConv2d: (("conv", "bn0"), ("fc1", "bn1"))}
 
 # In evaluation each of these computes (x - running_mean) / sqrt(running_var + eps) * weight + bias
-_NORMALISE = (_BatchNorm.forward, nn.SyncBatchNorm.forward, GhostBatchNorm.forward, FrozenBatchNorm.forward)
+_NORMALISE = (
+    _BatchNorm.forward,
+    nn.SyncBatchNorm.forward,
+    SyncBatchNorm.forward,
+    GhostBatchNorm.forward,
+    FrozenBatchNorm.forward,
+)
 
 
 class ScaleShift(nn.Module):

@@ -21,11 +21,13 @@ _NARROW = ["--opts", "MODEL.MDPR.EMBEDDING_DIM", "16"]
 
 def test_the_command_writes_every_setting(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "peak_memory", lambda prepare, setting, args: 2.0 if setting == "reference" else 1.0)
-    words = ["--methods", "ours", "sbs", "--output", str(tmp_path)]
+    words = ["--methods", "ours", "accumulated", "sbs", "--output", str(tmp_path)]
     assert main(["bench", "train", *_SMALL, *words, *_NARROW]) == 0
     (run,) = json.loads((tmp_path / "train.json").read_text())["runs"]
     rows = {row["setting"]: row for row in run["rows"]}
-    assert rows.keys() == {"reference", "ours", "sbs"}
+    assert rows.keys() == {"reference", "ours", "accumulated", "sbs"}
+    # Half of the batch goes forward twice, and weights are transformed for each part
+    assert 1.1 < rows["accumulated"]["multiply_adds"] / rows["ours"]["multiply_adds"] < 2
     assert (rows["reference"]["memory_ratio"], rows["ours"]["memory_ratio"]) == (1, 0.5)
     assert rows["ours"]["parameters"] == rows["reference"]["parameters"] > rows["sbs"]["parameters"]
     # Forward and both gradients

@@ -190,6 +190,10 @@ WRONG = {
     f"{REWEIGHT} DATALOADER.SET_WEIGHT [-1,2]":
         "DATALOADER.SET_WEIGHT must be a list, each a whole number of 0 or more",
     # Training
+    "SOLVER.ACCUMULATE 0": "SOLVER.ACCUMULATE must be a whole number from 1 to 4096, got 0",
+    "SOLVER.ACCUMULATE 33": "SOLVER.ACCUMULATE 33: a batch of 64 images a process .* gives at most 32 parts",
+    f"{DISTILLER} KD.EMA.ENABLED True SOLVER.ACCUMULATE 2": "SOLVER.ACCUMULATE 2 with KD.EMA.ENABLED: the moving",
+    "SOLVER.GATHER None": "SOLVER.GATHER must be True or False, got None",
     "SOLVER.OPT Adm": "SOLVER.OPT: nothing is registered as 'Adm' in torch.optim; did you mean Adam?",
     "SOLVER.OPT LBFGS": "SOLVER.OPT: nothing is registered as 'LBFGS' in torch.optim",
     "SOLVER.OPT lr_scheduler": "SOLVER.OPT: nothing is registered as 'lr_scheduler' in torch.optim",
@@ -287,6 +291,7 @@ RIGHT = [
     "SOLVER.CLIP_GRADIENTS.ENABLED True SOLVER.CLIP_GRADIENTS.NORM_TYPE 1e999",
     "Baselines/sbs_market1501_r50.yml SOLVER.MAX_EPOCH 1",  # a delay of 30 epochs
     "SOLVER.CHECKPOINT_PERIOD 0",
+    "SOLVER.GATHER True MODEL.META_ARCHITECTURE MoCo SOLVER.ACCUMULATE 32",  # one process gathers nothing
     "TEST.EVAL_PERIOD -1 TEST.AMP float32 TEST.AQE.QE_TIME 0 TEST.RERANK.LAMBDA 1.0 TEST.METRIC jaccard",
     "MDPR/duke_r50.yml MODEL.MDPR.CHECKPOINT_STAGES (3,4) MODEL.LOSSES.NAME ()",
 ]
@@ -369,5 +374,9 @@ def test_batches_are_checked_for_every_process(monkeypatch):
         config_of("SOLVER.IMS_PER_BATCH 4")
     with pytest.raises(SettingsError, match=r"TEST\.IMS_PER_BATCH 4 is less than 8 processes"):
         config_of("TEST.IMS_PER_BATCH 4")
+    with pytest.raises(SettingsError, match=r"SOLVER\.ACCUMULATE 3: a batch of 4 images a process .* at most 2 parts"):
+        config_of("SOLVER.IMS_PER_BATCH 32 SOLVER.ACCUMULATE 3")
+    with pytest.raises(SettingsError, match=r"SOLVER\.GATHER True with MODEL\.META_ARCHITECTURE MoCo"):
+        config_of("SOLVER.GATHER True MODEL.META_ARCHITECTURE MoCo")
     with pytest.raises(SettingsError, match=r"a batch of 2 images a process .*DATALOADER\.NUM_INSTANCE 4"):
         config_of("SOLVER.IMS_PER_BATCH 16 DATALOADER.SAMPLER_TRAIN NaiveIdentitySampler")

@@ -11,7 +11,7 @@ from mdpr_fastreid.modeling.branches import Perspectives, SoftContent
 from mdpr_fastreid.modeling.event_storage import log_accuracy
 from mdpr_fastreid.modeling.features import FUSION, READINGS, head_widths, heads_on, readings_for
 from mdpr_fastreid.modeling.heads.fusion import FeatureFusion
-from mdpr_fastreid.modeling.layers import CircleSoftmax
+from mdpr_fastreid.modeling.layers import CircleSoftmax, SyncBatchNorm
 from mdpr_fastreid.modeling.losses import (
     COSINE,
     BranchLosses,
@@ -124,7 +124,9 @@ class MDPRHead(nn.Module):
             return torch.cat([self.embedding_heads[name](inputs[name]) for name in self.inference_heads()], dim=1)
         outputs = {name: head(inputs[name], targets) for name, head in self.embedding_heads.items()}
         main = outputs.get(FUSION) or next(iter(outputs.values()))
-        return {**main, "heads": outputs, "soft": perspectives.soft}
+        # Of the soft branch, losses read the attention alone; its maps would be kept, or sent to the other processes
+        soft = perspectives.soft and perspectives.soft._replace(map4=None, map3=None)
+        return {**main, "heads": outputs, "soft": soft}
 
     def losses(self, outputs: dict, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """Scalar losses, each with its weight.
@@ -227,7 +229,7 @@ def _predictors(cfg: CfgNode) -> dict[str, nn.Module]:
     dim = cfg.MODEL.MDPR.EMBEDDING_DIM
     if heads.EMBEDDING_DIM > 0 and heads.NECK_FEAT == "after":
         dim = heads.EMBEDDING_DIM
-    norm = nn.SyncBatchNorm if heads.NORM == "syncBN" else nn.BatchNorm1d
+    norm = SyncBatchNorm if heads.NORM == "syncBN" else nn.BatchNorm1d
 
     def predictor() -> nn.Sequential:
         return nn.Sequential(nn.Linear(dim, dim, bias=False), norm(dim), nn.ReLU(inplace=True), nn.Linear(dim, dim))

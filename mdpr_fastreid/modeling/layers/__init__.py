@@ -5,6 +5,7 @@ from mdpr_fastreid.modeling.layers.attention_pooling import AttentionPooling
 from mdpr_fastreid.modeling.layers.circle_softmax import CircleSoftmax
 from mdpr_fastreid.modeling.layers.embedding import Embedding
 from mdpr_fastreid.modeling.layers.merged_convolution import merged_convolution
+from mdpr_fastreid.modeling.layers.synchronized_batch_norm import SyncBatchNorm
 
 __all__ = [
     "AttentionGuidance",
@@ -12,6 +13,7 @@ __all__ = [
     "AttentionPooling",
     "CircleSoftmax",
     "Embedding",
+    "SyncBatchNorm",
     "foreground",
     "merged_convolution",
 ]

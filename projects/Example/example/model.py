@@ -69,11 +69,16 @@ class ForegroundReID(nn.Module):
         necks = {view: self.necks[view](pooled[view]) for view in VIEWS}
         if not self.training:
             return {**necks, "area": area}
-        targets = batch["targets"].clamp_min(0)  # precise BN marks a batch of no identities with -1
-        losses = {"loss_foreground": self.mask_loss(logits[:, 0], batch["masks"])}
+        outputs = {"logits": logits[:, 0], "masks": batch["masks"]}
         for view in VIEWS:
-            outputs = {"features": pooled[view], "cls_outputs": self.classifiers[view](necks[view])}
-            for name, loss in self.identity_losses(outputs, targets).items():
+            outputs[view] = {"features": pooled[view], "cls_outputs": self.classifiers[view](necks[view])}
+        return self.losses(outputs, batch["targets"].clamp_min(0))  # precise BN marks a batch of no identities with -1
+
+    def losses(self, outputs: dict, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Scalar losses by name; ``[B]`` targets. Whatever computes a batch in parts calls it with the whole of it."""
+        losses = {"loss_foreground": self.mask_loss(outputs["logits"], outputs["masks"])}
+        for view in VIEWS:
+            for name, loss in self.identity_losses(outputs[view], targets).items():
                 losses[f"loss_{name}_{view}"] = loss
         return losses
 

@@ -31,7 +31,7 @@ def small(output, *overrides):
 def test_it_trains_with_masks_and_is_evaluated_by_its_own_distance(tmp_path, monkeypatch):
     asked, own = [], ForegroundReID.distance
     monkeypatch.setattr(ForegroundReID, "distance", staticmethod(lambda q, g: asked.append(set(q)) or own(q, g)))
-    trainer = Trainer(small(tmp_path))
+    trainer = Trainer(small(tmp_path, "SOLVER.ACCUMULATE", 2))
     before = trainer.model.foreground.weight.clone()
     results = trainer.train()
     assert 0 < results["mAP"] <= 100

@@ -31,6 +31,16 @@ class Embeddings(NamedTuple):
     """``[B, K, E]``."""
 
 
+class Learnt(NamedTuple):
+    """What the head makes of a training batch."""
+
+    pooled: Embeddings
+    logits: dict[str, torch.Tensor]
+    """``[B, identities]`` of each embedding that is classified."""
+    visible: torch.Tensor | None
+    """``[B, K]``, which parts the triplet loss compares; None for all."""
+
+
 @REID_HEADS_REGISTRY.register()
 class DROPHead(nn.Module):
     """Pools a map where the parts are, and compares or classifies what is pooled.
@@ -179,25 +189,31 @@ class DROPHead(nn.Module):
             reduce[PARTS](pooled.parts.flatten(0, 1)).unflatten(0, pooled.parts.shape[:2]) if PARTS in reduce else None,
         )
 
-    def losses(
-        self, features: torch.Tensor, probabilities: torch.Tensor, targets: torch.Tensor, classes: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        """Scalar losses of a training batch.
+    def learn(self, features: torch.Tensor, probabilities: torch.Tensor, classes: torch.Tensor) -> Learnt:
+        """What the losses of a training batch are computed from.
 
         Args:
             features: ``[B, C, h, w]``.
             probabilities: ``[B, K + 1, h', w']``.
-            targets: ``[B]`` identities.
             classes: ``[B, h', w']``, the class of each cell in the mask; 255 where it is not known.
         """
         pooled = self.embeddings(features, probabilities)
         inputs = {GLOBAL: pooled.whole, FOREGROUND: pooled.foreground, PARTS: pooled.parts.flatten(1)}
         logits = {name: self.classifiers[name](self.necks[name](value)) for name, value in inputs.items()}
+        return Learnt(pooled, logits, self._visibility(probabilities, classes) if self.triplet is not None else None)
+
+    def losses(self, learnt: Learnt, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Scalar losses of a training batch.
+
+        Args:
+            learnt: what :meth:`learn` gave.
+            targets: ``[B]`` identities.
+        """
+        pooled, logits, visible = learnt
         losses = {f"loss_cls_{name}": self.identity_loss(value, targets) for name, value in logits.items()}
         if self.foreground_triplet is not None:
             losses["loss_triplet_foreground"] = self.foreground_triplet(pooled.foreground, targets)
         if self.triplet is not None:
-            visible = self._visibility(probabilities, classes)
             losses["loss_pct"] = self.triplet(pooled.parts, targets, visible, self._bank())
             self._remember(pooled.parts, targets, visible)
         log_accuracy(logits[GLOBAL], targets)

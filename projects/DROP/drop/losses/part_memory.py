@@ -1,8 +1,9 @@
 """The bank of part embeddings that the triplet loss compares a batch with."""
 
 import torch
-import torch.distributed as dist
 from torch import nn
+
+from mdpr_fastreid.modeling.all_processes import gathered, has_all_rows
 
 
 class PartMemory(nn.Module):
@@ -66,8 +67,4 @@ class PartMemory(nn.Module):
 
 def _gathered(rows: torch.Tensor) -> torch.Tensor:
     """The rows of all processes, in the order of their ranks."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return rows
-    of_all = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
-    dist.all_gather(of_all, rows.contiguous())
-    return torch.cat(of_all)
+    return rows if has_all_rows() else gathered(rows).flatten(0, 1)

@@ -133,25 +133,34 @@ class DROP(nn.Module):
         logits = self.parsing(stages, features)
         probabilities = logits.softmax(dim=1)
         if self.training:
-            return self._losses(batch, features, logits, probabilities)
+            outputs = self._outputs(batch, features, logits, probabilities)
+            # Precise BN marks a batch whose identities are not those of training with -1: any class does for it
+            return self.losses(outputs, batch["targets"].clamp_min(0))
         outputs = self.heads(features, probabilities)
         if isinstance(batch, dict) and "masks" in batch:
             outputs["parsing"] = parsing_counts(probabilities, part_targets(batch["masks"], *_grid(probabilities)))
         return outputs
 
-    def _losses(
-        self, batch: dict, features: torch.Tensor, logits: torch.Tensor, probabilities: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def _outputs(self, batch: dict, features: torch.Tensor, logits: torch.Tensor, probabilities: torch.Tensor) -> dict:
+        """What :meth:`losses` gets beside the targets."""
         for key in ("targets", "masks"):
             if not isinstance(batch, dict) or key not in batch:
                 raise ValueError(f"DROP in training needs a batch with {key!r} (INPUT.FIELDS ('mask',)); see eval()")
-        # Precise BN marks a batch whose identities are not those of training with -1: any class does for it
-        targets = batch["targets"].clamp_min(0)
         classes = part_targets(batch["masks"], *_grid(logits))
         if self.detach_parts:
             probabilities = probabilities.detach()
-        losses = self.heads.losses(features, probabilities, targets, classes)
-        return losses | {"loss_parsing": self.parsing_loss(logits, classes)}
+        return {"heads": self.heads.learn(features, probabilities, classes), "parsing": logits, "classes": classes}
+
+    def losses(self, outputs: dict, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Scalar losses of a training batch, or of several joined.
+
+        Args:
+            outputs: ``heads``, as the head's ``learn`` gives it; ``parsing``, logits ``[B, K + 1, h, w]``; ``classes``
+                ``[B, h, w]`` of the masks.
+            targets: ``[B]`` identities.
+        """
+        losses = self.heads.losses(outputs["heads"], targets)
+        return losses | {"loss_parsing": self.parsing_loss(outputs["parsing"], outputs["classes"])}
 
     def prepare_training(self, cfg: CfgNode, training_set: Sized) -> None:
         """Warn of a memory that would hold an image more than once, from steps long past.

@@ -41,7 +41,7 @@ def losses_of(head, targets, probabilities=None, classes=None):
         probabilities = torch.full((len(targets), 6, *SIZE), 1 / 6)
     if classes is None:
         classes = torch.ones(len(targets), *SIZE, dtype=torch.uint8)
-    return head.losses(torch.rand(len(targets), channels, *SIZE), probabilities, targets, classes)
+    return head.losses(head.learn(torch.rand(len(targets), channels, *SIZE), probabilities, classes), targets)
 
 
 @pytest.mark.parametrize(("setting", "first"), [(0, 0), (3, 3), (-1, 4)])

@@ -6,6 +6,8 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from drop.losses import PartCompactnessTriplet, PartMemory
 
+from mdpr_fastreid.modeling.all_processes import with_all_rows
+
 
 def batch(first, count, parts=2, dim=3):
     """Images ``first``, ``first + 1`` and so on; the number of an image is in all that is stored of it."""
@@ -83,8 +85,10 @@ def test_half_precision_is_stored_in_full_and_all_is_visible_by_default():
 def _process(rank, folder):
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     memory = PartMemory(7, 2, 3)
-    for step in range(3):
+    for step in range(2):
         memory.store(*batch(step * 4 + rank * 2, 2))
+    with with_all_rows():
+        memory.store(*batch(8, 4))
     torch.save(memory.state_dict(), f"{folder}/{rank}.pth")
     dist.destroy_process_group()
 

@@ -1,8 +1,11 @@
 """The architecture: what it gives, what depends on what, what it refuses."""
 
+import copy
+
 import pytest
 import torch
 from small_drop import SHARED, batch_of, small
+from support.gradients import assert_same_state, stepped, without_statistics
 
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.inference import fold
@@ -219,3 +222,13 @@ def test_no_memory_is_never_too_large(caplog):
     cfg = small(config=SHARED)
     build_model(cfg).prepare_training(cfg, range(2))
     assert "BANK_SIZE" not in caplog.text
+
+
+def test_a_batch_in_parts_has_the_gradients_and_the_memory_of_the_batch_at_once(model):
+    whole = without_statistics(model.double())
+    cut = copy.deepcopy(whole)
+    batches = [batch_of(seed=seed) for seed in (0, 1)]
+    batches = [batch | {"images": batch["images"].double()} for batch in batches]
+    assert stepped(cut, batches, accumulate=3) == pytest.approx(stepped(whole, batches), rel=1e-6)
+    assert_same_state(cut, whole)
+    assert whole.heads.memory.position == 16
