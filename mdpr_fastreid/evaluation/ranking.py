@@ -11,6 +11,13 @@ from mdpr_fastreid.evaluation.features import blocks_with_progress, row_slices
 AVERAGE_PRECISIONS = ("step", "trapezoid")
 """How the area below the precision-recall curve is measured; see :func:`rank_metrics`."""
 
+LARGEST_SORTED = 2**17
+"""Images of the largest gallery in which ties are broken as ``numpy.argsort`` does, which has to sort it for that.
+
+In a larger one, nearly every positive is as near as another image: float32 has too few values. The first in the gallery
+is then the nearer one.
+"""
+
 # Elements of the distance matrix that are sorted at once: 32 MiB of indices
 _BLOCK_ELEMENTS = 2**22
 # Positives of a query up to which going through the gallery for each is faster than sorting it
@@ -103,8 +110,8 @@ def rank_metrics(
     """Rank the gallery for every query, as Market-1501 does (Zheng et al., ICCV 2015).
 
     Gallery images of the query's identity under the query's camera do not count. mINP is that of AGW
-    (Ye et al., TPAMI 2021). Ties are broken as ``numpy.argsort`` does. Beside the distances it takes about
-    100 MiB, whatever their size.
+    (Ye et al., TPAMI 2021). Ties are broken as ``numpy.argsort`` does, or, in a gallery of more than 131,072 images, by
+    their order in it. Beside the distances it takes about 100 MiB, whatever their size.
 
     Average precision is the area below the precision-recall curve. It grows with each positive, by a recall of one
     over their number, times a height. ``step`` takes the precision at the positive, as FastReID and scikit-learn do.
@@ -243,33 +250,33 @@ class BlockRanker:
     def _ranks(self, first: int, distances: np.ndarray) -> list[np.ndarray]:
         """0-based ranks of each query's positives among the gallery images that count for it, ascending.
 
-        Positives are few, and whoever counts what is nearer than each of them need not sort the gallery.
+        Positives are few, and whoever counts what is before each of them need not sort the gallery.
         """
         own = [self._matches(query, row) for query, row in enumerate(distances, first)]
         positives, junk = (
-            [np.sort(np.concatenate(parts)) for parts in zip(*kinds, strict=True)]
+            [_Matches(*map(np.concatenate, zip(*parts, strict=True))).sorted() for parts in zip(*kinds, strict=True)]
             for kinds in zip(*(zip(*each, strict=True) for each in self._exchange(own)), strict=True)
         )
-        counts = [_counts(row, found) for row, found in zip(distances, positives, strict=True)]
+        counts = [_counts(row, found, self._first) for row, found in zip(distances, positives, strict=True)]
         parts = self._exchange(np.concatenate(counts, axis=1))
-        nearer, as_near = sum(parts[1:], start=parts[0])
-        ends = np.cumsum([len(found) for found in positives])[:-1]
+        before, equal = sum(parts[1:], start=parts[0])
+        ends = np.cumsum([len(found.places) for found in positives])[:-1]
         ranks = [
-            below - np.searchsorted(ignored, found)
-            for below, ignored, found in zip(np.split(nearer, ends), junk, positives, strict=True)
+            above - ignored.before(found)
+            for above, ignored, found in zip(np.split(before, ends), junk, positives, strict=True)
         ]
-        tied = [row for row, equal in enumerate(np.split(as_near, ends)) if (equal > 1).any()]
-        if tied:
+        tied = [row for row, as_near in enumerate(np.split(equal, ends)) if (as_near > 1).any()]
+        if tied and len(self._gallery_ids) <= LARGEST_SORTED:
             whole = np.concatenate(self._exchange(distances[tied]), axis=1)
             for row, to_gallery in zip(tied, whole, strict=True):
                 ranks[row] = self._ranks_by_sorting(first + row, to_gallery)
         return ranks
 
-    def _matches(self, query: int, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distances of a query's positives in the own part of the gallery, and of what does not count for it."""
+    def _matches(self, query: int, distances: np.ndarray) -> tuple["_Matches", "_Matches"]:
+        """A query's positives in the own part of the gallery, and what does not count for it."""
         same = self._by_identity[self._starts[query] : self._stops[query]]
         is_junk = self._gallery_cameras[self._first + same] == self._query_cameras[query]
-        return distances[same[~is_junk]], distances[same[is_junk]]
+        return tuple(_Matches(distances[some], self._first + some) for some in (same[~is_junk], same[is_junk]))
 
     def _ranks_by_sorting(self, query: int, distances: np.ndarray) -> np.ndarray:
         """As :meth:`_ranks`, where positives are as near as other images: ties are broken as numpy.argsort does."""
@@ -279,20 +286,45 @@ class BlockRanker:
         return _find_positives(order, *labels).rank
 
 
-def _counts(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """How many of the values are below each threshold, and how many equal it: ``[2, P]``.
+class _Matches(NamedTuple):
+    """Gallery images of a query's identity."""
+
+    distances: np.ndarray
+    places: np.ndarray
+    """In the whole gallery."""
+
+    def sorted(self) -> "_Matches":
+        """By distance, and where that is equal by place."""
+        order = np.lexsort((self.places, self.distances))
+        return _Matches(self.distances[order], self.places[order])
+
+    def before(self, others: "_Matches") -> np.ndarray:
+        """How many of these, sorted ones, are before each of the others."""
+        low = np.searchsorted(self.distances, others.distances, side="left")
+        high = np.searchsorted(self.distances, others.distances, side="right")
+        pairs = zip(low, high, others.places, strict=True)
+        return low + [np.count_nonzero(self.places[start:stop] < place) for start, stop, place in pairs]
+
+
+def _counts(values: np.ndarray, found: _Matches, first: int) -> np.ndarray:
+    """How many of the values are before each of the images that were found, and how many are as near: ``[2, P]``.
 
     Args:
-        values: ``[N]``.
-        thresholds: ``[P]``, ascending.
+        values: ``[N]`` distances.
+        found: sorted.
+        first: place of the first value.
     """
-    if len(thresholds) > _MOST_PASSES:
-        ordered = np.sort(values)
-        below = np.searchsorted(ordered, thresholds, side="left")
-        return np.stack((below, np.searchsorted(ordered, thresholds, side="right") - below))
-    below = [np.count_nonzero(values < threshold) for threshold in thresholds]
-    equal = [np.count_nonzero(values == threshold) for threshold in thresholds]
-    return np.array((below, equal), dtype=np.int64)
+    if len(found.places) > _MOST_PASSES:
+        order = np.argsort(values, kind="stable")
+        everything = _Matches(values[order], first + order)
+        equal = [np.searchsorted(everything.distances, found.distances, side=side) for side in ("left", "right")]
+        return np.stack((everything.before(found), equal[1] - equal[0]))
+    before, equal = [], []
+    for distance, place in zip(*found, strict=True):
+        same = values == distance
+        equal.append(np.count_nonzero(same))
+        before.append(np.count_nonzero(values < distance) + np.count_nonzero(same[: max(place - first, 0)]))
+    return np.array((before, equal), dtype=np.int64)
 
 
 def single_shot_metrics(

@@ -45,6 +45,35 @@ def _junk_leaves_less_than(max_rank, distances, query_ids, gallery_ids, query_ca
     return (distances.shape[1] - junk.sum(1)).min() < min(max_rank, distances.shape[1])
 
 
+def _ranked_in_order(distances, query_ids, gallery_ids, query_cameras, gallery_cameras):
+    """Average precision of each valid query, where of two equal distances the first comes first, by loops."""
+    precisions = []
+    for query in range(len(distances)):
+        hits, passed, heights = 0, 0, []
+        for image in sorted(range(len(gallery_ids)), key=lambda image: (distances[query, image], image)):
+            is_same = gallery_ids[image] == query_ids[query]
+            if is_same and gallery_cameras[image] == query_cameras[query]:
+                continue
+            passed += 1
+            if is_same:
+                hits += 1
+                heights.append(hits / passed)
+        precisions += [np.mean(heights)] if heights else []
+    return precisions
+
+
+@settings(max_examples=100, deadline=None)
+@given(rankings(), st.sampled_from([0, 3, 64]))
+def test_ties_of_a_very_large_gallery_are_broken_by_its_order(case, most_passes):
+    if not _has_positive(*case):
+        return
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ranking, "LARGEST_SORTED", 0)
+        patched.setattr(ranking, "_MOST_PASSES", most_passes)
+        found = rank_metrics(*case).average_precision
+    np.testing.assert_allclose(found, _ranked_in_order(*case), rtol=1e-12)
+
+
 @settings(max_examples=150, deadline=None)
 @given(rankings(), st.integers(1, 50))
 def test_ranking_equals_stock_fastreid_on_random_and_degenerate_input(case, max_rank):

@@ -6,7 +6,7 @@ from support.played_processes import run_as_processes
 from support.ranked_features import QUERIES, config, evaluated, features_with_labels, manhattan
 
 from mdpr_fastreid.errors import SettingsError
-from mdpr_fastreid.evaluation import Evaluator, neighbors
+from mdpr_fastreid.evaluation import Evaluator, neighbors, ranking
 from mdpr_fastreid.evaluation import features as features_module
 from mdpr_fastreid.evaluation.shared_search import help_search, shared_search
 
@@ -45,9 +45,11 @@ def _shared(cfg, features, begins, monkeypatch, allow_collecting=False, **brough
 
 @pytest.mark.parametrize("begins", _SPLITS)
 @pytest.mark.parametrize("average_precision", ["step", "both"])
+@pytest.mark.parametrize("largest_sorted", [0, ranking.LARGEST_SORTED])
 def test_metrics_are_those_of_one_process_and_no_process_collects_the_outputs(
-    features, monkeypatch, begins, average_precision
+    features, monkeypatch, begins, average_precision, largest_sorted
 ):
+    monkeypatch.setattr(ranking, "LARGEST_SORTED", largest_sorted)
     cfg = config("TEST.METRIC", "euclidean", "TEST.AP", average_precision)
     expected = evaluated(Evaluator(cfg, QUERIES), features)
     monkeypatch.setattr(features_module, "BLOCK_ELEMENTS", 150)  # several blocks
