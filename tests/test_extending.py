@@ -10,7 +10,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
-from mdpr_fastreid.config import keys
+from mdpr_fastreid.config import adding
 from mdpr_fastreid.data import FIELD_REGISTRY, SAMPLER_REGISTRY
 from mdpr_fastreid.data.masks import PART_GROUPS
 from mdpr_fastreid.evaluation import DISTANCE_REGISTRY
@@ -36,7 +36,7 @@ def as_before(monkeypatch):
     """What an example registers is gone after it."""
     for registry in REGISTRIES:
         monkeypatch.setattr(registry, "_obj_map", dict(registry._obj_map))
-    monkeypatch.setattr(keys, "_project_keys", dict(keys._project_keys))
+    monkeypatch.setattr(adding, "_project_keys", dict(adding._project_keys))
     monkeypatch.setattr(defaults, "_C", defaults._C.clone())
 
 

@@ -8,11 +8,13 @@ from functools import partial
 
 from fastreid.config import CfgNode
 
+from mdpr_fastreid.config.adding import added_keys
 from mdpr_fastreid.config.clips import clip_problems
 from mdpr_fastreid.config.fastreid_keys import FASTREID_KEYS
-from mdpr_fastreid.config.keys import PLUGIN_KEYS, Key, added_keys, has_key, value_of
+from mdpr_fastreid.config.keys import Key, has_key, value_of
 from mdpr_fastreid.config.names import UnknownNameError, known_names, nearest, unknown_name
 from mdpr_fastreid.config.parts import part_problems
+from mdpr_fastreid.config.plugin_keys import PLUGIN_KEYS
 from mdpr_fastreid.errors import SettingsError
 
 PARTS = ("model", "evaluation", "training")

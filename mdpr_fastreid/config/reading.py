@@ -11,8 +11,9 @@ import yaml
 from fastreid.config import CfgNode, get_cfg
 from fastreid.utils.file_io import PathManager
 
+from mdpr_fastreid.config.adding import add_mdpr_config
 from mdpr_fastreid.config.checks import PARTS, check_config
-from mdpr_fastreid.config.keys import add_mdpr_config, value_of
+from mdpr_fastreid.config.keys import value_of
 from mdpr_fastreid.errors import UsageError, shown
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -81,10 +81,11 @@ def rank_part(
     Returns:
         None, in all processes, where features of one cannot be ranked.
     """
-    queries = exchange(query if _are_usable(metric, query) and _are_usable(metric, gallery) else None)
+    # As an array: of a tensor, all would be sent that it is a part of
+    queries = exchange(query.numpy() if _are_usable(metric, query) and _are_usable(metric, gallery) else None)
     if any(of_process is None or of_process.shape[1:] != query.shape[1:] for of_process in queries):
         return None
-    query = torch.cat(queries)
+    query = torch.from_numpy(np.concatenate(queries))
     ranker = BlockRanker(*part.labels, max_rank, average_precisions, part.columns, exchange)
     if len(gallery):
         for block, distances in distance_blocks(metric, query, gallery, part.most):

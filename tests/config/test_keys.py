@@ -7,10 +7,12 @@ import pytest
 from fastreid.config import CfgNode, defaults, get_cfg
 
 from mdpr_fastreid import add_mdpr_config
-from mdpr_fastreid.config import Key, check_config, keys, read_config, register_keys, without_unused_project_keys
+from mdpr_fastreid.config import Key, adding, check_config, read_config, register_keys, without_unused_project_keys
+from mdpr_fastreid.config.adding import added_keys
 from mdpr_fastreid.config.fastreid_keys import FASTREID_KEYS
-from mdpr_fastreid.config.keys import PLUGIN_KEYS, added_keys, value_of
+from mdpr_fastreid.config.keys import value_of
 from mdpr_fastreid.config.names import known_names
+from mdpr_fastreid.config.plugin_keys import PLUGIN_KEYS
 from mdpr_fastreid.config.reference import KEYS
 from mdpr_fastreid.config.values import whole
 from mdpr_fastreid.errors import SettingsError
@@ -77,7 +79,7 @@ def test_every_registry_that_the_tables_name_knows_the_default():
 @pytest.fixture
 def project(monkeypatch):
     """Keys that a test registers go with it."""
-    monkeypatch.setattr(keys, "_project_keys", dict(keys._project_keys))
+    monkeypatch.setattr(adding, "_project_keys", dict(adding._project_keys))
     monkeypatch.setattr(defaults, "_C", defaults._C.clone())
 
 

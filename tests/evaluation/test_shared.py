@@ -1,12 +1,14 @@
 """The evaluator's work shared by processes: equal to one process's, with the outputs where they are."""
 
+import pickle
+
 import pytest
 import torch
 from support.played_processes import run_as_processes
 from support.ranked_features import QUERIES, config, evaluated, features_with_labels, manhattan
 
 from mdpr_fastreid.errors import SettingsError
-from mdpr_fastreid.evaluation import Evaluator, neighbors, ranking
+from mdpr_fastreid.evaluation import Evaluator, neighbors, ranking, shared_ranking
 from mdpr_fastreid.evaluation import features as features_module
 from mdpr_fastreid.evaluation.shared_search import help_search, shared_search
 
@@ -102,6 +104,21 @@ def test_no_positive_is_one_error(features, monkeypatch):
     features["pids"] = torch.arange(100)
     with pytest.raises(SettingsError, match="none of the 14 queries has a positive"):
         _shared(config("TEST.METRIC", "euclidean"), features, (5, 40), monkeypatch)
+
+
+def test_a_process_sends_its_queries_and_no_more_of_what_they_are_a_part_of(features, monkeypatch):
+    sizes, exchange = [], shared_ranking.exchange
+
+    def measured(own):
+        if getattr(own, "shape", ())[1:] == features["feats"].shape[1:]:
+            sizes.append(len(pickle.dumps(own)))
+        return exchange(own)
+
+    monkeypatch.setattr(shared_ranking, "exchange", measured)
+    _shared(config("TEST.METRIC", "euclidean"), features, (50,), monkeypatch)
+    queries = features["feats"][:QUERIES]
+    assert len(sizes) == 2
+    assert queries.nbytes < max(sizes) < 2 * queries.nbytes < features["feats"][:50].nbytes
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "jaccard"])

@@ -11,7 +11,8 @@ from fastreid.config import CfgNode, get_cfg
 from robustness.entry_points import assert_line, assert_refused, files_in, train_net
 
 from mdpr_fastreid.config import check_config
-from mdpr_fastreid.config.keys import Key, added_keys, value_of
+from mdpr_fastreid.config.adding import added_keys
+from mdpr_fastreid.config.keys import Key, value_of
 from mdpr_fastreid.config.reference import KEYS
 from mdpr_fastreid.errors import SettingsError
 
