@@ -36,6 +36,8 @@ def nameless_file(folder: str, name: str, size: int, asked_by: str, way_out: str
     Raises:
         UsageError: the folder cannot be made or written to, or its disk has no room for all of a new file.
     """
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise UsageError(f"{asked_by} {folder} is a file: name a folder")
     try:
         os.makedirs(folder, exist_ok=True)
         prefix = os.path.join(os.path.realpath(folder), f"{name}-")
@@ -62,7 +64,9 @@ def _new(prefix: str, size: int) -> int:
 def _need_room(folder: str, size: int, asked_by: str, way_out: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
-        raise UsageError(f"{asked_by} {folder}: {size / 2**30:.1f} GiB are needed, {free / 2**30:.1f} free: {way_out}")
+        # In MiB, as a small set may need no tenth of a GiB
+        needed, there = (f"{count / 2**20:,.1f} MiB" for count in (size, free))
+        raise UsageError(f"{asked_by} {folder}: {needed} are needed, {there} free: {way_out}")
 
 
 def _open_in_a_process(prefix: str, size: int) -> int | None:

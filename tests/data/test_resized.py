@@ -182,8 +182,11 @@ def test_a_full_disk_is_one_warning_and_pictures_are_made_anew(tmp_path, monkeyp
 
 
 def test_what_cannot_be_kept_is_one_message(tmp_path, items):
-    with pytest.raises(UsageError, match=r".* GiB are needed, .* free: 1000 images of 1000000x10000 are kept"):
+    with pytest.raises(UsageError, match=r".* MiB are needed, .* free: 1000 images of 1000000x10000 are kept"):
         ResizedImages(str(tmp_path), ["a"] * 1000, (10**6, 10**4))
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="DATALOADER.CACHE .*file is a file: name a folder"):
+        ResizedImages(str(tmp_path / "file"), ["a"], (4, 3))
     with pytest.raises(UsageError, match="DATALOADER.CACHE /proc/none"):
         ResizedImages("/proc/none", ["a"], (4, 3))
     for options in (["INPUT.SIZE_TRAIN", [0]], ["INPUT.SIZE_TRAIN", [64]], ["INPUT.AUTOAUG.ENABLED", True]):
