@@ -22,7 +22,7 @@ from mdpr_fastreid.modeling.all_processes import rows_of_all
 
 def mdpr(*overrides):
     torch.manual_seed(0)
-    recomputed = ["MODEL.MDPR.CHECKPOINT_STAGES", (4,)]
+    recomputed = ["MODEL.MDPR.CHECKPOINT_STAGES", (4,), "MODEL.MDPR.EMBEDDING_DIM", 16]
     return small_model("INPUT.SIZE_TRAIN", [64, 32], "INPUT.SIZE_TEST", [64, 32], *recomputed, *overrides).double()
 
 
