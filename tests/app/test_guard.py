@@ -188,8 +188,9 @@ def test_an_upload_that_is_too_large_or_of_unknown_length_is_not_read(served):
     length = str(LARGEST + 10_000)
     headers = {"Content-Type": kind, "Content-Length": length}
     assert asked(served, "POST", f"{API}/upload", b"", **headers)[0] == 413
+    # Without a body: one that is left unread may reset the connection before the answer is read
     chunked = {"Content-Type": kind, "Transfer-Encoding": "chunked", "Content-Length": "-1"}
-    assert asked(served, "POST", f"{API}/upload", b"0\r\n\r\n", **chunked)[0] in (400, 411)
+    assert asked(served, "POST", f"{API}/upload", **chunked)[0] in (400, 411)
     only_chunked = {"Content-Type": kind, "Transfer-Encoding": "chunked"}
     connection = http.client.HTTPConnection(urlsplit(served[0]).netloc, timeout=60)
     try:
