@@ -148,3 +148,10 @@ class SynthReIDOccludedDemo(SynthReID):
     """64 + 64 identities, 1,300 / 128 / 900 images, all queries occluded: for runs on a CPU."""
 
     preset = "occluded_demo"
+
+
+@DATASET_REGISTRY.register()
+class SynthReIDOccludedSmall(SynthReID):
+    """160 + 200 identities, 1,920 / 600 / 2,200 images, few look-alikes, all queries occluded: as ``small``."""
+
+    preset = "occluded_small"

@@ -80,6 +80,10 @@ PART_GROUPS.register(
         "synthreid_five", {"head": (1, 2), "torso and arms": (3, 4), "legs": (5, 6), "shoes": (7,), "bag": (8,)}
     )
 )
+# What everybody has, so that a part that is missing is a part that is hidden; who carries a bag is another question
+PART_GROUPS.register(
+    LabelImageGroups("synthreid_four", {"head": (1, 2), "torso and arms": (3, 4, 8), "legs": (5, 6), "shoes": (7,)})
+)
 PART_GROUPS.register(LabelImageGroups("synthreid_eight", {**_SYNTHREID, "bag": (8,)}))
 # ATR, Liang et al., "Deep Human Parsing with Active Template Regression", TPAMI 2015: 1 hat, 2 hair, 3 sunglasses,
 # 4 upper clothes, 5 skirt, 6 pants, 7 dress, 8 belt, 9 and 10 shoes, 11 face, 12 and 13 legs, 14 and 15 arms, 16 bag,

@@ -59,6 +59,7 @@ _GENTLE = {
 _FEW_LOOK_ALIKES = _GENTLE | {"look_alike_share": 0.3}
 
 _GENTLE_OCCLUDED = _GENTLE | {"occlusion": 0.3}
+_FEW_LOOK_ALIKES_OCCLUDED = _FEW_LOOK_ALIKES | {"occlusion": 0.3}
 
 PRESETS = {
     preset.name: preset
@@ -70,6 +71,21 @@ PRESETS = {
         Preset("occluded", 702, 519, 15_618, 2_210, 17_661, 0, 0, 702, 519, 4, occlusion=0.3, query_occlusion=1.0),
         Preset("occluded_tiny", 16, 16, 256, 32, 200, 0, 0, 16, 16, 4, query_occlusion=1.0, **_GENTLE_OCCLUDED),
         Preset("occluded_demo", 64, 64, 1_300, 128, 900, 0, 0, 32, 32, 6, query_occlusion=1.0, **_GENTLE_OCCLUDED),
+        Preset(
+            "occluded_small",
+            160,
+            200,
+            1_920,
+            600,
+            2_200,
+            0,
+            0,
+            0,
+            0,
+            4,
+            query_occlusion=1.0,
+            **_FEW_LOOK_ALIKES_OCCLUDED,
+        ),
         Preset("clips_tiny", 6, 6, 0, 0, 0, 0, 0, 36, 36, 8, **_GENTLE),
         Preset("clips", 48, 48, 0, 0, 0, 0, 0, 288, 288, 8, **_GENTLE),
         Preset("video", 625, 636, 5_000, 1_980, 5_088, 0, 0, 8_298, 9_330, 8),

@@ -23,6 +23,7 @@ NAMES = {
     "SynthReIDOccluded": "occluded",
     "SynthReIDOccludedTiny": "occluded_tiny",
     "SynthReIDOccludedDemo": "occluded_demo",
+    "SynthReIDOccludedSmall": "occluded_small",
 }
 
 

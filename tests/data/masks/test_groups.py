@@ -11,6 +11,7 @@ from mdpr_fastreid.data.masks import PART_GROUPS, ConfidenceFieldGroups, LabelIm
 from mdpr_fastreid.errors import UsageError
 
 PARTS = {
+    "synthreid_four": ("head", "torso and arms", "legs", "shoes"),
     "synthreid_five": ("head", "torso and arms", "legs", "shoes", "bag"),
     "synthreid_eight": ("hair", "face", "upper", "arms", "lower", "legs", "shoes", "bag"),
     "atr": ("head", "torso", "legs", "shoes", "bag"),

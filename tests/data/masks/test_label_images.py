@@ -32,6 +32,7 @@ CLASSES = {
     "bag": BAG,
 }
 TABLES = {
+    "synthreid_four": [TORSO if name == "bag" else CLASSES[name] for name in SYNTHREID],
     "synthreid_five": [CLASSES[name] for name in SYNTHREID],
     "synthreid_eight": list(range(9)),
     "atr": [CLASSES[name] for name in ATR],

@@ -46,7 +46,9 @@ def test_plans_have_the_announced_counts_and_unique_names(name):
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("name", ["tiny", "demo", "base", "occluded", "occluded_tiny", "occluded_demo", "video"])
+@pytest.mark.parametrize(
+    "name", ["tiny", "demo", "small", "base", "occluded", "occluded_tiny", "occluded_demo", "occluded_small", "video"]
+)
 def test_every_query_has_a_match_by_another_camera(name):
     jobs = plan(PRESETS[name], 0)
     gallery = {job.index: set(job.cameras) for job in jobs if job.kind == GALLERY_FOLDER}
