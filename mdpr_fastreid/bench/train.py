@@ -44,6 +44,8 @@ class Setting(NamedTuple):
     """``KEY, VALUE, ...`` for the config."""
 
 
+_BFLOAT16 = ("SOLVER.AMP.DTYPE", "bfloat16", "MODEL.CHANNELS_LAST", True)
+
 SETTINGS = {
     REFERENCE: Setting(
         "MDPR in the published order of computation, every loss read by the host at every step",
@@ -55,6 +57,10 @@ SETTINGS = {
         overrides=("MODEL.CHANNELS_LAST", False, "SOLVER.WINOGRAD", False, "SOLVER.FUSED", False),
     ),
     "channels-last": Setting("MDPR on maps stored channels-last", overrides=("MODEL.CHANNELS_LAST", True)),
+    "bfloat16": Setting("MDPR in bfloat16 on channels-last maps, where a processor has it", overrides=_BFLOAT16),
+    "bfloat16-plain": Setting(
+        "the same, with PyTorch's gradients of convolutions", overrides=(*_BFLOAT16, "SOLVER.PRODUCT_GRADIENTS", False)
+    ),
     "compiled": Setting("MDPR, compiled", overrides=("MODEL.COMPILE", True)),
     "checkpointed-4": Setting("MDPR, stage 4 alone computed again", overrides=("MODEL.MDPR.CHECKPOINT_STAGES", (4,))),
     "checkpointed": Setting(
@@ -75,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     """Time all settings in interleaved rounds, print the table and write it."""
     check_network_arguments(args)
     names = chosen_settings(args, SETTINGS)
-    precision = "float16 by AMP" if args.device != "cpu" else "float32"
+    precision = "by AMP, float16 where no other is named" if args.device != "cpu" else "float32 where no other is named"
     about = {**described(args), "precision": precision}
     if args.components:
         rows = _component_rows([name for name in names if _has_components(name)], args)
@@ -118,7 +124,8 @@ def trainer(args: argparse.Namespace, setting: str) -> TrainingStep:
     batches = itertools.repeat(synthetic_batch(args, cfg))
     if setting == REFERENCE:
         return PublishedTrainer(model, batches, optimizer, wrapper)
-    return TrainingStep(model, batches, optimizer, wrapper, accumulate=cfg.SOLVER.ACCUMULATE)
+    precision = cfg.SOLVER.AMP.DTYPE if cfg.SOLVER.AMP.ENABLED else "float32"
+    return TrainingStep(model, batches, optimizer, wrapper, precision=precision, accumulate=cfg.SOLVER.ACCUMULATE)
 
 
 def prepare(args: argparse.Namespace, setting: str) -> Callable[[], None]:

@@ -146,6 +146,12 @@ PLUGIN_KEYS = (
         "Whether float32 training on a CPU computes wide 3x3 convolutions by Winograd's algorithm",
     ),
     Key(
+        "SOLVER.PRODUCT_GRADIENTS",
+        True,
+        yes_or_no,
+        "Whether bfloat16 training on a CPU computes gradients of convolutions on small maps as one matrix product",
+    ),
+    Key(
         "SOLVER.FUSED",
         True,
         yes_or_no,
@@ -324,7 +330,7 @@ PLUGIN_KEYS = (
         "MODEL.CHANNELS_LAST",
         False,
         yes_or_no,
-        "Whether MDPR trains on images stored channels-last; the same numbers but for rounding "
+        "Whether training stores images, and so every map, channels-last; the same numbers but for rounding "
         "(docs/how-to/faster-training.md)",
     ),
     # MDPR

@@ -25,6 +25,7 @@ from mdpr_fastreid.config import add_mdpr_config, check_config
 from mdpr_fastreid.data import build_test_loader, build_train_loader
 from mdpr_fastreid.data.cameras import camera_count, check_seen_in_training
 from mdpr_fastreid.engine.agreement import check_agreement, check_shared_folder
+from mdpr_fastreid.engine.bfloat16_training import train_in_bfloat16
 from mdpr_fastreid.engine.checkpoints import Checkpointer, PeriodicCheckpointer, set_aside_checkpoints, teacher_of
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
 from mdpr_fastreid.engine.fused_steps import set_fused
@@ -48,7 +49,7 @@ from mdpr_fastreid.engine.progress import LoaderWithProgress, TrainingProgress
 from mdpr_fastreid.engine.results import check_room, make_output_dir, write_untrained_results
 from mdpr_fastreid.engine.schedules import build_schedules
 from mdpr_fastreid.engine.seeding import seed_generators, seed_setup
-from mdpr_fastreid.engine.steps import TrainingStep
+from mdpr_fastreid.engine.steps import TrainingStep, autocast_dtype
 from mdpr_fastreid.engine.storage import DeferredStorage
 from mdpr_fastreid.engine.torchrun import restarted_by_torchrun, restarts_by_torchrun
 from mdpr_fastreid.engine.winograd_training import train_with_winograd
@@ -267,11 +268,16 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """The model of ``MODEL``, which ``SOLVER.WINOGRAD`` lets compute faster on a CPU."""
+        """The model of ``MODEL``, whose convolutions are computed faster on a CPU."""
         model = build_model(cfg)
         logging.getLogger("fastreid").info(f"Model:\n{model}")
-        if cfg.SOLVER.WINOGRAD and cfg.MODEL.DEVICE == "cpu":
-            train_with_winograd(model)
+        if cfg.MODEL.DEVICE == "cpu":
+            amp = cfg.SOLVER.AMP
+            in_bfloat16 = amp.ENABLED and autocast_dtype("cpu", amp.DTYPE) == torch.bfloat16
+            if in_bfloat16 and cfg.SOLVER.PRODUCT_GRADIENTS:
+                train_in_bfloat16(model)
+            elif not in_bfloat16 and cfg.SOLVER.WINOGRAD:
+                train_with_winograd(model)
         return model
 
     @classmethod

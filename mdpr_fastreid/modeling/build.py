@@ -15,6 +15,7 @@ from torch import nn
 from mdpr_fastreid.config.keys import value_of
 from mdpr_fastreid.modeling.backbones.build import with_any_weights
 from mdpr_fastreid.modeling.cameras import see_cameras
+from mdpr_fastreid.modeling.channels_last import store_channels_last
 from mdpr_fastreid.modeling.fitting import check_heads
 from mdpr_fastreid.modeling.heads.before_neck import head_for_test
 
@@ -42,6 +43,8 @@ def build_model(cfg: CfgNode) -> nn.Module:
         model = architecture(cfg)
     check_heads(cfg, model)
     see_cameras(model)
+    if cfg.MODEL.get("CHANNELS_LAST", False):  # a config from before the import has no such key
+        store_channels_last(model)
     return model.to(torch.device(cfg.MODEL.DEVICE))
 
 

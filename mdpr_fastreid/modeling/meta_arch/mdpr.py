@@ -25,7 +25,6 @@ class MDPR(Baseline):
         heads: from the branches' maps to losses, or to the inference vector.
         pixel_mean: per channel, RGB, in 0 to 255.
         pixel_std: likewise.
-        channels_last: whether training stores images, and so every map, with channels last.
         compiled: whether the trunk and the branches' stages are compiled in training.
     """
 
@@ -42,14 +41,12 @@ class MDPR(Baseline):
         heads: nn.Module,
         pixel_mean: list[float],
         pixel_std: list[float],
-        channels_last: bool = False,
         compiled: bool = False,
     ):
         super().__init__(backbone=backbone, heads=None, pixel_mean=pixel_mean, pixel_std=pixel_std)
         self.hard = hard
         self.soft = soft
         self.heads = heads  # last: the state of an optimizer knows parameters by their order
-        self.channels_last = channels_last
         if compiled:
             stages = [getattr(backbone, branch) for branch in BRANCHES if hasattr(backbone, branch)]
             compile_in_training([backbone.trunk, *(one for pair in stages for one in (pair.stage3, pair.stage4))])
@@ -94,7 +91,6 @@ class MDPR(Baseline):
             "heads": build_heads(cfg),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
-            "channels_last": cfg.MODEL.CHANNELS_LAST,
             "compiled": cfg.MODEL.COMPILE,
         }
 
@@ -152,11 +148,7 @@ class MDPR(Baseline):
 
     def preprocess_image(self, batched_inputs: dict | torch.Tensor) -> torch.Tensor:
         """The batch's images ``[B, 3, H, W]``, normalised, as a new tensor."""
-        images = images_of(batched_inputs)
-        if self.training and self.channels_last:
-            # The layout of a convolution's input is that of its output, so this decides for the whole network
-            images = images.contiguous(memory_format=torch.channels_last)
-        return (images - self.pixel_mean) / self.pixel_std
+        return (images_of(batched_inputs) - self.pixel_mean) / self.pixel_std
 
     def feature_lengths(self) -> dict[str, int]:
         """Length of each part of the inference vector, by the head it comes from, in order."""
