@@ -4,13 +4,13 @@ import numpy as np
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from mdpr_fastreid.data import Item
-from mdpr_fastreid.data.datasets.synthreid import SynthReIDOccludedDemo
+from mdpr_fastreid.data.datasets.synthreid import SynthReIDOccludedSmall
 from mdpr_fastreid.data.items import fields_of
 
 
 @DATASET_REGISTRY.register()
-class SynthReIDShuffledMasks(SynthReIDOccludedDemo):
-    """SynthReIDOccludedDemo with the masks of its training images in another order, drawn once."""
+class SynthReIDShuffledMasks(SynthReIDOccludedSmall):
+    """SynthReIDOccludedSmall with the masks of its training images in another order, drawn once."""
 
     def __init__(self, root: str = "datasets", **kwargs):
         super().__init__(root, **kwargs)

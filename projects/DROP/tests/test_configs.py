@@ -16,8 +16,9 @@ def test_a_config_builds_a_model_of_its_size(config):
     cfg = read_config(config, off)
     with torch.device("meta"), torch.no_grad():
         outputs = build_model(cfg).eval()(torch.empty(2, 3, *cfg.INPUT.SIZE_TEST))
-    parts = 8 if cfg.INPUT.MASK.GROUPS == "pifpaf_eight" else 5
-    assert outputs["embeddings"].shape == (2, parts + 1, cfg.MODEL.DROP.EMBEDDING_DIM)
+    parts = {"pifpaf_eight": 8, "pifpaf_five_v": 5, "synthreid_four": 4}[cfg.INPUT.MASK.GROUPS]
+    single = len(cfg.MODEL.DROP.TEST_EMBEDDINGS) - 1
+    assert outputs["embeddings"].shape == (2, single + parts, cfg.MODEL.DROP.EMBEDDING_DIM)
     assert f"logs/drop/{config.stem}" == cfg.OUTPUT_DIR
 
 
