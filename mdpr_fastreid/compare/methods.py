@@ -37,8 +37,8 @@ BACKBONES = (*(name for name in _BACKBONES), *(f"r{depth}-ibn" for depth in (18,
 _BOTTLENECK_RESNETS = tuple(f"build_resnet_backbone {depth}x" for depth in (50, 101, 152))
 # What makes up a backbone; the non-local blocks are a part of AGW and SBS.
 _BACKBONE_KEYS = ("NAME", "DEPTH", "LAST_STRIDE", "NORM", "WITH_IBN", "WITH_SE", "FEAT_DIM", "TIMM")
-# How images are normalised and what weights training starts from are conditions, not the method.
-_SHARED_MODEL_KEYS = ("DEVICE", "PIXEL_MEAN", "PIXEL_STD")
+# How images are normalised and stored, and what weights training starts from, are conditions, not the method.
+_SHARED_MODEL_KEYS = ("DEVICE", "PIXEL_MEAN", "PIXEL_STD", "CHANNELS_LAST")
 # The published width of MDPR's embeddings is a quarter of ResNet-50's channels.
 _MDPR_EMBEDDING_SHARE = 4
 

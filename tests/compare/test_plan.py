@@ -50,7 +50,9 @@ def test_runs_of_two_methods_differ_in_model_and_losses_only(small_plan):
             keys = differences(one.cfg, other.cfg)
             assert keys - {"OUTPUT_DIR"}
             assert all(key.startswith("MODEL.") for key in keys - {"OUTPUT_DIR"})
-            assert not keys & {f"MODEL.{key}" for key in ("DEVICE", "PIXEL_MEAN", "PIXEL_STD", "WEIGHTS")}
+            assert not keys & {
+                f"MODEL.{key}" for key in ("DEVICE", "PIXEL_MEAN", "PIXEL_STD", "CHANNELS_LAST", "WEIGHTS")
+            }
             of_backbone = {key.rpartition(".")[2] for key in keys if key.startswith("MODEL.BACKBONE.")}
             assert of_backbone <= {"WITH_NL"}
 
@@ -125,6 +127,12 @@ def test_a_config_file_may_have_a_title(tmp_path):
 def test_a_title_that_names_no_row_of_its_own_is_an_error(names, message):
     with pytest.raises(UsageError, match=message):
         find_methods(names)
+
+
+def test_the_layout_of_images_is_a_shared_condition(shared):
+    cfg = shared.clone()
+    cfg.MODEL.CHANNELS_LAST = True
+    assert all(method_config(method, cfg, 16).MODEL.CHANNELS_LAST for method in find_methods(["mdpr", "sbs"]))
 
 
 def test_a_method_keeps_what_it_asks_for_beside_the_images(shared, tmp_path):
