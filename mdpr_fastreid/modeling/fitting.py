@@ -5,8 +5,9 @@ import copy
 import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.heads import EmbeddingHead
-from fastreid.modeling.meta_arch import Baseline
+from fastreid.modeling.meta_arch import MGN, Baseline
 from torch import nn
+from torch.func import functional_call
 
 from mdpr_fastreid.errors import SettingsError
 
@@ -16,15 +17,19 @@ _POOLS_POSITIVE_VALUES = ("GeneralizedMeanPooling", "GeneralizedMeanPoolingP", "
 def check_heads(cfg: CfgNode, model: nn.Module) -> None:
     """Refuse a head that reads another number of channels than the backbone gives, or takes negative values for zero.
 
-    Models that are not FastReID's ``Baseline`` with its ``EmbeddingHead`` pass.
+    Of ``MGN``, images whose maps it cannot cut into three stripes. Models that are neither ``MGN`` nor FastReID's
+    ``Baseline`` with its ``EmbeddingHead`` pass.
 
     Args:
         cfg: of the model.
         model: as it was built; stays as it is.
 
     Raises:
-        SettingsError: ``FEAT_DIM`` or ``POOL_LAYER`` is another than the backbone needs; it names the right one.
+        SettingsError: ``FEAT_DIM`` or ``POOL_LAYER`` is another than the backbone needs; it names the right one. Or the
+            images are too low.
     """
+    if isinstance(model, MGN):
+        _check_stripes(cfg, model)
     if type(model) is not Baseline or not isinstance(model.heads, EmbeddingHead):
         return
     options = cfg.MODEL.BACKBONE
@@ -40,6 +45,21 @@ def check_heads(cfg: CfgNode, model: nn.Module) -> None:
             f"MODEL.HEADS.POOL_LAYER {pool} takes negative values for zero, and the maps of "
             f"{options.TIMM.MODEL} have some: set it to GlobalAvgPool"
         )
+
+
+def _check_stripes(cfg: CfgNode, model: MGN) -> None:
+    """Refuse sizes of images for ``MGN``, whose stripes are ``torch.chunk``'s: of four rows it makes two, not three."""
+    for key in ("SIZE_TRAIN", "SIZE_TEST"):
+        size = tuple(cfg.INPUT[key])
+        maps = torch.empty(2, 3, *(size if len(size) == 2 and all(size) else (256, 128)), device="meta")
+        for part in (model.backbone, model.b3):
+            tensors = (*part.named_parameters(), *part.named_buffers())
+            maps = functional_call(part, {name: tensor.to("meta") for name, tensor in tensors}, (maps,))
+        if len(maps.chunk(3, dim=2)) != 3:
+            raise SettingsError(
+                f"INPUT.{key} {list(size)}: MGN cuts its maps into three stripes, and these images' have too few rows, "
+                f"{maps.size(2)}: make them 96 or higher"
+            )
 
 
 def _channels(backbone: nn.Module, size: tuple[int, ...]) -> int | None:

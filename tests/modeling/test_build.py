@@ -12,6 +12,7 @@ from support.settings import small_config, small_model
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling import MDPR, build_model
 from mdpr_fastreid.modeling import build as building
+from mdpr_fastreid.modeling.fitting import check_heads
 
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="it shows what happens without CUDA")
 
@@ -82,3 +83,21 @@ def test_an_architecture_of_the_users_own_may_have_mdprs_head():
         assert type(small_model("MODEL.META_ARCHITECTURE", "OwnMDPR")) is OwnMDPR
     finally:
         META_ARCH_REGISTRY._obj_map.pop("OwnMDPR")
+
+
+def test_mgn_is_refused_images_whose_maps_it_cannot_cut_into_three():
+    high = ["INPUT.SIZE_TRAIN", [96, 32], "INPUT.SIZE_TEST", [96, 32]]
+    options = ["MODEL.META_ARCHITECTURE", "MGN", "MODEL.HEADS.NAME", "EmbeddingHead", "MODEL.BACKBONE.DEPTH", "50x"]
+    cfg = small_config(*options, *high, "MODEL.HEADS.EMBEDDING_DIM", 8)
+    model = build_model(cfg).eval()
+    lower = cfg.clone()
+    with torch.no_grad():
+        for height in (48, 96):
+            lower.INPUT.SIZE_TEST = [height, 32]
+            check_heads(lower, model)
+            assert model(torch.rand(1, 3, height, 32)).isfinite().all()
+        lower.INPUT.SIZE_TEST = [64, 32]
+        with pytest.raises(SettingsError, match=r"SIZE_TEST \[64, 32\]: MGN cuts its maps into three .* rows, 4"):
+            check_heads(lower, model)
+        with pytest.raises(ValueError, match="expected 3"):
+            model(torch.rand(1, 3, 64, 32))
