@@ -7,19 +7,21 @@ from mdpr_fastreid.errors import SettingsError
 
 
 def store_channels_last(model: nn.Module) -> None:
-    """Let a model's backbone get images with channels last in training, in place; weights stay as they are.
+    """Let a model's backbones get images with channels last in training, in place; weights stay as they are.
 
     The layout of a convolution's input is that of its output, so this decides for the whole network.
 
     Args:
-        model: with a ``backbone``, as FastReID's architectures have.
+        model: with a ``backbone``, as FastReID's architectures have, or with such models in it.
 
     Raises:
         SettingsError: it has none.
     """
-    if not isinstance(getattr(model, "backbone", None), nn.Module):
+    backbones = [module for name, module in model.named_modules() if name.rpartition(".")[2] == "backbone"]
+    if not backbones:
         raise SettingsError(f"MODEL.CHANNELS_LAST is for models with a backbone, and {type(model).__name__} has none")
-    model.backbone.register_forward_pre_hook(_with_channels_last)
+    for backbone in backbones:
+        backbone.register_forward_pre_hook(_with_channels_last)
 
 
 def _with_channels_last(backbone: nn.Module, inputs: tuple) -> tuple:

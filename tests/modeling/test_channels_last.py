@@ -41,6 +41,14 @@ def test_maps_are_stored_so_in_training_and_plain_in_evaluation(architecture, sw
     assert layouts and not any(layouts)
 
 
+def test_models_in_a_model_have_it_too():
+    model = nn.ModuleDict({"student": nn.ModuleDict({"backbone": nn.Conv2d(3, 4, 3)})})
+    store_channels_last(model)
+    images = torch.rand(2, 3, 8, 8)
+    assert model["student"]["backbone"](images).is_contiguous(memory_format=torch.channels_last)
+    assert model["student"]["backbone"].eval()(images).is_contiguous()
+
+
 def test_a_model_without_a_backbone_is_refused():
     with pytest.raises(SettingsError, match="MODEL.CHANNELS_LAST is for models with a backbone, and Linear has none"):
         store_channels_last(nn.Linear(1, 1))
