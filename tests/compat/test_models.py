@@ -22,7 +22,7 @@ ARCHITECTURES = {
     "Baseline": [],
     "MoCo": ["MODEL.QUEUE_SIZE", 16],
     "Distiller": ["KD.EMA.ENABLED", True],
-    "MGN": BOTTLENECK,
+    "MGN": [*BOTTLENECK, "INPUT.SIZE_TRAIN", [96, 32], "INPUT.SIZE_TEST", [96, 32]],
 }
 
 

@@ -153,6 +153,7 @@ def test_every_copy_of_a_stage_in_mgn_starts_from_the_file(offline, build):
     torch.save(weights, offline / "resnet50.pth")
     options = ["MODEL.META_ARCHITECTURE", "MGN", "MODEL.BACKBONE.DEPTH", "50x", "MODEL.BACKBONE.FEAT_DIM", 2048]
     options += ["MODEL.HEADS.EMBEDDING_DIM", 16, "MODEL.BACKBONE.PRETRAIN_PATH", str(offline / "resnet50.pth")]
+    options += ["INPUT.SIZE_TRAIN", [96, 32], "INPUT.SIZE_TEST", [96, 32]]
     model = build(small_config(offline, *RESNET, *options))
     assert torch.equal(model.backbone[0].weight, weights["conv1.weight"])
     for branch in (model.b1, model.b2, model.b3):

@@ -17,7 +17,12 @@ KEYS = (
         one_of("last", "all", "full"),
         "Map that is pooled: stage 4's; or all four at the size of stage 3, or of stage 1",
     ),
-    _key("EMBEDDING_DIM", 512, whole(1, 65536), "Length of the global, the foreground and each part embedding"),
+    _key(
+        "EMBEDDING_DIM",
+        512,
+        whole(1, 65536),
+        "Length of the embedding of the whole picture, of the foreground and of each part",
+    ),
     _key(
         "POOLING",
         "avg+max",
@@ -78,7 +83,7 @@ KEYS = (
     _key(
         "TEST_EMBEDDINGS",
         ("foreground", "parts"),
-        many(one_of("global", "foreground", "parts"), least=1),
+        many(one_of("whole", "foreground", "parts"), least=1),
         "Embeddings that images are compared by",
     ),
 )

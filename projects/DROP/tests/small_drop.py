@@ -17,6 +17,7 @@ SHARED = PROJECT / "configs/shared_features_r18.yml"
 def small(*overrides, config=CONFIG, output="logs/test"):
     """DROP with ResNet-18 at 64x32 on 256 images, a single epoch."""
     data = ["DATASETS.NAMES", ("SynthReIDOccludedTiny",), "DATASETS.TESTS", ("SynthReIDOccludedTiny",)]
+    data += ["INPUT.MASK.GROUPS", "synthreid_five"]
     size = ["INPUT.SIZE_TRAIN", [64, 32], "INPUT.SIZE_TEST", [64, 32], "SOLVER.IMS_PER_BATCH", 16]
     length = ["SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_ITERS", 4, "TEST.EVAL_PERIOD", 1, "TEST.EVAL_UNTRAINED", False]
     model = ["MODEL.DROP.EMBEDDING_DIM", 16, "MODEL.DROP.DPU.CHANNELS", 16, "MODEL.DROP.PCT.BANK_SIZE", 40]

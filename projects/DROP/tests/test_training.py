@@ -23,7 +23,7 @@ def test_it_trains_with_masks_and_reports_parsing_beside_ranking(tmp_path):
     assert 0 < results["mAP"] <= 100
     assert {"mIoU", "pixel accuracy", "visibility F1"} <= results.keys()
     history = trainer.storage.histories().keys()
-    assert {"loss_cls_global", "loss_cls_foreground", "loss_cls_parts", "loss_pct", "loss_parsing"} <= history
+    assert {"loss_cls_whole", "loss_cls_foreground", "loss_cls_parts", "loss_pct", "loss_parsing"} <= history
     logged = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
     assert any("mIoU" in line for line in logged)
 

@@ -15,8 +15,9 @@ from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.event_storage import current_storage, log_accuracy
 from mdpr_fastreid.modeling.losses import CrossEntropyLoss, TripletLoss
 
-GLOBAL, FOREGROUND, PARTS = "global", "foreground", "parts"
-_CLASSIFIED = (GLOBAL, FOREGROUND, PARTS)
+# They name modules, too, so none is a word of Python's, as "global": exported networks are code
+WHOLE, FOREGROUND, PARTS = "whole", "foreground", "parts"
+_CLASSIFIED = (WHOLE, FOREGROUND, PARTS)
 TARGET, PREDICTED, NONE = "target", "predicted", "none"
 
 
@@ -45,8 +46,9 @@ class Learnt(NamedTuple):
 class DROPHead(nn.Module):
     """Pools a map where the parts are, and compares or classifies what is pooled.
 
-    Identity losses on the global, the foreground and the concatenated part embeddings, a triplet loss on the part
-    embeddings (GiLt, arXiv 2211.03679) that reaches into a memory of past images (PCT, arXiv 2401.18032).
+    Identity losses on the embeddings of the whole picture, of the foreground and, concatenated, of the parts; a triplet
+    loss on those of the parts (GiLt, arXiv 2211.03679), which reaches into a memory of past images (PCT, arXiv
+    2401.18032).
 
     Args:
         parts: names of the ``K`` parts.
@@ -62,7 +64,7 @@ class DROPHead(nn.Module):
         binary: whether a part is visible or not, see :func:`~drop.layers.part_visibility`.
         min_cells: the same.
         visibility: which parts the triplet loss compares: ``target``, ``predicted`` or ``none`` for all.
-        test_embeddings: of ``global``, ``foreground`` and ``parts``.
+        test_embeddings: of ``whole``, ``foreground`` and ``parts``.
     """
 
     @configurable
@@ -87,7 +89,7 @@ class DROPHead(nn.Module):
         super().__init__()
         self.part_names = tuple(parts)
         self.reductions = nn.ModuleDict({name: _reduction(channels, dim) for name in _CLASSIFIED})
-        lengths = {GLOBAL: dim, FOREGROUND: dim, PARTS: dim * len(parts)}
+        lengths = {WHOLE: dim, FOREGROUND: dim, PARTS: dim * len(parts)}
         self.necks = nn.ModuleDict({name: _neck(length) for name, length in lengths.items()})
         self.classifiers = nn.ModuleDict({name: _classifier(length, identities) for name, length in lengths.items()})
         self.identity_loss = identity_loss
@@ -156,7 +158,7 @@ class DROPHead(nn.Module):
             probabilities: of background and parts, ``[B, K + 1, h', w']``.
 
         Returns:
-            ``embeddings`` ``[B, J, E]``, each of length 1, and ``visibility`` ``[B, J]``: the global one if it is
+            ``embeddings`` ``[B, J, E]``, each of length 1, and ``visibility`` ``[B, J]``: the whole picture's if it is
             asked for, the foreground's, those of the parts.
         """
         pooled = self.embeddings(features, probabilities)
@@ -170,13 +172,13 @@ class DROPHead(nn.Module):
         return {"embeddings": embeddings, "visibility": torch.cat(visible, dim=1).float()}
 
     def _single(self, pooled: Embeddings) -> dict[str, torch.Tensor]:
-        """Those of the global and the foreground embedding that are compared in evaluation, before their necks."""
-        both = {GLOBAL: pooled.whole, FOREGROUND: pooled.foreground}
+        """Embeddings of the whole picture and the foreground that are compared in evaluation, before their necks."""
+        both = {WHOLE: pooled.whole, FOREGROUND: pooled.foreground}
         return {name: value for name, value in both.items() if name in self.test_embeddings}
 
     def compared_names(self) -> tuple[str, ...]:
         """What each of the ``J`` embeddings is of."""
-        single = (name for name in (GLOBAL, FOREGROUND) if name in self.test_embeddings)
+        single = (name for name in (WHOLE, FOREGROUND) if name in self.test_embeddings)
         return (*single, *(self.part_names if PARTS in self.test_embeddings else ()))
 
     def embeddings(self, features: torch.Tensor, probabilities: torch.Tensor) -> Embeddings:
@@ -184,7 +186,7 @@ class DROPHead(nn.Module):
         pooled = part_pooling(features, probabilities, self.pooling)
         reduce = self.reductions
         return Embeddings(
-            reduce[GLOBAL](pooled.whole) if GLOBAL in reduce else None,
+            reduce[WHOLE](pooled.whole) if WHOLE in reduce else None,
             reduce[FOREGROUND](pooled.foreground) if FOREGROUND in reduce else None,
             reduce[PARTS](pooled.parts.flatten(0, 1)).unflatten(0, pooled.parts.shape[:2]) if PARTS in reduce else None,
         )
@@ -198,7 +200,7 @@ class DROPHead(nn.Module):
             classes: ``[B, h', w']``, the class of each cell in the mask; 255 where it is not known.
         """
         pooled = self.embeddings(features, probabilities)
-        inputs = {GLOBAL: pooled.whole, FOREGROUND: pooled.foreground, PARTS: pooled.parts.flatten(1)}
+        inputs = {WHOLE: pooled.whole, FOREGROUND: pooled.foreground, PARTS: pooled.parts.flatten(1)}
         logits = {name: self.classifiers[name](self.necks[name](value)) for name, value in inputs.items()}
         return Learnt(pooled, logits, self._visibility(probabilities, classes) if self.triplet is not None else None)
 
@@ -216,7 +218,7 @@ class DROPHead(nn.Module):
         if self.triplet is not None:
             losses["loss_pct"] = self.triplet(pooled.parts, targets, visible, self._bank())
             self._remember(pooled.parts, targets, visible)
-        log_accuracy(logits[GLOBAL], targets)
+        log_accuracy(logits[WHOLE], targets)
         return losses
 
     def _visibility(self, probabilities: torch.Tensor, classes: torch.Tensor) -> torch.Tensor | None:

@@ -36,7 +36,7 @@ def recorded():
 
 
 def losses_of(head, targets, probabilities=None, classes=None):
-    channels = head.reductions["global"][0].in_features
+    channels = head.reductions["whole"][0].in_features
     if probabilities is None:
         probabilities = torch.full((len(targets), 6, *SIZE), 1 / 6)
     if classes is None:

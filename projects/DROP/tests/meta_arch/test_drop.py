@@ -33,7 +33,7 @@ def test_it_gives_every_loss_in_training_and_leaves_the_batch_as_it_is(model):
     batch = batch_of()
     before = {key: value.clone() for key, value in batch.items()}
     losses = model.train()(batch)
-    expected = {"loss_cls_global", "loss_cls_foreground", "loss_cls_parts", "loss_pct", "loss_parsing"}
+    expected = {"loss_cls_whole", "loss_cls_foreground", "loss_cls_parts", "loss_pct", "loss_parsing"}
     assert losses.keys() == expected
     assert all(value.ndim == 0 and value.isfinite() and value > 0 for value in losses.values())
     assert all(torch.equal(before[key], batch[key]) for key in before)
@@ -44,11 +44,11 @@ def test_it_gives_embeddings_and_visibility_in_evaluation_with_masks_or_without(
     model.eval()
     with torch.no_grad():
         alone, with_masks = model(batch["images"]), model(batch)
-    assert alone["embeddings"].shape == (8, 6, 16)
-    assert alone["visibility"].shape == (8, 6)
-    torch.testing.assert_close(alone["embeddings"].norm(dim=2), torch.ones(8, 6))
+    assert alone["embeddings"].shape == (8, 7, 16)
+    assert alone["visibility"].shape == (8, 7)
+    torch.testing.assert_close(alone["embeddings"].norm(dim=2), torch.ones(8, 7))
     assert set(alone["visibility"].unique().tolist()) <= {0.0, 1.0}
-    assert (alone["visibility"][:, 0] == 1).all()
+    assert (alone["visibility"][:, :2] == 1).all()
     assert with_masks.keys() - alone.keys() == {"parsing"}
     assert torch.equal(alone["embeddings"], with_masks["embeddings"])
 
@@ -64,7 +64,7 @@ def test_masks_do_not_change_what_is_compared(model):
 
 def test_detached_parts_leave_the_parsing_branch_to_the_parsing_loss():
     model = build_model(small("MODEL.DROP.DETACH_PARTS", True))
-    reid = ["loss_cls_global", "loss_cls_foreground", "loss_cls_parts", "loss_pct"]
+    reid = ["loss_cls_whole", "loss_cls_foreground", "loss_cls_parts", "loss_pct"]
     found = gradients(model, batch_of(), reid)
     assert all(norm == 0 for name, norm in found.items() if name.startswith(PARSING))
     assert found["backbone.conv1.weight"] > 0
@@ -107,7 +107,7 @@ def test_evaluation_takes_images_of_another_height(model):
     with torch.no_grad():
         for parameter in model.parsing.positions.parameters():
             parameter.normal_()
-        assert model.eval()(torch.rand(2, 3, 96, 32) * 255)["embeddings"].shape == (2, 6, 16)
+        assert model.eval()(torch.rand(2, 3, 96, 32) * 255)["embeddings"].shape == (2, 7, 16)
 
 
 def test_the_shared_features_baseline_has_no_branch_of_its_own():
@@ -116,7 +116,7 @@ def test_the_shared_features_baseline_has_no_branch_of_its_own():
     assert model.heads.memory is None
     losses = model.train()(batch_of())
     assert "loss_pct" in losses
-    assert model.eval()(batch_of()["images"])["embeddings"].shape == (8, 6, 16)
+    assert model.eval()(batch_of()["images"])["embeddings"].shape == (8, 7, 16)
 
 
 @pytest.mark.parametrize("reid_map", ["last", "all", "full"])
@@ -163,7 +163,7 @@ def test_it_is_built_and_run_without_memory():
     cfg = small("MODEL.DEVICE", "meta")
     with torch.device("meta"), torch.no_grad():
         outputs = build_model(cfg).eval()(torch.empty(2, 3, 64, 32))
-    assert outputs["embeddings"].shape == (2, 6, 16)
+    assert outputs["embeddings"].shape == (2, 7, 16)
 
 
 def test_precise_bn_does_not_write_into_the_memory(model):

@@ -31,6 +31,8 @@ def test_the_sheet_has_a_column_for_image_prediction_and_truth(tmp_path, weights
         "[64, 32]",
         "DATASETS.TESTS",
         "('SynthReIDOccludedTiny',)",
+        "INPUT.MASK.GROUPS",
+        "synthreid_five",
     ]
     model = ["MODEL.DROP.EMBEDDING_DIM", "16", "MODEL.DROP.DPU.CHANNELS", "16", "MODEL.DROP.PCT.BANK_SIZE", "40"]
     overrides = [*sizes, *model, "MODEL.HEADS.NUM_CLASSES", "16"]
@@ -62,7 +64,7 @@ def test_predicted_parts_are_in_their_colours_beside_the_true_ones():
 
 def test_curves_are_drawn_of_what_was_evaluated(tmp_path, capsys):
     lines = [
-        {"iteration": 1, "loss_cls_global": 2.0},
+        {"iteration": 1, "loss_cls_whole": 2.0},
         {"iteration": 9, "mAP": 10.0, "Rank-1": 5.0, "mIoU": 20.0, "visibility F1": 60.0, "pixel accuracy": 70.0},
         {"iteration": 19, "mAP": 20.0, "Rank-1": 15.0},
     ]
