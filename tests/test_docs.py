@@ -52,15 +52,16 @@ def test_every_key_exists(page):
     cfg, text = get_cfg(), page.read_text()
     named = set(re.findall(r"(?<![\w./])[A-Z][A-Z0-9_]*(?:\.[A-Z][A-Z0-9_]*)+\b(?!\.[a-z])", text))
     # Keys of a project's own: those that the page registers, or the project's modules
-    sources = page.parent.rglob("*.py") if ROOT / "projects" in page.parents else ()
+    projects = ROOT / "projects"
+    sources = (projects / page.relative_to(projects).parts[0]).rglob("*.py") if projects in page.parents else ()
     own = "".join([text, *(source.read_text() for source in sources)])
     assert sorted(key for key in named if not _has(cfg, key) and not re.search(_registers(key), own)) == []
 
 
 def _registers(key):
-    """What registers a key, with its whole name or with the last of its sections."""
+    """What registers a key, or one of a section, with its whole name or with the last of its sections."""
     _, _, last = key.removeprefix("MODEL.").partition(".")
-    return rf'[kK]ey\(\s*"(?:{re.escape(key)}|{re.escape(last)})"'
+    return rf'[kK]ey\(\s*"(?:{re.escape(key)}|{re.escape(last)})[."]'
 
 
 @each_page
