@@ -28,19 +28,19 @@ def leaves(node, prefix=""):
 
 def test_each_step_of_the_ladder_changes_one_setting_and_the_last_leads_to_drop():
     steps = [PROJECT / "configs/shared_features_r18.yml", *sorted((STUDY / "ladder").glob("*.yml"))]
-    steps.append(PROJECT / "configs/synthreid_r18.yml")
+    steps.append(STUDY / "drop.yml")
     changed = []
     for before, after in itertools.pairwise(steps):
         one, other = settings(before), settings(after)
         changed += [[key for key in one if one[key] != other[key]]]
-    single = ["DETACH_PARTS", "DPU.ENABLED", "PPE.ENABLED", "PARSING.SCALE", "POOLING"]
+    single = ["DPU.ENABLED", "PPE.ENABLED", "PARSING.SCALE", "POOLING"]
     single += ["PCT.VISIBILITY", "PCT.BANK_SIZE"]
     assert changed == [[key] for key in single]
 
 
 @pytest.mark.parametrize("variant", sorted((STUDY / "variants").glob("*.yml")), ids=lambda path: path.stem)
 def test_a_variant_changes_one_setting(variant):
-    whole, changed = settings(PROJECT / "configs/synthreid_r18.yml"), settings(variant)
+    whole, changed = settings(STUDY / "drop.yml"), settings(variant)
     assert sum(whole[key] != changed[key] for key in whole) == 1
 
 
