@@ -14,6 +14,7 @@ from mdpr_fastreid.config import adding
 from mdpr_fastreid.data import FIELD_REGISTRY, SAMPLER_REGISTRY
 from mdpr_fastreid.data.masks import PART_GROUPS
 from mdpr_fastreid.evaluation import DISTANCE_REGISTRY
+from mdpr_fastreid.modeling.heads import FUSION_REGISTRY
 from mdpr_fastreid.modeling.losses import DISTILLATION_REGISTRY, LOSS_REGISTRY
 
 PAGE = (Path(__file__).parents[1] / "docs/extending.md").read_text()
@@ -27,7 +28,7 @@ EXAMPLES = [
 REGISTRIES = (
     *(DATASET_REGISTRY, REID_HEADS_REGISTRY, META_ARCH_REGISTRY),
     *(FIELD_REGISTRY, PART_GROUPS, SAMPLER_REGISTRY, DISTANCE_REGISTRY),
-    *(LOSS_REGISTRY, DISTILLATION_REGISTRY),
+    *(LOSS_REGISTRY, DISTILLATION_REGISTRY, FUSION_REGISTRY),
 )
 
 

@@ -61,6 +61,7 @@ _REGISTRIES = {
     "FIELD_REGISTRY": "mdpr_fastreid.data",
     "DISTANCE_REGISTRY": "mdpr_fastreid.evaluation",
     "DISTILLATION_REGISTRY": "mdpr_fastreid.modeling.losses",
+    "FUSION_REGISTRY": "mdpr_fastreid.modeling.heads",
     "PART_GROUPS": "mdpr_fastreid.data.masks",
 }
 """Where the registries are that the tables of keys name."""

@@ -401,6 +401,13 @@ PLUGIN_KEYS = (
         MDPR,
     ),
     Key(
+        "MODEL.MDPR.FUSION.KIND",
+        "full",
+        registered("FUSION_REGISTRY"),
+        "How: full, the paper's, or the cheaper depthwise and bottleneck (docs/background.md), or one of your own",
+        MDPR,
+    ),
+    Key(
         "MODEL.MDPR.INFERENCE_FEATURES",
         ("hard_global", "hard_parts", "soft4", "soft3", "fusion"),
         many(text, least=1),

@@ -29,6 +29,7 @@ SETTINGS = {
     "without fusion": [
         *("MODEL.MDPR.FUSION.ENABLED", False, "MODEL.MDPR.INFERENCE_FEATURES", ("soft3", "hard_global"))
     ],
+    **{f"{kind} fusion": ["MODEL.MDPR.FUSION.KIND", kind] for kind in ("depthwise", "bottleneck")},
     **{f"{branch} branch alone": overrides for branch, overrides in SINGLE_BRANCH.items()},
     **{f"{name} alone": ["MODEL.MDPR.INFERENCE_FEATURES", (name,)] for name in INFERENCE_FEATURES},
     **{

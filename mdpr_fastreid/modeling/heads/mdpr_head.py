@@ -6,11 +6,12 @@ from fastreid.modeling.heads import REID_HEADS_REGISTRY, EmbeddingHead
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import nn
 
+from mdpr_fastreid.config.names import registered
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.branches import Perspectives, SoftContent
 from mdpr_fastreid.modeling.event_storage import log_accuracy
 from mdpr_fastreid.modeling.features import FUSION, READINGS, head_widths, heads_on, readings_for
-from mdpr_fastreid.modeling.heads.fusion import FeatureFusion
+from mdpr_fastreid.modeling.heads.fusion import FUSION_REGISTRY
 from mdpr_fastreid.modeling.layers import CircleSoftmax, SyncBatchNorm
 from mdpr_fastreid.modeling.losses import (
     COSINE,
@@ -95,7 +96,7 @@ class MDPRHead(nn.Module):
             "heads": {name: _embedding_head(cfg, name, width * dim) for name, width in widths.items()},
             "identity_losses": build_identity_losses(cfg),
             "inference_features": mdpr.INFERENCE_FEATURES,
-            "fusion": FeatureFusion(dim, cfg.MODEL.HEADS.NORM) if mdpr.FUSION.ENABLED else None,
+            "fusion": _fusion(cfg) if mdpr.FUSION.ENABLED else None,
             "predictors": _predictors(cfg) if predicts else None,
             "distillation_loss": optional("MutualDistillationLoss", predicts),
             # One map has no pair to tell apart, and a weight of zero makes the loss a constant.
@@ -222,6 +223,11 @@ def _embedding_head(cfg: CfgNode, feature: str, feat_dim: int) -> EmbeddingHead:
     if settings["cls_type"] == "CircleSoftmax":
         head.cls_layer = CircleSoftmax(settings["num_classes"], settings["scale"], settings["margin"])
     return head
+
+
+def _fusion(cfg: CfgNode) -> nn.Module:
+    mdpr = cfg.MODEL.MDPR
+    return registered(FUSION_REGISTRY, mdpr.FUSION.KIND)(mdpr.EMBEDDING_DIM, cfg.MODEL.HEADS.NORM)
 
 
 def _predictors(cfg: CfgNode) -> dict[str, nn.Module]:
