@@ -13,7 +13,13 @@ import torch
 
 from mdpr_fastreid.bench import report
 from mdpr_fastreid.bench.loader import render
-from mdpr_fastreid.bench.networks import add_network_arguments, check_network_arguments, image_size, network_config
+from mdpr_fastreid.bench.networks import (
+    add_network_arguments,
+    check_network_arguments,
+    image_size,
+    network_config,
+    title_of_backbone,
+)
 from mdpr_fastreid.bench.processes import resident_memory
 from mdpr_fastreid.bench.rounds import REFERENCE, interleaved, speed, spread_cell, wait
 from mdpr_fastreid.embedding.batches import default_workers
@@ -59,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         for size, images in _folders(args, Path(folder)):
             for method in args.methods:
                 rows.append(_row(args, method, size, images, Path(folder)))
-    about = {"network": f"ResNet-{args.backbone[1:]}, {args.size[0]}x{args.size[1]} in batches of {args.batch}"}
+    about = {"network": f"{title_of_backbone(args)}, {args.size[0]}x{args.size[1]} in batches of {args.batch}"}
     print(report.add_run("embed", rows, _COLUMNS, args.output, about | {"threads that read": args.workers}))
     return 0
 

@@ -14,18 +14,22 @@ from mdpr_fastreid.config import check_config, config_file, read_config
 from mdpr_fastreid.config.own_code import add_import_argument, hinting_at_import, import_modules
 from mdpr_fastreid.data.fields import build_fields
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.modeling.backbones import build_backbone
 
 _CONFIGS = {"mdpr": "MDPR/duke_r50.yml", "sbs": "Baselines/sbs_duke_r50.yml", "mgn": "Baselines/mgn_duke_r50.yml"}
 _DUKE_IDENTITIES = 702
 _INSTANCES = 4
 _IMAGES = "images"
+_RESNETS = ("r18", "r34", "r50", "r101")
 _WITHOUT_BOTTLENECKS = ("r18", "r34")
 
 
 def add_network_arguments(parser: argparse.ArgumentParser, settings: Iterable[str], name: str) -> None:
     """The options of all measurements of networks: which, on what, how often, and where the results go."""
     settings = tuple(settings)
-    parser.add_argument("--backbone", default="r50", choices=("r18", "r34", "r50", "r101"), help="ResNet's depth")
+    parser.add_argument(
+        "--backbone", default="r50", metavar="NAME", help=f"of {', '.join(_RESNETS)}, and timm's models"
+    )
     parser.add_argument(
         "--size", type=image_size, default=(384, 192), metavar="HxW", help="height and width of the images"
     )
@@ -76,15 +80,32 @@ def check_network_arguments(args: argparse.Namespace) -> None:
         raise UsageError(f"--device {args.device}: this machine has {torch.cuda.device_count()} GPUs that PyTorch sees")
     set_threads(args)
     import_modules(args.imports)
+    if args.backbone not in _RESNETS:
+        _check_timm_backbone(args)
+
+
+def _check_timm_backbone(args: argparse.Namespace) -> None:
+    """Build the backbone, as a mistake would be a traceback of the process that measures."""
+    try:
+        build_backbone(network_config("mdpr", args))
+    except UsageError as error:
+        raise UsageError(
+            f"--backbone {args.backbone} is none of {', '.join(_RESNETS)}, so it is timm's: {error}"
+        ) from None
 
 
 def described(args: argparse.Namespace) -> dict[str, str | int | None]:
     """What all rows of a table have in common: network, input and threads."""
     return {
-        "network": f"ResNet-{args.backbone[1:]}, {args.size[0]}x{args.size[1]}, batch {args.batch}",
+        "network": f"{title_of_backbone(args)}, {args.size[0]}x{args.size[1]}, batch {args.batch}",
         "threads": torch.get_num_threads() if args.device == "cpu" else None,
         "reference": title_of(args.against) if args.against != REFERENCE else None,
     }
+
+
+def title_of_backbone(args: argparse.Namespace) -> str:
+    """What a table calls the backbone."""
+    return f"ResNet-{args.backbone[1:]}" if args.backbone in _RESNETS else args.backbone
 
 
 def is_config_file(setting: str) -> bool:
@@ -136,13 +157,15 @@ def network_config(method: str, args: argparse.Namespace, *overrides) -> CfgNode
     cfg = get_cfg()
     cfg.merge_from_file(config_file(_CONFIGS[method]))
     _set_conditions(cfg, args, *(args.opts if method == "mdpr" else ()), *overrides)
+    if method == "sbs" and args.backbone not in _RESNETS:
+        cfg.MODEL.HEADS.POOL_LAYER = "GlobalAvgPool"  # its own takes negative values, which many maps have, for zero
     return cfg
 
 
 def _config_of_file(path: str, args: argparse.Namespace, *overrides) -> CfgNode:
     import_modules(args.imports)
     cfg = read_config(path, parts=())
-    _set_conditions(cfg, args, "MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.WEIGHTS", "", *overrides)
+    _set_conditions(cfg, args, "MODEL.WEIGHTS", "", *overrides)
     with hinting_at_import():
         check_config(cfg, ("model",))
     return cfg
@@ -152,21 +175,32 @@ def _set_conditions(cfg: CfgNode, args: argparse.Namespace, *overrides) -> None:
     cfg.merge_from_list(
         [
             *("MODEL.DEVICE", args.device, "MODEL.BACKBONE.PRETRAIN", False),
-            *("MODEL.BACKBONE.DEPTH", f"{args.backbone[1:]}x", "MODEL.HEADS.NUM_CLASSES", _DUKE_IDENTITIES),
-            *("MODEL.BACKBONE.FEAT_DIM", 512 if args.backbone in _WITHOUT_BOTTLENECKS else 2048),
+            *("MODEL.HEADS.NUM_CLASSES", _DUKE_IDENTITIES),
             *("INPUT.SIZE_TRAIN", list(args.size), "INPUT.SIZE_TEST", list(args.size)),
             # Every layer is trained from the first step on, as in most of a run
             *("SOLVER.FREEZE_ITERS", 0, "SOLVER.IMS_PER_BATCH", args.batch),
+            *_backbone_settings(args.backbone),
             *overrides,
         ]
+    )
+    if args.backbone not in _RESNETS and cfg.MODEL.META_ARCHITECTURE != "MDPR":
+        cfg.MODEL.BACKBONE.FEAT_DIM = build_backbone(cfg).channels
+
+
+def _backbone_settings(name: str) -> tuple:
+    if name not in _RESNETS:
+        return "MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.BACKBONE.TIMM.MODEL", name
+    return (
+        *("MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.DEPTH", f"{name[1:]}x"),
+        *("MODEL.BACKBONE.FEAT_DIM", 512 if name in _WITHOUT_BOTTLENECKS else 2048),
     )
 
 
 def exists(setting: str, args: argparse.Namespace) -> bool:
-    """Whether a setting is one of this backbone, batch and device: MGN needs bottleneck blocks, float16 a GPU."""
+    """Whether a setting is one of this backbone, batch and device: MGN needs FastReID's bottlenecks, float16 a GPU."""
     if setting == "accumulated" and args.batch < 4:
         return False  # batch norm needs two images in a part
-    if setting.startswith("mgn") and args.backbone in _WITHOUT_BOTTLENECKS:
+    if setting.startswith("mgn") and (args.backbone not in _RESNETS or args.backbone in _WITHOUT_BOTTLENECKS):
         return False
     return "float16" not in setting.split("-") or args.device != "cpu"
 

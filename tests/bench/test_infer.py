@@ -51,6 +51,21 @@ def test_a_configs_model_is_measured_as_it_is_and_folded(tmp_path, monkeypatch, 
     assert "reference sbs, on" in capsys.readouterr().out
 
 
+def test_a_backbone_of_timms_is_that_of_all_methods(tmp_path, monkeypatch):
+    monkeypatch.setattr(infer, "peak_memory", lambda prepare, setting, args: 1.0)
+    (tmp_path / "own.yml").write_text(f"_BASE_: {config_file('Baselines/bot_duke_r50.yml')}\n")
+    words = ["--methods", "ours", "sbs", "mgn", str(tmp_path / "own.yml"), "--output", str(tmp_path)]
+    words += ["--backbone", "convnext_atto", "--size", "64x32", "--batch", "2", "--repeats", "1", "--against", "sbs"]
+    assert main(["bench", "infer", *words, *_NARROW]) == 0
+    (run,) = json.loads((tmp_path / "infer.json").read_text())["runs"]
+    rows = {row["setting"]: row for row in run["rows"]}
+    assert run["about"]["network"] == "convnext_atto, 64x32, batch 2"
+    assert list(rows) == ["ours", "sbs", "own.yml", "folded own.yml"], "MGN is made of FastReID's ResNet"
+    # timm has 3.7 million weights, of which 1,000 times 320 classify
+    assert rows["sbs"]["parameters"] - 702 * 320 == pytest.approx(3.4e6, rel=0.02)
+    assert rows["own.yml"]["parameters"] == rows["sbs"]["parameters"] < 0.6 * rows["ours"]["parameters"]
+
+
 def test_several_outputs_are_measured_without_a_cosine(tmp_path, monkeypatch):
     class Two(Baseline):
         def forward(self, batch):
@@ -74,6 +89,8 @@ def test_several_outputs_are_measured_without_a_cosine(tmp_path, monkeypatch):
     [
         (["--methods", "msb"], "msb is no setting: there are reference, ours"),
         (["--batch", "0"], "--batch"),
+        (["--backbone", "r19"], "--backbone r19 is none of r18, r34, r50, r101, so it is timm's: "),
+        (["--backbone", "convnext_ato"], "no model of timm"),
         (["--device", "cuda:77"], "--device cuda:77"),
         (["--device", "tpu?"], "--device"),
     ],
