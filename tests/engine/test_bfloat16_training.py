@@ -56,7 +56,8 @@ def test_outputs_and_gradients_equal_float64s_but_for_rounding(shape, kernel, st
     found = gradients(ours, features, weight)
     assert [one.dtype for one in found] == [torch.bfloat16, torch.float32, torch.float32]
     for one, exact in zip(found, expected, strict=True):
-        assert relative_difference(one, exact) < 4e-3  # bfloat16 has 8 bits: one rounding is 2e-3 at the most
+        # bfloat16 has 8 bits: one rounding is 2e-3 at most. Processors without bfloat16 round sums midway, too
+        assert relative_difference(one, exact) < 8e-3
     assert found[2].stride() == weight.stride()
 
 
