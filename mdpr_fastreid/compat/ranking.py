@@ -34,7 +34,7 @@ def _compile_nothing(stock: Callable) -> Callable:
 
 
 def _rank_with_ours(stock: Callable) -> Callable:
-    from mdpr_fastreid.evaluation.ranking import rank_metrics, single_shot_metrics
+    from mdpr_fastreid.evaluation import rank_metrics, single_shot_metrics
 
     def evaluate_rank(
         distmat: np.ndarray,

@@ -6,7 +6,7 @@ from mdpr_fastreid.evaluation.evaluator import Collected, Evaluator, Measured
 from mdpr_fastreid.evaluation.inference import collect_outputs, evaluate_model, evaluator_for
 from mdpr_fastreid.evaluation.query_expansion import average_query_expansion
 from mdpr_fastreid.evaluation.rank_lists import RankedGallery, RankLists, rank_lists, ranked_gallery
-from mdpr_fastreid.evaluation.ranking import Ranking, rank_by_rules, rank_metrics, single_shot_metrics
+from mdpr_fastreid.evaluation.ranking import Ranking, rank_by_rules, rank_metrics
 from mdpr_fastreid.evaluation.reranking import (
     blended_distances,
     k_reciprocal_jaccard,
@@ -16,6 +16,7 @@ from mdpr_fastreid.evaluation.reranking import (
 )
 from mdpr_fastreid.evaluation.roc import pair_scores, roc_curve, roc_of_distances
 from mdpr_fastreid.evaluation.settings import check_test_settings
+from mdpr_fastreid.evaluation.single_shot import single_shot_metrics
 
 __all__ = [
     "DISTANCE_REGISTRY",

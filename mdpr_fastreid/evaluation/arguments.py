@@ -1,4 +1,4 @@
-"""The errors for numbers that a function of this package cannot compute with."""
+"""The errors for arguments that a function of this package cannot compute with."""
 
 import math
 import numbers
@@ -69,3 +69,47 @@ def need_no_negatives(name: str, lowest: float, largest: float) -> None:
     """
     if lowest < -max(_ROUNDING * largest, _LEAST_ROUNDING):
         raise ValueError(f"{name} has negative distances, down to {lowest:.4g}: a similarity s is ranked by as 1 - s")
+
+
+def check_labels(
+    distances: np.ndarray,
+    query_ids: np.ndarray,
+    gallery_ids: np.ndarray,
+    query_cameras: np.ndarray,
+    gallery_cameras: np.ndarray,
+) -> tuple[np.ndarray, ...]:
+    """Return all five as arrays, or say which of them does not fit the distance matrix.
+
+    Raises:
+        ValueError: the distances are not real numbers or not a matrix, there is no query or no gallery image, or a
+            label array has NaN or another length than the matrix has rows (query) or columns (gallery).
+    """
+    distances = np.asarray(distances)
+    need_real("distances", distances)
+    if distances.ndim != 2:
+        raise ValueError(f"distances must be a matrix [query, gallery], got shape {distances.shape}")
+    if 0 in distances.shape:
+        raise ValueError(f"distances has no {'query' if not len(distances) else 'gallery'} image: {distances.shape}")
+    labels = []
+    for name, values, length in (
+        ("query_ids", query_ids, distances.shape[0]),
+        ("gallery_ids", gallery_ids, distances.shape[1]),
+        ("query_cameras", query_cameras, distances.shape[0]),
+        ("gallery_cameras", gallery_cameras, distances.shape[1]),
+    ):
+        values = np.asarray(values)
+        if values.shape != (length,):
+            raise ValueError(
+                f"{name} must have shape ({length},) as distances is {distances.shape}, got {values.shape}"
+            )
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            raise ValueError(f"{name} has NaN, first at {int(np.isnan(values).argmax())}")
+        labels.append(values)
+    return distances, *labels
+
+
+def need_numbers(distances: np.ndarray, first_query: int = 0) -> None:
+    """Raise a ValueError that names the first query (row, counted from ``first_query``) with a NaN distance."""
+    unknown = np.isnan(distances).any(axis=1)
+    if unknown.any():
+        raise ValueError(f"distances has NaN, first in the row of query {first_query + int(unknown.argmax())}")

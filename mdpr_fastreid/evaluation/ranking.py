@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mdpr_fastreid.evaluation.arguments import need_real, need_whole
+from mdpr_fastreid.evaluation.arguments import check_labels, need_numbers
 from mdpr_fastreid.evaluation.features import blocks_with_progress, row_slices
+from mdpr_fastreid.evaluation.positives import clip_max_rank, find_positives, no_positive
 
 AVERAGE_PRECISIONS = ("step", "trapezoid")
 """How the area below the precision-recall curve is measured; see :func:`rank_metrics`."""
@@ -38,64 +39,9 @@ class Ranking(NamedTuple):
     """``[V]`` float64; its mean is the mINP."""
 
 
-class _Positives(NamedTuple):
-    """The positives of a block of queries, query by query and nearest first."""
-
-    query: np.ndarray
-    """Row of the query each positive belongs to."""
-    rank: np.ndarray
-    """0-based rank among the gallery images that count for this query."""
-    column: np.ndarray
-    """0-based rank among all gallery images."""
-
-
-def check_labels(
-    distances: np.ndarray,
-    query_ids: np.ndarray,
-    gallery_ids: np.ndarray,
-    query_cameras: np.ndarray,
-    gallery_cameras: np.ndarray,
-) -> tuple[np.ndarray, ...]:
-    """Return all five as arrays, or say which of them does not fit the distance matrix.
-
-    Raises:
-        ValueError: the distances are not real numbers or not a matrix, there is no query or no gallery image, or a
-            label array has NaN or another length than the matrix has rows (query) or columns (gallery).
-    """
-    distances = np.asarray(distances)
-    need_real("distances", distances)
-    if distances.ndim != 2:
-        raise ValueError(f"distances must be a matrix [query, gallery], got shape {distances.shape}")
-    if 0 in distances.shape:
-        raise ValueError(f"distances has no {'query' if not len(distances) else 'gallery'} image: {distances.shape}")
-    labels = []
-    for name, values, length in (
-        ("query_ids", query_ids, distances.shape[0]),
-        ("gallery_ids", gallery_ids, distances.shape[1]),
-        ("query_cameras", query_cameras, distances.shape[0]),
-        ("gallery_cameras", gallery_cameras, distances.shape[1]),
-    ):
-        values = np.asarray(values)
-        if values.shape != (length,):
-            raise ValueError(
-                f"{name} must have shape ({length},) as distances is {distances.shape}, got {values.shape}"
-            )
-        if values.dtype.kind == "f" and np.isnan(values).any():
-            raise ValueError(f"{name} has NaN, first at {int(np.isnan(values).argmax())}")
-        labels.append(values)
-    return distances, *labels
-
-
 def row_blocks(rows: int, columns: int) -> Iterable[slice]:
     """Slices that cover ``rows`` rows of a matrix, each of them about four million elements, with a progress bar."""
     return blocks_with_progress(row_slices(rows, columns, _BLOCK_ELEMENTS), "ranking")
-
-
-def need_numbers(distances: np.ndarray, first_query: int = 0) -> None:
-    """Raise a ValueError that names the first query (row, counted from ``first_query``) with a NaN distance."""
-    unknown = np.isnan(distances).any(axis=1)
-    if unknown.any():
-        raise ValueError(f"distances has NaN, first in the row of query {first_query + int(unknown.argmax())}")
 
 
 def rank_metrics(
@@ -196,7 +142,7 @@ class BlockRanker:
         for rule in average_precisions:
             if rule not in AVERAGE_PRECISIONS:
                 raise ValueError(f"average_precision must be {' or '.join(AVERAGE_PRECISIONS)}, got {rule!r}")
-        self._max_rank = _clip_max_rank(max_rank, len(gallery_ids))
+        self._max_rank = clip_max_rank(max_rank, len(gallery_ids))
         self._query_ids, self._query_cameras = query_ids, query_cameras
         self._gallery_ids, self._gallery_cameras = gallery_ids, gallery_cameras
         self._first = own.start if own else 0
@@ -240,7 +186,7 @@ class BlockRanker:
             ValueError: no query has a positive.
         """
         if not self._first_ranks:
-            raise _no_positive(self._query_ids)
+            raise no_positive(self._query_ids)
         first_ranks, penalties = np.concatenate(self._first_ranks), np.concatenate(self._penalties)
         found_at = np.bincount(first_ranks, minlength=self._max_rank)[: self._max_rank]
         cmc = np.cumsum(found_at).astype(np.float32) / np.float32(len(first_ranks))
@@ -283,7 +229,7 @@ class BlockRanker:
         rows = slice(query, query + 1)
         order = np.argsort(distances[None], axis=1)
         labels = self._query_ids[rows], self._gallery_ids, self._query_cameras[rows], self._gallery_cameras
-        return _find_positives(order, *labels).rank
+        return find_positives(order, *labels).rank
 
 
 class _Matches(NamedTuple):
@@ -327,91 +273,6 @@ def _counts(values: np.ndarray, found: _Matches, first: int) -> np.ndarray:
     return np.array((before, equal), dtype=np.int64)
 
 
-def single_shot_metrics(
-    distances: np.ndarray,
-    query_ids: np.ndarray,
-    gallery_ids: np.ndarray,
-    query_cameras: np.ndarray,
-    gallery_cameras: np.ndarray,
-    max_rank: int = 50,
-    repeats: int = 10,
-    rng: np.random.Generator | None = None,
-    average_precision: str = "step",
-) -> tuple[np.ndarray, np.float64]:
-    """Rank as CUHK03's classic split does (Li et al., CVPR 2014): one random gallery image of each identity.
-
-    Args:
-        distances: ``[Q, G]``, and the other arrays as for :func:`rank_metrics`.
-        max_rank: length of the CMC; with fewer gallery identities it is their number.
-        repeats: how many random galleries each query's CMC is the mean of.
-        rng: what draws them; seeded with 0 by default, so that a result can be repeated.
-        average_precision: as for :func:`rank_metrics`.
-
-    Returns:
-        The CMC ``[min(max_rank, gallery identities)]`` float32, and the mAP over the whole gallery.
-
-    Raises:
-        ValueError: as :func:`rank_metrics`, and ``repeats`` below 1.
-    """
-    distances, query_ids, gallery_ids, query_cameras, gallery_cameras = check_labels(
-        distances, query_ids, gallery_ids, query_cameras, gallery_cameras
-    )
-    need_whole("repeats", repeats)
-    rng = rng or np.random.default_rng(0)
-    identities, counts = np.unique(gallery_ids, return_counts=True)
-    max_rank = _clip_max_rank(max_rank, len(identities))
-    by_identity = np.argsort(gallery_ids, kind="stable")
-    starts = np.cumsum(counts) - counts
-
-    found_at = np.zeros(len(identities), dtype=np.int64)
-    for block in row_blocks(*distances.shape):
-        need_numbers(distances[block], block.start)
-        order = np.argsort(distances[block], axis=1)
-        positives = _find_positives(order, query_ids[block], gallery_ids, query_cameras[block], gallery_cameras)
-        first, count = _per_query(positives)
-        valid = positives.query[first]
-        position = np.empty_like(order)
-        np.put_along_axis(position, order, np.arange(order.shape[1])[None], axis=1)
-        others = identities[None] != query_ids[block][valid, None]
-        for _ in range(repeats):
-            own = positives.column[first + rng.integers(0, count)] if len(first) else first
-            drawn = by_identity[starts + rng.integers(0, counts, size=(len(valid), len(identities)))]
-            nearer = (position[valid[:, None], drawn] < own[:, None]) & others
-            found_at += np.bincount(nearer.sum(axis=1), minlength=len(identities))
-    _need_valid_query(np.flatnonzero(found_at), query_ids)
-    cmc = np.cumsum(found_at)[:max_rank] / found_at.sum()
-    labels = query_ids, gallery_ids, query_cameras, gallery_cameras
-    full = rank_metrics(distances, *labels, max_rank, average_precision)
-    return cmc.astype(np.float32), full.average_precision.mean()
-
-
-def _clip_max_rank(max_rank: int, available: int) -> int:
-    need_whole("max_rank", max_rank)
-    return min(max_rank, available)
-
-
-def _find_positives(
-    order: np.ndarray,
-    query_ids: np.ndarray,
-    gallery_ids: np.ndarray,
-    query_cameras: np.ndarray,
-    gallery_cameras: np.ndarray,
-) -> _Positives:
-    """Positives and junk are few beside the gallery, so after one comparison only they are handled."""
-    query, column = np.nonzero(gallery_ids[order] == query_ids[:, None])
-    junk = gallery_cameras[order[query, column]] == query_cameras[query]
-    junk_before = np.cumsum(junk)
-    junk_of_earlier_queries = np.concatenate(([0], junk_before))[np.searchsorted(query, np.arange(len(order)))]
-    rank = column - (junk_before - junk_of_earlier_queries[query])
-    return _Positives(query[~junk], rank[~junk], column[~junk])
-
-
-def _per_query(positives: _Positives) -> tuple[np.ndarray, np.ndarray]:
-    """Index of each valid query's first positive, and how many it has."""
-    _, first, count = np.unique(positives.query, return_index=True, return_counts=True)
-    return first, count
-
-
 def _heights(hits: np.ndarray, rank: np.ndarray, average_precision: str) -> np.ndarray:
     """Height of the precision-recall curve in the step of each positive.
 
@@ -424,14 +285,3 @@ def _heights(hits: np.ndarray, rank: np.ndarray, average_precision: str) -> np.n
         return precision
     before = np.where(rank > 0, (hits - 1) / np.maximum(rank, 1), 1.0)
     return (before + precision) / 2
-
-
-def _need_valid_query(found: np.ndarray, query_ids: np.ndarray) -> None:
-    if not len(found):
-        raise _no_positive(query_ids)
-
-
-def _no_positive(query_ids: np.ndarray) -> ValueError:
-    return ValueError(
-        f"none of the {len(query_ids)} queries has a positive: no query identity is in the gallery under another camera"
-    )

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 from sklearn import metrics
 
-from mdpr_fastreid.evaluation.arguments import need_real
-from mdpr_fastreid.evaluation.ranking import check_labels, need_numbers, row_blocks
+from mdpr_fastreid.evaluation.arguments import check_labels, need_numbers, need_real
+from mdpr_fastreid.evaluation.ranking import row_blocks
 
 
 def pair_scores(

@@ -1,4 +1,4 @@
-"""CMC, mAP, mINP and ROC against stock FastReID's loops, scikit-learn and values worked out by hand."""
+"""CMC, mAP, mINP, single-shot CMC and ROC against stock FastReID's loops, scikit-learn and cases worked out by hand."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from mdpr_fastreid.evaluation import ranking
-from mdpr_fastreid.evaluation.ranking import AVERAGE_PRECISIONS, rank_by_rules, rank_metrics, single_shot_metrics
+from mdpr_fastreid.evaluation import ranking, single_shot_metrics
+from mdpr_fastreid.evaluation.ranking import AVERAGE_PRECISIONS, rank_by_rules, rank_metrics
 from mdpr_fastreid.evaluation.roc import pair_scores, roc_curve, roc_of_distances
 
 
