@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from fastreid.config import CfgNode, configurable
+from fastreid.layers import any_softmax
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from torch import nn
 
@@ -13,6 +14,7 @@ from drop.losses import UNKNOWN, PartCompactnessTriplet, PartMemory, target_visi
 from mdpr_fastreid.data.masks import part_groups
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.event_storage import current_storage, log_accuracy
+from mdpr_fastreid.modeling.layers import CircleSoftmax
 from mdpr_fastreid.modeling.losses import CrossEntropyLoss, TripletLoss
 
 # They name modules, too, so none is a word of Python's, as "global": exported networks are code
@@ -37,7 +39,7 @@ class Learnt(NamedTuple):
 
     pooled: Embeddings
     logits: dict[str, torch.Tensor]
-    """``[B, identities]`` of each embedding that is classified."""
+    """``[B, identities]`` of each embedding that is classified, cosines where the classifier has a margin."""
     visible: torch.Tensor | None
     """``[B, K]``, which parts the triplet loss compares; None for all."""
 
@@ -56,6 +58,7 @@ class DROPHead(nn.Module):
         dim: ``E``.
         identities: of the training set.
         identity_loss: on logits and targets.
+        classifier: FastReID's layer that makes logits of those, or of cosines: ``Linear``, or one with a margin.
         triplet: the part-aware compactness triplet loss, or None.
         memory: of past part embeddings, or None.
         memory_from: iteration from which on the memory is compared with.
@@ -76,6 +79,7 @@ class DROPHead(nn.Module):
         dim: int,
         identities: int,
         identity_loss: nn.Module,
+        classifier: nn.Module | None = None,
         triplet: nn.Module | None = None,
         memory: nn.Module | None = None,
         memory_from: int = 0,
@@ -91,8 +95,10 @@ class DROPHead(nn.Module):
         self.reductions = nn.ModuleDict({name: _reduction(channels, dim) for name in _CLASSIFIED})
         lengths = {WHOLE: dim, FOREGROUND: dim, PARTS: dim * len(parts)}
         self.necks = nn.ModuleDict({name: _neck(length) for name, length in lengths.items()})
-        self.classifiers = nn.ModuleDict({name: _classifier(length, identities) for name, length in lengths.items()})
         self.identity_loss = identity_loss
+        self.classifier = classifier or any_softmax.Linear(identities, 1, 0)
+        std = 0.001 if self._is_linear else 0.01  # BPBreID's, and FastReID's for cosines
+        self.classifiers = nn.ModuleDict({name: _weight(length, identities, std) for name, length in lengths.items()})
         self.triplet = triplet
         self.memory = memory
         self.memory_from = memory_from
@@ -115,8 +121,8 @@ class DROPHead(nn.Module):
                 f"DROPHead needs the parts that DROP finds, which {cfg.MODEL.META_ARCHITECTURE} does not: set "
                 "MODEL.META_ARCHITECTURE DROP, or another MODEL.HEADS.NAME"
             )
-        drop, ce, tri = cfg.MODEL.DROP, cfg.MODEL.LOSSES.CE, cfg.MODEL.LOSSES.TRI
-        parts, identities = part_groups(cfg).parts, cfg.MODEL.HEADS.NUM_CLASSES
+        drop, heads, ce, tri = cfg.MODEL.DROP, cfg.MODEL.HEADS, cfg.MODEL.LOSSES.CE, cfg.MODEL.LOSSES.TRI
+        parts, identities = part_groups(cfg).parts, heads.NUM_CLASSES
         # BPBreID smooths over all classes, the true one too: others get eps / C, and not eps / (C - 1)
         epsilon = ce.EPSILON * (identities - 1) / max(identities, 1)
         triplet = memory = foreground_triplet = None
@@ -132,6 +138,8 @@ class DROPHead(nn.Module):
                 hard_mining=tri.HARD_MINING,
                 scale=drop.FOREGROUND_TRIPLET,
             )
+        # FastReID's selects rows by index, for which the host waits for the GPU
+        layer = CircleSoftmax if heads.CLS_LAYER == "CircleSoftmax" else getattr(any_softmax, heads.CLS_LAYER)
         start = drop.PCT.BANK_FROM_ITER
         return {
             "parts": parts,
@@ -139,6 +147,7 @@ class DROPHead(nn.Module):
             "dim": drop.EMBEDDING_DIM,
             "identities": identities,
             "identity_loss": CrossEntropyLoss(epsilon=epsilon, alpha=ce.ALPHA, scale=ce.SCALE),
+            "classifier": layer(identities, heads.SCALE, heads.MARGIN),
             "triplet": triplet,
             "memory": memory,
             "memory_from": cfg.SOLVER.WARMUP_ITERS if start < 0 else start,
@@ -201,8 +210,18 @@ class DROPHead(nn.Module):
         """
         pooled = self.embeddings(features, probabilities)
         inputs = {WHOLE: pooled.whole, FOREGROUND: pooled.foreground, PARTS: pooled.parts.flatten(1)}
-        logits = {name: self.classifiers[name](self.necks[name](value)) for name, value in inputs.items()}
+        logits = {name: self._logits(name, self.necks[name](value)) for name, value in inputs.items()}
         return Learnt(pooled, logits, self._visibility(probabilities, classes) if self.triplet is not None else None)
+
+    @property
+    def _is_linear(self) -> bool:
+        return type(self.classifier) is any_softmax.Linear
+
+    def _logits(self, name: str, embeddings: torch.Tensor) -> torch.Tensor:
+        weight = self.classifiers[name].weight
+        if self._is_linear:
+            return F.linear(embeddings, weight)
+        return F.linear(F.normalize(embeddings), F.normalize(weight))
 
     def losses(self, learnt: Learnt, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """Scalar losses of a training batch.
@@ -212,7 +231,11 @@ class DROPHead(nn.Module):
             targets: ``[B]`` identities.
         """
         pooled, logits, visible = learnt
-        losses = {f"loss_cls_{name}": self.identity_loss(value, targets) for name, value in logits.items()}
+        losses = {
+            # Some of FastReID's classifiers change what they get
+            f"loss_cls_{name}": self.identity_loss(self.classifier(value.clone(), targets), targets)
+            for name, value in logits.items()
+        }
         if self.foreground_triplet is not None:
             losses["loss_triplet_foreground"] = self.foreground_triplet(pooled.foreground, targets)
         if self.triplet is not None:
@@ -242,7 +265,7 @@ class DROPHead(nn.Module):
 
     def simplify_for_inference(self) -> None:
         """Take away, in place, what no output depends on; see :mod:`mdpr_fastreid.inference.folding`."""
-        for name in ("classifiers", "identity_loss", "triplet", "memory", "foreground_triplet"):
+        for name in ("classifiers", "classifier", "identity_loss", "triplet", "memory", "foreground_triplet"):
             setattr(self, name, None)
         for name in _CLASSIFIED:
             if name not in self.test_embeddings:
@@ -265,10 +288,10 @@ def _neck(length: int) -> nn.BatchNorm1d:
     return neck
 
 
-def _classifier(length: int, identities: int) -> nn.Linear:
-    classifier = nn.Linear(length, identities, bias=False)
-    nn.init.normal_(classifier.weight, std=0.001)
-    return classifier
+def _weight(length: int, identities: int, std: float) -> nn.Linear:
+    weight = nn.Linear(length, identities, bias=False)
+    nn.init.normal_(weight.weight, std=std)
+    return weight
 
 
 def _iteration() -> int:

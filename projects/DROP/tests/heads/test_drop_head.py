@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from fastreid.layers import any_softmax
 from fastreid.utils.events import EventStorage
 from small_drop import small
 
@@ -99,3 +101,24 @@ def test_smoothed_labels_share_epsilon_among_all_classes_as_bpbreids():
 def test_adaptive_smoothing_has_its_strength_from_the_config():
     loss = build_model(small("MODEL.LOSSES.CE.EPSILON", -1.0, "MODEL.LOSSES.CE.ALPHA", 0.45)).heads.identity_loss
     assert loss.epsilon < 0 and loss.alpha == 0.45
+
+
+@pytest.mark.parametrize(
+    ("layer", "scale", "margin"),
+    [("Linear", 2, 0.0), ("CosSoftmax", 16, 0.2), ("ArcSoftmax", 8, 0.1), ("CircleSoftmax", 64, 0.35)],
+)
+def test_identities_are_classified_by_the_layer_that_fastreids_keys_name(layer, scale, margin):
+    torch.manual_seed(0)
+    settings = ("MODEL.HEADS.CLS_LAYER", layer, "MODEL.HEADS.SCALE", scale, "MODEL.HEADS.MARGIN", margin)
+    head = build_model(small(*settings)).heads.train().double()
+    targets = torch.tensor([0, 1, 2, 15, 3, 3])
+    features = torch.rand(6, head.reductions["whole"][0].in_features, *SIZE, dtype=torch.float64)
+    learnt = head.learn(features, torch.full((6, 6, *SIZE), 1 / 6, dtype=torch.float64), torch.ones(6, *SIZE).byte())
+    losses = head.losses(learnt, targets)
+    embeddings = head.necks["whole"](learnt.pooled.whole)
+    weight = head.classifiers["whole"].weight
+    logits = embeddings @ weight.T if layer == "Linear" else F.normalize(embeddings) @ F.normalize(weight).T
+    logits = getattr(any_softmax, layer)(16, scale, margin)(logits.clone(), targets)
+    torch.testing.assert_close(losses["loss_cls_whole"], head.identity_loss(logits, targets), rtol=1e-12, atol=0)
+    losses["loss_cls_whole"].backward()
+    assert head.classifiers["whole"].weight.grad.abs().sum() > 0
