@@ -26,8 +26,8 @@ from mdpr_fastreid.weights import load_for_evaluation  # noqa: E402
 EMBEDDINGS = ("whole", "foreground", "parts")
 CHOICES = (*((name,) for name in EMBEDDINGS), EMBEDDINGS[:2], EMBEDDINGS[1:], EMBEDDINGS)
 """Embeddings that are compared, a row each."""
-VISIBILITIES = ("binary", "continuous", "ignored")
-"""Of parts; where it is ignored, all are compared."""
+VISIBILITIES = ("binary", "continuous", "ignored", "true")
+"""Of parts; where it is ignored, all are compared; the true one is that of the masks."""
 
 
 def main(words: list[str] | None = None) -> int:
@@ -68,18 +68,33 @@ def compared(run: Path) -> dict[tuple[str, str], str]:
     evaluator = evaluator_for(cfg, queries, model)
     found = {}
     for visibility in VISIBILITIES:
-        if visibility != "ignored":
+        if visibility in ("binary", "continuous"):
             model.heads.binary = visibility == "binary"
             evaluator.reset()
             collected = collect_outputs(cfg, model, loader, evaluator)
-        else:
+        elif visibility == "ignored":
             collected.outputs["visibility"].fill_(1)
+        else:
+            collected.outputs["visibility"][:, 2:] = true_visibility(collected.outputs["parsing"])
         for names in CHOICES:
             if "parts" in names or visibility == VISIBILITIES[0]:
                 metrics = evaluator.measure(chosen(collected, names), reranked=False).metrics
                 key = " + ".join(names), visibility if "parts" in names else ""
                 found[key] = f"{metrics['mAP']:.1f} / {metrics['Rank-1']:.1f}"
     return found
+
+
+def true_visibility(counts: torch.Tensor) -> torch.Tensor:
+    """Which parts have a cell in the mask; all parts of an image without one.
+
+    Args:
+        counts: ``[N, 3, K + 1]`` of :func:`drop.evaluation.parsing_counts`.
+
+    Returns:
+        ``[N, K]``, 1 or 0.
+    """
+    cells = counts[:, 2]
+    return ((cells[:, 1:] > 0) | (cells.sum(dim=1, keepdim=True) == 0)).float()
 
 
 def chosen(collected: Collected, names: Sequence[str]) -> Collected:

@@ -4,6 +4,7 @@ import re
 import sys
 
 import torch
+from drop.evaluation import parsing_counts
 from small_drop import PROJECT, small
 
 from mdpr_fastreid.engine import Trainer
@@ -26,7 +27,7 @@ def test_each_row_is_what_the_evaluation_with_its_settings_finds(tmp_path, capsy
     cfg, model = run_of(tmp_path / "run")
     assert compared_otherwise.main([str(tmp_path / "run")]) == 0
     rows = re.findall(r"\| (.*?) +\| (\w*) +\| ([\d.]+) / ([\d.]+) +\|", capsys.readouterr().out)
-    assert len(rows) == 3 + 3 * 3
+    assert len(rows) == 3 + 3 * 4
     found = {(names, visibility): (float(mean), float(rank)) for names, visibility, mean, rank in rows}
     for embeddings, binary in ((("foreground", "parts"), True), (("parts",), False), (("whole", "foreground"), True)):
         model.heads.test_embeddings, model.heads.binary = embeddings, binary
@@ -34,6 +35,13 @@ def test_each_row_is_what_the_evaluation_with_its_settings_finds(tmp_path, capsy
         visibility = ("binary" if binary else "continuous") if "parts" in embeddings else ""
         wanted = round(expected["mAP"], 1), round(expected["Rank-1"], 1)
         assert found[" + ".join(embeddings), visibility] == wanted
+
+
+def test_true_visibility_is_that_of_the_masks():
+    classes = torch.tensor([[[0, 2], [2, 2]], [[1, 2], [0, 0]], [[255, 255], [255, 255]]])
+    counts = parsing_counts(torch.randn(3, 4, 2, 2).softmax(dim=1), classes)
+    expected = torch.tensor([[0.0, 1, 0], [1, 1, 0], [1, 1, 1]])  # of a mask that knows nothing, all
+    assert torch.equal(compared_otherwise.true_visibility(counts), expected)
 
 
 def test_a_folder_without_a_run_and_a_run_of_another_method_are_one_line(tmp_path, capsys):

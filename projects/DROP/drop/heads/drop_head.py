@@ -58,7 +58,7 @@ class DROPHead(nn.Module):
         dim: ``E``.
         identities: of the training set.
         identity_loss: on logits and targets.
-        classifier: FastReID's layer that makes logits of those, or of cosines: ``Linear``, or one with a margin.
+        cls_layer: FastReID's layer on the logits, ``Linear``, or on cosines instead of them, one with a margin.
         triplet: the part-aware compactness triplet loss, or None.
         memory: of past part embeddings, or None.
         memory_from: iteration from which on the memory is compared with.
@@ -79,7 +79,7 @@ class DROPHead(nn.Module):
         dim: int,
         identities: int,
         identity_loss: nn.Module,
-        classifier: nn.Module | None = None,
+        cls_layer: nn.Module | None = None,
         triplet: nn.Module | None = None,
         memory: nn.Module | None = None,
         memory_from: int = 0,
@@ -96,7 +96,7 @@ class DROPHead(nn.Module):
         lengths = {WHOLE: dim, FOREGROUND: dim, PARTS: dim * len(parts)}
         self.necks = nn.ModuleDict({name: _neck(length) for name, length in lengths.items()})
         self.identity_loss = identity_loss
-        self.classifier = classifier or any_softmax.Linear(identities, 1, 0)
+        self.cls_layer = cls_layer or any_softmax.Linear(identities, 1, 0)
         std = 0.001 if self._is_linear else 0.01  # BPBreID's, and FastReID's for cosines
         self.classifiers = nn.ModuleDict({name: _weight(length, identities, std) for name, length in lengths.items()})
         self.triplet = triplet
@@ -147,7 +147,7 @@ class DROPHead(nn.Module):
             "dim": drop.EMBEDDING_DIM,
             "identities": identities,
             "identity_loss": CrossEntropyLoss(epsilon=epsilon, alpha=ce.ALPHA, scale=ce.SCALE),
-            "classifier": layer(identities, heads.SCALE, heads.MARGIN),
+            "cls_layer": layer(identities, heads.SCALE, heads.MARGIN),
             "triplet": triplet,
             "memory": memory,
             "memory_from": cfg.SOLVER.WARMUP_ITERS if start < 0 else start,
@@ -215,7 +215,7 @@ class DROPHead(nn.Module):
 
     @property
     def _is_linear(self) -> bool:
-        return type(self.classifier) is any_softmax.Linear
+        return type(self.cls_layer) is any_softmax.Linear
 
     def _logits(self, name: str, embeddings: torch.Tensor) -> torch.Tensor:
         weight = self.classifiers[name].weight
@@ -232,8 +232,8 @@ class DROPHead(nn.Module):
         """
         pooled, logits, visible = learnt
         losses = {
-            # Some of FastReID's classifiers change what they get
-            f"loss_cls_{name}": self.identity_loss(self.classifier(value.clone(), targets), targets)
+            # Some of FastReID's layers change what they get
+            f"loss_cls_{name}": self.identity_loss(self.cls_layer(value.clone(), targets), targets)
             for name, value in logits.items()
         }
         if self.foreground_triplet is not None:
@@ -265,7 +265,7 @@ class DROPHead(nn.Module):
 
     def simplify_for_inference(self) -> None:
         """Take away, in place, what no output depends on; see :mod:`mdpr_fastreid.inference.folding`."""
-        for name in ("classifiers", "classifier", "identity_loss", "triplet", "memory", "foreground_triplet"):
+        for name in ("classifiers", "cls_layer", "identity_loss", "triplet", "memory", "foreground_triplet"):
             setattr(self, name, None)
         for name in _CLASSIFIED:
             if name not in self.test_embeddings:
