@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from mdpr_fastreid.compare.curves import read_curves
 from mdpr_fastreid.compare.differences import Differences
@@ -168,7 +168,7 @@ def _speed(summaries: Sequence[Summary]) -> Figure:
 
 
 def _training(summaries: Sequence[Summary]) -> Figure:
-    titles = {"total_loss": "sum of the losses (each method has its own)", "mAP": "mAP, %", "lr": "learning rate"}
+    titles = {"total_loss": "sum of each method's own losses", "mAP": "mAP, %", "lr": "learning rate"}
     titles |= {name: name for name in own_metrics(summaries)}
     rows = math.ceil(len(titles) / _PANELS_IN_A_ROW)
     figure, grid = plt.subplots(rows, _PANELS_IN_A_ROW, figsize=(11, 3.6 * rows))
@@ -185,6 +185,9 @@ def _training(summaries: Sequence[Summary]) -> Figure:
         axes.set_xlabel("iteration")
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     panels[0].set_yscale("log")
+    # The default writes numbers as formulas, which text.parse_math leaves as they are
+    panels[0].yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False))
+    panels[0].yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
     panels[1].set_ylim(_wide_enough(*panels[1].get_ylim()))
     _legend(figure, summaries)
     return figure

@@ -2,6 +2,8 @@
 
 import configparser
 import dataclasses
+import itertools
+import json
 import re
 from pathlib import Path
 
@@ -225,6 +227,20 @@ def test_the_legends_of_many_methods_are_whole_and_tell_them_apart(plan_in, coun
         box = legend.get_window_extent()
         assert 0 <= box.x0 < box.x1 <= figure.bbox.x1 and len(legend.get_texts()) == count
         plots.plt.close(figure)
+
+
+def test_titles_and_numbers_of_the_training_plot_can_be_read(plan_in):
+    folder = made_up_result(plan_in, plan_in.runs[0])
+    losses = [{"iteration": step, "total_loss": loss, "lr": 0.1} for step, loss in enumerate((60.0, 20.0, 6.0))]
+    (folder / "metrics.json").write_text("".join(f"{json.dumps(line)}\n" for line in losses))
+    figure = plots._training(summarize(plan_in)[:1])
+    figure.canvas.draw()
+    panels = sorted(figure.axes, key=lambda axes: axes.get_position().x0)
+    boxes = [axes._left_title.get_window_extent() for axes in panels]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    numbers = {label.get_text() for label in panels[0].get_yticklabels(which="both")}
+    assert {"6", "10", "20", "60"} <= numbers and not any("$" in number for number in numbers)
+    plots.plt.close(figure)
 
 
 @pytest.mark.parametrize(("low", "high"), [(37.84, 37.88), (10.0, 60.0)])
