@@ -1,6 +1,7 @@
 """How a run went while it trained, from FastReID's ``metrics.json``."""
 
 import json
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,3 +31,19 @@ def read_curves(folder: Path, names: Sequence[str] = ("total_loss", "lr", "mAP")
             if name in row:
                 points[name][int(row["iteration"])] = float(row[name])
     return {name: sorted(found.items()) for name, found in points.items()}
+
+
+def training_accuracy(folder: Path) -> float | None:
+    """Share of training images, augmented, that a network classified rightly in the last tenth of its training.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        In percent; None where no accuracy was logged.
+    """
+    curve = read_curves(folder, ("cls_accuracy",))["cls_accuracy"]
+    if not curve:
+        return None
+    last, _ = curve[-1]
+    return 100 * statistics.fmean(value for iteration, value in curve if iteration >= 0.9 * last)

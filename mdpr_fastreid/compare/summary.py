@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdpr_fastreid.compare import records
+from mdpr_fastreid.compare.curves import training_accuracy
 from mdpr_fastreid.compare.methods import Method
 from mdpr_fastreid.compare.plan import Cost, Plan
 from mdpr_fastreid.compare.provenance import without_home
@@ -22,6 +23,8 @@ TRAPEZOID = "mAP trapezoid"
 """Beside ``mAP`` of runs with ``TEST.AP both``."""
 OF_PAIRINGS = ("mAP", TRAPEZOID, "Rank-1", "mINP")
 """What is reported of every pairing of a model."""
+TRAINING_ACCURACY = "training accuracy"
+"""What :func:`mdpr_fastreid.compare.curves.training_accuracy` gives: whether a training was at its end."""
 SPEED = ("training_images_per_second", "inference_images_per_second", "feature_length")
 """What else is measured of each run."""
 
@@ -42,7 +45,7 @@ class Summary:
 
     method: Method
     results: Mapping[int, dict]
-    """``result.json`` by seed, of the finished runs."""
+    """``result.json`` by seed, of the finished runs, with :data:`TRAINING_ACCURACY`."""
     failures: Mapping[int, str]
     """Why a run failed, by seed."""
     outdated: Mapping[int, str]
@@ -63,19 +66,27 @@ class Summary:
 
         Args:
             seed: of the run.
-            name: of :data:`ACCURACY` or :data:`SPEED`, :data:`TRAPEZOID`, the model's own, or that of a pairing:
-                ``V2V/mAP``.
+            name: of :data:`ACCURACY` or :data:`SPEED`, :data:`TRAPEZOID`, :data:`TRAINING_ACCURACY`, the model's own,
+                or that of a pairing: ``V2V/mAP``.
             reranked: whether it is of the re-ranked ones.
         """
         result = self.results[seed]
         if name in (*ACCURACY, TRAPEZOID):
             return result["reranked" if reranked else "metrics"].get(name)
-        return result[name] if name in SPEED else (_own(result) | _of_pairings(result)).get(name)
+        if name in (*SPEED, TRAINING_ACCURACY):
+            return result.get(name)
+        return (_own(result) | _of_pairings(result)).get(name)
 
 
 def own_metrics(summaries: Sequence[Summary]) -> list[str]:
     """Names of the numbers that models report of themselves, in the order in which the methods have them."""
     return list(dict.fromkeys(name for one in summaries for result in one.results.values() for name in _own(result)))
+
+
+def further_names(summaries: Sequence[Summary]) -> list[str]:
+    """What stands beside the accuracy: :data:`TRAINING_ACCURACY` if runs have it, and :func:`own_metrics`."""
+    logged = any(one.spread(TRAINING_ACCURACY) for one in summaries)
+    return [*([TRAINING_ACCURACY] if logged else []), *own_metrics(summaries)]
 
 
 def accuracy_names(summaries: Sequence[Summary]) -> tuple[str, ...]:
@@ -147,7 +158,7 @@ def summarize(plan: Plan) -> list[Summary]:
             result = records.read_result(folder)
             failure = records.read_json(folder / records.FAILURE)
             if result:
-                results[run.seed] = result
+                results[run.seed] = result | {TRAINING_ACCURACY: training_accuracy(folder)}
             elif failure:
                 failures[run.seed] = without_home(failure.get("error", f"{records.FAILURE} is damaged"))
         folders = {run.seed: plan.folder(run) for run in runs}
@@ -187,7 +198,7 @@ def write_results(
     records.write_json(plan.output / "results.json", json.loads(json.dumps(content, default=str)))
     rows = io.StringIO(newline="")
     writer = csv.writer(rows)
-    accuracy, others = accuracy_names(summaries), [*SPEED, *own_metrics(summaries), *pairing_names(summaries)]
+    accuracy, others = accuracy_names(summaries), [*SPEED, *further_names(summaries), *pairing_names(summaries)]
     reranked = [f"reranked {name}" for name in accuracy]
     writer.writerow(["method", "seed", *accuracy, *reranked, *others, "config_hash", "error"])
     for summary in summaries:
@@ -197,7 +208,7 @@ def write_results(
 
 
 def _as_json(summary: Summary, plan: Plan) -> dict:
-    accuracy, others = accuracy_names([summary]), (*SPEED, *own_metrics([summary]), *pairing_names([summary]))
+    accuracy, others = accuracy_names([summary]), (*SPEED, *further_names([summary]), *pairing_names([summary]))
     spreads = {name: summary.spread(name) for name in (*accuracy, *others)}
     spreads |= {f"reranked {name}": summary.spread(name, reranked=True) for name in accuracy}
     return {

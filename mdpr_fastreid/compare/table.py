@@ -13,10 +13,12 @@ from mdpr_fastreid.compare.differences import Differences
 from mdpr_fastreid.compare.plan import Plan
 from mdpr_fastreid.compare.provenance import machine_of, without_home
 from mdpr_fastreid.compare.summary import (
+    TRAINING_ACCURACY,
     Spread,
     Summary,
     accuracy_names,
     clear_best,
+    further_names,
     own_metrics,
     pairing_names,
 )
@@ -39,17 +41,17 @@ class Cell(NamedTuple):
 
 def accuracy_headings(summaries: Sequence[Summary], reranked: bool = False) -> list[str]:
     """Of :func:`accuracy_rows`."""
-    return ["method", *accuracy_names(summaries), *([] if reranked else own_metrics(summaries))]
+    return ["method", *accuracy_names(summaries), *([] if reranked else further_names(summaries))]
 
 
 def accuracy_rows(summaries: Sequence[Summary], reranked: bool = False) -> list[list[Cell]]:
     """A row a method: title, then mean and deviation of each of ``accuracy_names``, clear bests ``strong``.
 
-    Numbers that models report of themselves follow, unless ``reranked``. Whether more of them is better is not known,
-    so that none is ``strong``.
+    The training accuracy and numbers that models report of themselves follow, unless ``reranked``. More of the first
+    is not better, and of the others that is not known, so that none is ``strong``.
     """
     rows = _rows_with_best(summaries, accuracy_names(summaries), reranked)
-    for name in [] if reranked else own_metrics(summaries):
+    for name in [] if reranked else further_names(summaries):
         spreads = [summary.spread(name) for summary in summaries]
         digits = _SHARE_DIGITS if all(abs(value.mean) <= 1 for value in spreads if value) else 1
         for row, value in zip(rows, spreads, strict=True):
@@ -142,6 +144,7 @@ def command_rows(plan: Plan, summaries: Sequence[Summary]) -> list[list[Cell]]:
     return [[Cell(one.method.title), Cell(command_of(one, plan.imports), "code")] for one in summaries]
 
 
+_OF_TRAINING = "share of the augmented training images classified rightly, in the last tenth of the iterations"
 _SHARE_DIGITS = 3  # of numbers that are at most 1
 COST_HEADINGS = (
     "method",
@@ -183,9 +186,10 @@ def caption(plan: Plan, summaries: Sequence[Summary]) -> str:
         )
     else:
         spread = "one seed has no deviation that would distinguish a difference from noise, so nothing is bold"
-    own = own_metrics(summaries)
+    logged, own = TRAINING_ACCURACY in further_names(summaries), own_metrics(summaries)
+    trained = f" {TRAINING_ACCURACY.capitalize()}: {_OF_TRAINING}." if logged else ""
     reported = f" {', '.join(own)}: as the models report {'it' if len(own) == 1 else 'them'}." if own else ""
-    return f"In percent; {setting(plan)}, {seeds}: {spread}.{reported}"
+    return f"In percent; {setting(plan)}, {seeds}: {spread}.{trained}{reported}"
 
 
 def _range(counts: Iterable[int]) -> str:

@@ -11,6 +11,7 @@ from support.comparisons import made_up_result
 
 from mdpr_fastreid.compare.summary import (
     ACCURACY,
+    TRAINING_ACCURACY,
     Spread,
     accuracy_names,
     clear_best,
@@ -103,6 +104,25 @@ def test_what_a_model_reports_of_itself_is_in_the_files_and_empty_for_others(pla
     assert [(row["method"], row["mIoU"], row["F1"], row["error"]) for row in rows] == [
         ("mdpr", "0.5", "80.0", ""), ("mdpr", "0.75", "80.0", ""), ("bot", "", "", ""), ("bot", "", "", ""),
     ]  # fmt: skip
+
+
+def test_training_accuracy_is_that_of_the_last_tenth_and_is_in_the_files(plan_in):
+    for run in plan_in.runs:
+        folder = made_up_result(plan_in, run)
+        if run.method.name == "mdpr":
+            shares = [(0, 0.0), (89, 0.1), (90, 0.5), (95, 0.6), (100, 0.7 + 0.1 * run.seed)]
+            lines = [json.dumps({"iteration": iteration, "cls_accuracy": share}) for iteration, share in shares]
+            (folder / "metrics.json").write_text("\n".join(lines))
+    summaries = summarize(plan_in)
+    mdpr, bot = summaries
+    assert mdpr.value(0, TRAINING_ACCURACY) == pytest.approx(60.0)
+    assert mdpr.spread(TRAINING_ACCURACY).mean == pytest.approx((60.0 + 190 / 3) / 2)
+    assert bot.spread(TRAINING_ACCURACY) is None
+    write_results(plan_in, summaries, {})
+    mean = [one["mean"] for one in json.loads((plan_in.output / "results.json").read_text())["methods"]]
+    assert mean[0][TRAINING_ACCURACY] == pytest.approx(61.6667) and TRAINING_ACCURACY not in mean[1]
+    rows = list(csv.DictReader((plan_in.output / "results.csv").open()))
+    assert [row[TRAINING_ACCURACY] for row in rows] == ["60.0", "63.3333", "", ""]
 
 
 def test_every_pairing_is_in_the_files_and_empty_for_models_without(plan_in):

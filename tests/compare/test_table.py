@@ -13,7 +13,7 @@ from mdpr_fastreid.compare import records
 from mdpr_fastreid.compare.methods import Method, find_methods
 from mdpr_fastreid.compare.plan import Cost
 from mdpr_fastreid.compare.provenance import commit, machine_of, without_home
-from mdpr_fastreid.compare.summary import ACCURACY, Summary, summarize
+from mdpr_fastreid.compare.summary import ACCURACY, TRAINING_ACCURACY, Summary, summarize
 from mdpr_fastreid.compare.table import (
     Cell,
     accuracy_headings,
@@ -75,6 +75,17 @@ def test_what_models_report_of_themselves_are_further_columns_and_never_bold():
     assert accuracy_headings([without]) == ["method", *ACCURACY]
 
 
+def test_the_training_accuracy_stands_beside_and_is_never_bold():
+    logged, without = summary("a", 50.0, 52.0), summary("b", 40.0, 41.0)
+    for seed, result in logged.results.items():
+        result |= {TRAINING_ACCURACY: 90.0 + seed, "own_metrics": {"mIoU": 0.5}}
+    both = [logged, without]
+    assert accuracy_headings(both) == ["method", *ACCURACY, "training accuracy", "mIoU"]
+    first, second = accuracy_rows(both)
+    assert cells(first)[-2:] == ["90.5 ± 0.7", "0.500 ± 0.000"] and cells(second)[-2:] == ["", ""]
+    assert accuracy_headings(both, reranked=True) == ["method", *ACCURACY]
+
+
 def test_pairings_are_a_table_of_their_own_that_others_have_not():
     paired, without = summary("a", 50.0, 52.0), summary("b", 40.0, 41.0)
     for one, lead in ((paired, 10), (without, 0)):
@@ -134,6 +145,9 @@ def test_the_caption_names_seeds_and_what_bold_means(plan_in):
     both = [summary("a", 1.0, 2.0), summary("b", 1.0, 2.0)]
     assert "2 seeds: mean ± sample standard deviation" in caption(plan_in, both)
     assert "SynthReIDTiny, 64x32, 2 epochs in batches of 64" in caption(plan_in, both)
+    assert "raining accuracy" not in caption(plan_in, both)
+    both[0].results[0][TRAINING_ACCURACY] = 90.0
+    assert "Training accuracy: share of the augmented training images" in caption(plan_in, both)
     partial = caption(plan_in, [summary("a", 1.0, 2.0), summary("b", 1.0)])
     assert "finished seeds of 2: A 2, B 1" in partial and "nothing is bold" in partial
 
