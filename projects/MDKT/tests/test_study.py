@@ -16,6 +16,7 @@ STUDY = PROJECT / "study"
 sys.path.insert(0, str(STUDY))
 import stage1_row  # noqa: E402, F401  (registers the row)
 
+NO_WEIGHTS = ["MODEL.BACKBONE.PRETRAIN", False]
 ZERO = {"KD.SCALE": 0, "PD.SCALE": 0, "TCL.SCALE": 0}
 ROWS = {
     "mdkt": {},
@@ -56,7 +57,7 @@ def test_each_row_differs_from_mdkt_in_what_it_says(folder, rows):
     assert files.keys() == rows.keys()
     for name, file in files.items():
         assert difference(file, files["mdkt"]) == rows[name], name
-        build_model(read_config(file, ["MODEL.DEVICE", "meta", "MODEL.HEADS.NUM_CLASSES", 4]))
+        build_model(read_config(file, [*NO_WEIGHTS, "MODEL.DEVICE", "meta", "MODEL.HEADS.NUM_CLASSES", 4]))
 
 
 def test_the_rows_are_mdkts_defaults_and_start_from_one_network():
@@ -87,7 +88,7 @@ def test_stage_1_is_evaluated_as_it_is(tmp_path):
     stage1 = model_of("VideoReID", seed=5).eval()
     torch.save({"model": stage1.state_dict()}, tmp_path / "seed4.pth")
     size = [*("INPUT.SIZE_TRAIN", [32, 16], "INPUT.SIZE_TEST", [32, 16]), "MODEL.DEVICE", "cpu"]
-    words = [*size, "SEED", 4, "MODEL.STAGE1.WEIGHTS", str(tmp_path / "seed{seed}.pth"), "MODEL.HEADS.NUM_CLASSES", 3]
+    words = [*NO_WEIGHTS, *size, "SEED", 4, "MODEL.STAGE1.WEIGHTS", str(tmp_path / "seed{seed}.pth"), "MODEL.HEADS.NUM_CLASSES", 3]
     cfg = read_config(STUDY / "rows/evaluated_stage1.yml", words)
     row = build_model(cfg).train()
     row.prepare_training(cfg)
