@@ -87,7 +87,7 @@ PRESETS = {
             **_FEW_LOOK_ALIKES_OCCLUDED,
         ),
         Preset("clips_tiny", 6, 6, 0, 0, 0, 0, 0, 36, 36, 8, **_GENTLE),
-        Preset("clips", 48, 48, 0, 0, 0, 0, 0, 288, 288, 8, **_GENTLE),
+        Preset("clips", 48, 48, 0, 0, 0, 0, 0, 288, 288, 8, **_FEW_LOOK_ALIKES),
         Preset("video", 625, 636, 5_000, 1_980, 5_088, 0, 0, 8_298, 9_330, 8),
     )
 }
