@@ -10,6 +10,9 @@ from fastreid.config import get_cfg
 from fastreid.modeling import build_model
 from support.settings import small_config
 
+from mdpr_fastreid.bench.cost import multiply_adds
+from mdpr_fastreid.config import read_config
+
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yml"))
 ABLATIONS = re.findall(r"^\| (.+?) \| `(.+)` \|$", (ROOT / "docs/how-to/ablations.md").read_text(), re.MULTILINE)
@@ -40,8 +43,22 @@ def test_the_data_sets_of_the_papers_and_three_backbones_have_a_configuration():
     for name in names:
         cfg = get_cfg()
         cfg.merge_from_file(str(ROOT / "configs" / "MDPR" / f"{name}.yml"))
-        assert name.endswith(f"_{backbone_in_names(cfg)}")
+        assert name.removesuffix("_plus").endswith(f"_{backbone_in_names(cfg)}")
         assert name in cfg.OUTPUT_DIR
+
+
+def test_plus_is_mdpr_with_wide_embeddings_and_a_cheap_fusion_at_a_cost_near_mdprs():
+    def read(name):
+        return read_config(
+            str(ROOT / f"configs/MDPR/{name}.yml"), ["MODEL.DEVICE", "meta", "MODEL.HEADS.NUM_CLASSES", 4]
+        )
+
+    mdpr, plus = read("synthreid_r18"), read("synthreid_r18_plus")
+    cost = [multiply_adds(build_model(cfg), tuple(cfg.INPUT.SIZE_TEST)) for cfg in (mdpr, plus)]
+    assert cost[1] < 1.15 * cost[0]
+    mdpr.OUTPUT_DIR = plus.OUTPUT_DIR
+    mdpr.MODEL.MDPR.EMBEDDING_DIM, mdpr.MODEL.MDPR.FUSION.KIND = 512, "depthwise"
+    assert mdpr == plus
 
 
 TIMM_IN_NAMES = {

@@ -88,7 +88,8 @@ def test_stage_1_is_evaluated_as_it_is(tmp_path):
     stage1 = model_of("VideoReID", seed=5).eval()
     torch.save({"model": stage1.state_dict()}, tmp_path / "seed4.pth")
     size = [*("INPUT.SIZE_TRAIN", [32, 16], "INPUT.SIZE_TEST", [32, 16]), "MODEL.DEVICE", "cpu"]
-    words = [*NO_WEIGHTS, *size, "SEED", 4, "MODEL.STAGE1.WEIGHTS", str(tmp_path / "seed{seed}.pth"), "MODEL.HEADS.NUM_CLASSES", 3]
+    words = [*size, "SEED", 4, "MODEL.STAGE1.WEIGHTS", str(tmp_path / "seed{seed}.pth"), "MODEL.HEADS.NUM_CLASSES", 3]
+    words += NO_WEIGHTS
     cfg = read_config(STUDY / "rows/evaluated_stage1.yml", words)
     row = build_model(cfg).train()
     row.prepare_training(cfg)
