@@ -65,7 +65,8 @@ class Rendered(ItemDataset):
         except RenderError as error:
             raise RenderedSetError(f"{type(self).__name__}: {error}") from error
         if changed:
-            logger.warning("%s: %s is used with %s", type(self).__name__, folder, ", ".join(changed))
+            what = f"{type(self).__name__}: {folder} is used with {', '.join(changed)}"
+            logger.warning(f"{what}; without the folder it is rendered as the preset has it")
         return folder
 
 
