@@ -65,12 +65,14 @@ PRESETS = {
     preset.name: preset
     for preset in (
         Preset("tiny", 16, 16, 256, 32, 200, 12, 8, 16, 16, 4, **_GENTLE),
-        Preset("demo", 64, 64, 1_300, 128, 900, 60, 40, 32, 32, 6, **_GENTLE),
+        Preset("demo", 64, 64, 1_300, 128, 900, 60, 40, 32, 32, 6, **_FEW_LOOK_ALIKES),
         Preset("small", 160, 200, 1_920, 600, 2_200, 200, 100, 0, 0, 4, **_FEW_LOOK_ALIKES),
         Preset("base", 751, 750, 12_936, 3_368, 15_913, 2_798, 3_819, 751, 750, 4),
         Preset("occluded", 702, 519, 15_618, 2_210, 17_661, 0, 0, 702, 519, 4, occlusion=0.3, query_occlusion=1.0),
         Preset("occluded_tiny", 16, 16, 256, 32, 200, 0, 0, 16, 16, 4, query_occlusion=1.0, **_GENTLE_OCCLUDED),
-        Preset("occluded_demo", 64, 64, 1_300, 128, 900, 0, 0, 32, 32, 6, query_occlusion=1.0, **_GENTLE_OCCLUDED),
+        Preset(
+            "occluded_demo", 64, 64, 1_300, 128, 900, 0, 0, 32, 32, 6, query_occlusion=1.0, **_FEW_LOOK_ALIKES_OCCLUDED
+        ),
         Preset(
             "occluded_small",
             160,
