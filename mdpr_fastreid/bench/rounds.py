@@ -19,7 +19,12 @@ Prepare = Callable[[argparse.Namespace, str], Callable[[], object]]
 """From the arguments and the name of a setting to what runs it once."""
 
 
-def interleaved(runs: Mapping[str, Callable[[], object]], repeats: int, device: str) -> dict[str, list[float]]:
+def interleaved(
+    runs: Mapping[str, Callable[[], object]],
+    repeats: int,
+    device: str,
+    before: Callable[[str], object] = lambda name: None,
+) -> dict[str, list[float]]:
     """Seconds of each run in each round: all runs have their turn before any has its next.
 
     What slows a machine for a while slows all of a round, so that ratios within rounds hold where times do not. A first
@@ -29,11 +34,13 @@ def interleaved(runs: Mapping[str, Callable[[], object]], repeats: int, device: 
         runs: what to time, by name.
         repeats: rounds that count.
         device: what the runs compute on; a GPU is waited for.
+        before: called with the name of a run before it is timed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     progress = Progress((repeats + 1) * len(runs), "measuring")
     for round_number in range(repeats + 1):
         for name, run in runs.items():
+            before(name)
             elapsed = timed(run, device)
             if round_number:
                 seconds[name].append(elapsed)

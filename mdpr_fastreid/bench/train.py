@@ -5,7 +5,7 @@ import itertools
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -28,6 +28,7 @@ from mdpr_fastreid.bench.networks import (
 )
 from mdpr_fastreid.bench.reference import PublishedOrder, PublishedTrainer
 from mdpr_fastreid.bench.rounds import REFERENCE, interleaved, peak_memory, speed, spread_cell, wait
+from mdpr_fastreid.engine.freed_memory import keep_freed_memory
 from mdpr_fastreid.engine.steps import TrainingStep
 from mdpr_fastreid.engine.storage import DeferredStorage
 from mdpr_fastreid.engine.trainer import Trainer
@@ -42,6 +43,8 @@ class Setting(NamedTuple):
     method: str = "mdpr"
     overrides: tuple = ()
     """``KEY, VALUE, ...`` for the config."""
+    keeps: bool = True
+    """Whether what it frees on a CPU stays with the process, as with :class:`Trainer`."""
 
 
 _BFLOAT16 = ("SOLVER.AMP.DTYPE", "bfloat16", "MODEL.CHANNELS_LAST", True)
@@ -50,11 +53,14 @@ SETTINGS = {
     REFERENCE: Setting(
         "MDPR in the published order of computation, every loss read by the host at every step",
         overrides=("MODEL.CHANNELS_LAST", False),
+        keeps=False,
     ),
     "ours": Setting("MDPR as it is trained by default"),
+    "returned": Setting("MDPR as it is trained by default, but what it frees goes back to the system", keeps=False),
     "plain": Setting(
-        "MDPR without Winograd's algorithm and the fused optimizer step",
+        "MDPR without Winograd's algorithm, the fused optimizer step and kept memory",
         overrides=("MODEL.CHANNELS_LAST", False, "SOLVER.WINOGRAD", False, "SOLVER.FUSED", False),
+        keeps=False,
     ),
     "channels-last": Setting("MDPR on maps stored channels-last", overrides=("MODEL.CHANNELS_LAST", True)),
     "bfloat16": Setting("MDPR in bfloat16 on channels-last maps, where a processor has it", overrides=_BFLOAT16),
@@ -67,8 +73,8 @@ SETTINGS = {
         "MDPR, stages 3 and 4 computed again in the backward pass", overrides=("MODEL.MDPR.CHECKPOINT_STAGES", (3, 4))
     ),
     "accumulated": Setting("MDPR, the batch in two parts, the losses over both", overrides=("SOLVER.ACCUMULATE", 2)),
-    "sbs": Setting("FastReID's SBS, as the toolbox trains it", "sbs"),
-    "mgn": Setting("FastReID's MGN, as the toolbox trains it", "mgn"),
+    "sbs": Setting("FastReID's SBS, as the toolbox trains it", "sbs", keeps=False),
+    "mgn": Setting("FastReID's MGN, as the toolbox trains it", "mgn", keeps=False),
 }
 
 
@@ -130,7 +136,13 @@ def trainer(args: argparse.Namespace, setting: str) -> TrainingStep:
 
 def prepare(args: argparse.Namespace, setting: str) -> Callable[[], None]:
     """What makes one whole training step at each call: zero_grad, forward, losses, backward, optimizer."""
+    if _on_cpu(args.device):
+        keep_freed_memory(_setting(setting).keeps)
     return _step(trainer(args, setting))
+
+
+def _on_cpu(device: str) -> bool:
+    return torch.device(device).type == "cpu"
 
 
 def _step(one: TrainingStep) -> Callable[[], None]:
@@ -144,7 +156,8 @@ def _step(one: TrainingStep) -> Callable[[], None]:
 def _rows(names: list[str], args: argparse.Namespace) -> list[dict]:
     memory = {name: peak_memory(prepare, name, args) for name in names}
     trainers = {name: trainer(args, name) for name in names}
-    seconds = interleaved({name: _step(one) for name, one in trainers.items()}, args.repeats, args.device)
+    steps = {name: _step(one) for name, one in trainers.items()}
+    seconds = interleaved(steps, args.repeats, args.device, before=_Allocator(steps, args.device))
     rows = []
     for name, one in trainers.items():
         row = {"setting": title_of(name), "what": _setting(name).what, "seconds": seconds[name]}
@@ -157,6 +170,24 @@ def _rows(names: list[str], args: argparse.Namespace) -> list[dict]:
         if row["peak_gib"] is not None:
             row["memory_ratio"] = row["peak_gib"] / memory[args.against]
     return rows
+
+
+class _Allocator:
+    """Called with the name of a setting, it has memory freed as with that setting.
+
+    Where that changes, an untimed step follows: the first one allocates anew, or returns what was kept.
+    """
+
+    def __init__(self, steps: Mapping[str, Callable[[], None]], device: str) -> None:
+        self._steps, self._on_cpu = steps, _on_cpu(device)
+        self._keeps: bool | None = None
+
+    def __call__(self, name: str) -> None:
+        keeps = _setting(name).keeps
+        if self._on_cpu and keeps != self._keeps:
+            self._keeps = keeps
+            keep_freed_memory(keeps)
+            self._steps[name]()
 
 
 def _component_rows(names: list[str], args: argparse.Namespace) -> list[dict]:

@@ -28,6 +28,7 @@ from mdpr_fastreid.engine.agreement import check_agreement, check_shared_folder
 from mdpr_fastreid.engine.bfloat16_training import train_in_bfloat16
 from mdpr_fastreid.engine.checkpoints import Checkpointer, PeriodicCheckpointer, set_aside_checkpoints, teacher_of
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
+from mdpr_fastreid.engine.freed_memory import keep_freed_memory
 from mdpr_fastreid.engine.fused_steps import set_fused
 from mdpr_fastreid.engine.hooks import (
     BuffersOfFirst,
@@ -82,6 +83,8 @@ class Trainer(DefaultTrainer):
         if cfg.OUTPUT_DIR and comm.is_main_process():
             make_output_dir(cfg.OUTPUT_DIR)
         seed_setup(cfg)
+        if cfg.MODEL.DEVICE == "cpu":
+            keep_freed_memory()
 
         loader = self.build_train_loader(cfg)
         _check_identities(cfg, loader.dataset.num_classes)

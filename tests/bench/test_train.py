@@ -168,6 +168,19 @@ def test_all_settings_have_their_turn_in_each_round():
     assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2, "c": 2}
 
 
+def test_memory_is_freed_as_with_each_setting_from_an_untimed_step_on(monkeypatch):
+    said = []
+    monkeypatch.setattr(train, "keep_freed_memory", lambda keep: said.append("keeps" if keep else "returns"))
+    names = ("sbs", "ours", "compiled", "returned")
+    steps = {name: lambda name=name: said.append(name) for name in names}
+    interleaved(steps, 1, "cpu", before=train._Allocator(steps, "cpu"))
+    a_round = ["returns", "sbs", "sbs", "keeps", "ours", "ours", "compiled", "returns", "returned", "returned"]
+    assert said == [*a_round, "sbs", *a_round[3:]]  # the second round begins as the first has ended
+    said.clear()
+    interleaved(steps, 0, "meta", before=train._Allocator(steps, "cuda"))
+    assert said == list(names)
+
+
 def test_peak_memory_is_of_what_runs_and_not_of_what_was_before():
     # Linux counts a process's pages to some dozens
     assert 0.499 <= peak_memory(_takes_half_a_gib, "half", _arguments()) < 0.7
