@@ -14,6 +14,7 @@ _MODULES = {
     "make_output_dir": "mdpr_fastreid.engine.results",
     "print_results": "mdpr_fastreid.engine.results",
     "print_written_files": "mdpr_fastreid.engine.results",
+    "restarted_by_torchrun": "mdpr_fastreid.engine.torchrun",
     "run": "mdpr_fastreid.engine.command_line",
     "set_aside_checkpoints": "mdpr_fastreid.engine.checkpoints",
     "seed_setup": "mdpr_fastreid.engine.seeding",

@@ -33,7 +33,7 @@ def check_heads(cfg: CfgNode, model: nn.Module) -> None:
     if type(model) is not Baseline or not isinstance(model.heads, EmbeddingHead):
         return
     options = cfg.MODEL.BACKBONE
-    channels = _channels(model.backbone, tuple(cfg.INPUT.SIZE_TRAIN))
+    channels = map_channels(model.backbone, tuple(cfg.INPUT.SIZE_TRAIN))
     if channels not in (None, options.FEAT_DIM):
         raise SettingsError(
             f"MODEL.BACKBONE.FEAT_DIM is {options.FEAT_DIM}, but the maps of {options.NAME} have {channels} channels: "
@@ -62,8 +62,13 @@ def _check_stripes(cfg: CfgNode, model: MGN) -> None:
             )
 
 
-def _channels(backbone: nn.Module, size: tuple[int, ...]) -> int | None:
-    """Of the maps, found without computing anything; None where that does not work."""
+def map_channels(backbone: nn.Module, size: tuple[int, ...]) -> int | None:
+    """Channels of the maps that a backbone gives, found without computing anything; None where that does not work.
+
+    Args:
+        backbone: ``[B, 3, H, W]`` -> ``[B, C, h, w]``; stays as it is.
+        size: of the images, as ``INPUT.SIZE_TRAIN`` has it; ``()`` and zeros stand for 256x128.
+    """
     known = getattr(backbone, "channels", None)
     if known is not None:
         return known

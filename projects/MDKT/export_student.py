@@ -26,7 +26,9 @@ def main(words: list[str] | None = None) -> int:
     try:
         write_weights(student_weights(read_checkpoint(args.checkpoint)["model"]), args.output)
     except UsageError as error:
-        print(f"{Path(__file__).name}: {args.checkpoint}: {error}", file=sys.stderr)
+        text = str(error)
+        named = text if args.checkpoint in text else f"{args.checkpoint}: {text}"
+        print(f"{Path(__file__).name}: {named}", file=sys.stderr)
         return 2
     print(f"wrote {args.output}")
     return 0

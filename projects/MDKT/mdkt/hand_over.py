@@ -34,7 +34,7 @@ def hand_over(path: str, teacher: nn.Module, student: nn.Module, reset: Collecti
     fit = _whole_fit(path, teacher)
     teacher.load_state_dict(fit.taken, strict=False)
     logger = logging.getLogger("fastreid")
-    if _shapes(teacher) != _shapes(student):
+    if not same_shapes(teacher, student):
         logger.info(f"{path}: for the teacher alone; the student has another architecture and starts as it was built")
         return
     kept = tuple(_RESET[name] for name in reset)
@@ -66,6 +66,11 @@ def _whole_fit(path: str, teacher: nn.Module) -> Fit:
             "(missing, or of another shape): name in MODEL.MDKT.TEACHER_CONFIG the config it was trained with"
         )
     return fit
+
+
+def same_shapes(teacher: nn.Module, student: nn.Module) -> bool:
+    """Whether a checkpoint that fits the one fits the other."""
+    return _shapes(teacher) == _shapes(student)
 
 
 def _shapes(network: nn.Module) -> dict[str, torch.Size]:

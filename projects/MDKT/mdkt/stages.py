@@ -5,15 +5,15 @@ import logging
 from argparse import Namespace
 from pathlib import Path
 
-import yaml
 from fastreid.config import CfgNode
 from fastreid.utils import comm
 
 from mdkt.config import TRANSFER
 from mdkt.meta_arch import check_transfer
 from mdkt.settings import teacher_config_file
+from mdkt.stage1_record import first_difference, value_of
 from mdpr_fastreid.config import config_from
-from mdpr_fastreid.engine import set_aside_checkpoints, train_or_evaluate
+from mdpr_fastreid.engine import restarted_by_torchrun, set_aside_checkpoints, train_or_evaluate
 from mdpr_fastreid.errors import UsageError
 
 TEACHER_FOLDER = "teacher"
@@ -44,7 +44,7 @@ def train_both_stages(args: Namespace) -> None:
 
     Stage 1 is trained by ``MODEL.MDKT.TEACHER_CONFIG`` into the folder ``teacher`` of ``OUTPUT_DIR``, on the data, the
     device and the seed of stage 2, which starts from its last checkpoint. ``--resume`` goes on in the stage that was
-    stopped.
+    stopped, and so does what ``torchrun --max-restarts`` has started again.
 
     Args:
         args: of FastReID's command line: ``config_file``, ``opts``, ``resume``, ``eval_only``.
@@ -54,6 +54,8 @@ def train_both_stages(args: Namespace) -> None:
     """
     cfg = config_from(args)
     mdkt = cfg.MODEL.MDKT
+    args = copy.copy(args)
+    args.resume = args.resume or restarted_by_torchrun()
     if args.eval_only or cfg.MODEL.META_ARCHITECTURE != TRANSFER or mdkt.TEACHER_WEIGHTS or _is_resumed(cfg, args):
         train_or_evaluate(args)
         return
@@ -76,7 +78,7 @@ def train_both_stages(args: Namespace) -> None:
 
 
 def _of_stage_1(args: Namespace, cfg: CfgNode, folder: Path) -> Namespace:
-    taken = {key: _value(cfg, key) for key in _OF_BOTH_STAGES}
+    taken = {key: value_of(cfg, key) for key in _OF_BOTH_STAGES}
     own = copy.copy(args)
     own.config_file, own.opts = teacher_config_file(cfg), []
     return _with(own, {**taken, "OUTPUT_DIR": str(folder)})
@@ -86,13 +88,6 @@ def _with(args: Namespace, settings: dict[str, object]) -> Namespace:
     args = copy.copy(args)
     args.opts = [*(args.opts or ()), *(word for pair in settings.items() for word in pair)]
     return args
-
-
-def _value(cfg: CfgNode, key: str) -> object:
-    node = cfg
-    for part in key.split("."):
-        node = node[part]
-    return node
 
 
 def _is_resumed(cfg: CfgNode, args: Namespace) -> bool:
@@ -112,17 +107,12 @@ def _check_same(cfg: CfgNode, folder: Path) -> None:
     Raises:
         UsageError: it was; the message names the key.
     """
-    saved = folder / "config.yaml"
-    if not saved.is_file():
-        return
-    trained = yaml.safe_load(saved.read_text())
-    for key in _THE_SAME_IN_BOTH:
-        now, then = _value(cfg, key), _value(trained, key)
-        if list(now) != list(then) if isinstance(now, tuple | list) else now != then:
-            raise UsageError(
-                f"--resume: stage 1 in {folder} was trained with {key} {then}, and it is {now} now: give {key} as it "
-                "was, or another OUTPUT_DIR; without --resume, stage 1 is trained again"
-            )
+    found = first_difference(folder, cfg, _THE_SAME_IN_BOTH)
+    if found:
+        raise UsageError(
+            f"--resume: stage 1 in {folder} was trained with {found.key} {found.then}, and it is {found.now} now: give "
+            f"{found.key} as it was, or another OUTPUT_DIR; without --resume, stage 1 is trained again"
+        )
 
 
 def _close_log() -> None:

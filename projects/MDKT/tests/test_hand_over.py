@@ -156,6 +156,30 @@ def test_a_teacher_of_other_identities_is_refused_in_a_line(stage1):
     assert "\n" not in str(error.value) and path in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("then", "message"),
+    [
+        (("DATASETS.NAMES", ("MARS",)), r"trained with DATASETS.NAMES \['MARS'\] \(.*config.yaml\), and it is"),
+        (("MDKT.LAST_BLOCK_RELU", True), "trained with MODEL.MDKT.LAST_BLOCK_RELU True .* teacher is built with False"),
+    ],
+)
+def test_a_teacher_whose_config_tells_of_other_identities_or_another_activation_is_refused(
+    stage1, tmp_path, then, message
+):
+    network, _ = stage1
+    (tmp_path / "config.yaml").write_text(config("VideoReID").dump())
+    path = str(tmp_path / "model_final.pth")
+    torch.save({"model": network.state_dict(), "epoch": 0}, path)
+    model, _ = prepared(path)
+    assert not changed(model.teacher, network.state_dict())
+    (tmp_path / "config.yaml").write_text(config("VideoReID", *then).dump())
+    with pytest.raises(UsageError, match=message):
+        prepared(path)
+    (tmp_path / "config.yaml").write_bytes(b"\xff{")
+    with pytest.raises(UsageError, match=r"config\.yaml: cannot be read as a config"):
+        prepared(path)
+
+
 def test_files_that_are_no_teacher_are_refused_in_a_line(stage1, tmp_path):
     _, path = stage1
     backbone = tmp_path / "backbone.pth"

@@ -38,7 +38,8 @@ def trained(monkeypatch):
 
 
 def command(output, *overrides, config=TRANSFER, resume=False, eval_only=False):
-    words = ["OUTPUT_DIR", str(output), *overrides]
+    small = ("DATASETS.NAMES", ("SynthReIDClipsTiny",), "SOLVER.IMS_PER_BATCH", 8)
+    words = ["OUTPUT_DIR", str(output), *small, *overrides]
     return Namespace(config_file=config, opts=words, resume=resume, eval_only=eval_only, num_gpus=1)
 
 
@@ -67,7 +68,7 @@ def test_a_named_teacher_another_architecture_and_an_evaluation_are_one_stage(tr
     ("override", "message"),
     [
         (("SEED", 8), "trained with SEED 7, and it is 8 now"),
-        (("DATASETS.NAMES", ("SynthReIDClips",)), r"trained with DATASETS\.NAMES .*SynthReIDClipsTiny"),
+        (("DATASETS.COMBINEALL", True), "trained with DATASETS.COMBINEALL False, and it is True now"),
     ],
 )
 def test_a_stage_1_of_another_seed_or_other_data_is_not_gone_on_from(trained, tmp_path, override, message):
@@ -103,6 +104,18 @@ def test_a_stopped_training_goes_on_in_the_stage_that_was_stopped(trained, tmp_p
     assert trained == [args]
 
 
+def test_what_torchrun_has_restarted_goes_on_in_its_stage(trained, tmp_path, monkeypatch):
+    mdkt.stages.train_both_stages(command(tmp_path))
+    trained.clear()
+    of_torchrun = dict.fromkeys(("RANK", "LOCAL_RANK"), "0") | {"WORLD_SIZE": "1", "MASTER_ADDR": "::1"}
+    for name, value in (of_torchrun | {"MASTER_PORT": "1", "TORCHELASTIC_RESTART_COUNT": "1"}).items():
+        monkeypatch.setenv(name, value)
+    mdkt.stages.train_both_stages(command(tmp_path))
+    (only,) = trained
+    assert only.resume and str(tmp_path) == config_from(only).OUTPUT_DIR
+    assert (tmp_path / "model_final.pth").is_file()
+
+
 def test_without_resume_both_stages_begin_anew(trained, tmp_path):
     mdkt.stages.train_both_stages(command(tmp_path))
     mdkt.stages.train_both_stages(command(tmp_path))
@@ -115,6 +128,12 @@ LATE = {
     "no clips": (("INPUT.FIELDS", ()), "MDKT teaches with clips"),
     "weights": (("MODEL.WEIGHTS", "a.pth"), "MODEL.WEIGHTS a.pth: both networks of MDKT start from"),
     "a config of stage 2": (("MODEL.MDKT.TEACHER_CONFIG", TRANSFER), "trains a MDKT, and the teacher is a VideoReID"),
+    "too few identities": (("SOLVER.IMS_PER_BATCH", 64), "16 identities .*, the training set has 6"),
+    "half an identity": (("SOLVER.IMS_PER_BATCH", 7), "NUM_INSTANCE"),
+    "no pretrained weights": (
+        ("MODEL.BACKBONE.PRETRAIN", True, "MODEL.BACKBONE.PRETRAIN_PATH", "/no/file.pth"),
+        "PRETRAIN_PATH /no/file.pth",
+    ),
     "no such layer": ((*OSNET, "MODEL.MDKT.LAST_BLOCK_RELU", True), "RESET names layer4, which build_osnet_back"),
 }
 

@@ -33,12 +33,14 @@ def check_batches(teacher: torch.Tensor, student: torch.Tensor, targets: torch.T
     """Refuse what two networks cannot have given of one batch.
 
     Raises:
-        ValueError: not ``[B, C_t]``, ``[B, C_s]`` and ``[B]``.
+        ValueError: not ``[B, C_t]``, ``[B, C_s]`` and ``[B]``, or there is no sample.
     """
     if teacher.dim() != 2 or student.dim() != 2 or len(teacher) != len(student):
         raise ValueError(
             f"teacher and student must be [B, C] of the same samples, got {list(teacher.shape)} and "
             f"{list(student.shape)}"
         )
+    if not len(teacher):
+        raise ValueError("the batch has no sample")
     if targets is not None and targets.shape != teacher.shape[:1]:
         raise ValueError(f"targets must be [B], one for each of {len(teacher)} samples, got {list(targets.shape)}")

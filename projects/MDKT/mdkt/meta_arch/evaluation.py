@@ -75,7 +75,7 @@ def embedded_clips(embed: Callable[[torch.Tensor], torch.Tensor], clips: torch.T
 
 
 def clips_of(batch: dict | torch.Tensor, architecture: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clips ``[B, T, 3, H, W]`` and targets ``[B]`` of a training batch; images are clips of one frame.
+    """Clips ``[B, T, 3, H, W]`` and targets ``[B]`` of a training batch; images ``[B, 3, H, W]`` are clips of a frame.
 
     Raises:
         ValueError: the batch lacks one of them.
@@ -85,6 +85,7 @@ def clips_of(batch: dict | torch.Tensor, architecture: str) -> tuple[torch.Tenso
             f"{architecture} in training mode needs a batch with 'targets' and 'clips' (INPUT.FIELDS ('clip',)) or "
             "'images'; call eval() for embeddings"
         )
-    clips = batch["clips"] if "clips" in batch else batch["images"].unsqueeze(1)
+    clips = batch["clips"] if "clips" in batch else batch["images"]
+    clips = clips if clips.dim() == 5 else clips.unsqueeze(1)
     # Precise BN marks a batch whose identities are not those of training with -1: any class does for it
     return clips, batch["targets"].clamp_min(0)

@@ -1,6 +1,7 @@
 """MDKT: a video network teaches a student that sees fewer frames, and may learn from it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode, configurable
@@ -11,15 +12,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Dataset
 
 from mdkt.config import FROZEN, LAYER4, MUTUAL, VIDEO_REID
-from mdkt.hand_over import hand_over
+from mdkt.hand_over import hand_over, same_shapes
 from mdkt.heads import ClipReadings
 from mdkt.losses import MutualLogitsDistillation, PairwiseDistanceLoss, TripletContrastLoss
 from mdkt.meta_arch.evaluation import Pairings, clips_of, embedded, pairings_of
 from mdkt.meta_arch.mdpr_student import MDPRStudent
 from mdkt.meta_arch.monitoring import log_step
-from mdkt.meta_arch.video_reid import VideoReID
+from mdkt.meta_arch.video_reid import VideoReID, has_last_activation
 from mdkt.settings import check_settings, teacher_config
+from mdkt.stage1_record import FILE, first_difference
 from mdpr_fastreid.config import check_config
+from mdpr_fastreid.data import build_train_loader
 from mdpr_fastreid.errors import SettingsError, UsageError
 from mdpr_fastreid.modeling import build_model
 
@@ -102,9 +105,11 @@ class MDKT(nn.Module):
             direction=direction,
             scale=tcl.SCALE,
         )
+        teacher, student = _teacher(cfg), _student(cfg)
+        _check_activations(cfg, teacher, student)
         return {
-            "teacher": _teacher(cfg),
-            "student": _student(cfg),
+            "teacher": teacher,
+            "student": student,
             "mode": mdkt.MODE,
             "student_frames": mdkt.STUDENT_FRAMES,
             "teacher_bn": mdkt.TEACHER_BN,
@@ -216,19 +221,24 @@ class MDKT(nn.Module):
             )
         _check_start(cfg)
         path = mdkt.TEACHER_WEIGHTS.replace("{seed}", str(cfg.SEED))
+        _check_teacher(path, cfg)
         hand_over(path, self.teacher, self.student, mdkt.RESET)
 
     def train(self, mode: bool = True) -> "MDKT":
         """As of any module, but that a frozen teacher of running statistics goes on using these."""
         super().train(mode)
         if self.mode == FROZEN and self.teacher_bn == "running":
-            for norm in _batch_norms(self.teacher):
-                norm.eval()
+            self._use_running_statistics()
         return self
+
+    def _use_running_statistics(self) -> None:
+        for norm in _batch_norms(self.teacher):
+            norm.eval()
 
     def _freeze_teacher(self) -> None:
         self.teacher.requires_grad_(False)
         if self.teacher_bn == "running":
+            self._use_running_statistics()
             return
         for norm in _batch_norms(self.teacher):
             if isinstance(norm, GhostBatchNorm):
@@ -252,15 +262,14 @@ def check_transfer(cfg: CfgNode) -> None:
         cfg: the config of stage 2.
 
     Raises:
-        UsageError: as where the model is built and prepared.
+        UsageError: as where the model and the loader are built, and the model is prepared.
     """
     _check_start(cfg)
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.DEVICE, cfg.MODEL.BACKBONE.PRETRAIN = "meta", False
-    cfg.MODEL.HEADS.NUM_CLASSES = max(cfg.MODEL.HEADS.NUM_CLASSES, 1)
-    with torch.device("meta"):
-        build_model(cfg)
+    on_cpu = cfg.clone()
+    on_cpu.defrost()
+    on_cpu.MODEL.DEVICE, on_cpu.MODEL.HEADS.NUM_CLASSES = "cpu", max(cfg.MODEL.HEADS.NUM_CLASSES, 1)
+    build_model(on_cpu)  # with its pretrained weights
+    build_train_loader(cfg)  # with its data and sampler
 
 
 def _check_start(cfg: CfgNode) -> None:
@@ -268,6 +277,23 @@ def _check_start(cfg: CfgNode) -> None:
         raise UsageError(
             f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS}: both networks of MDKT start from the checkpoint of stage 1, which "
             'MODEL.MDKT.TEACHER_WEIGHTS names; set MODEL.WEIGHTS to "", or evaluate it with --eval-only'
+        )
+
+
+def _check_teacher(path: str, cfg: CfgNode) -> None:
+    """Refuse a teacher of other identities or another activation, neither of which its weights show."""
+    folder = Path(path).parent
+    found = first_difference(folder, cfg, ("DATASETS.NAMES", "DATASETS.COMBINEALL"))
+    if found:
+        raise UsageError(
+            f"{path} was trained with {found.key} {found.then} ({folder / FILE}), and it is {found.now} now: stage 1 "
+            "has to be trained on the same identities"
+        )
+    found = first_difference(folder, teacher_config(cfg), ("MODEL.MDKT.LAST_BLOCK_RELU",))
+    if found:
+        raise UsageError(
+            f"{path} was trained with {found.key} {found.then} ({folder / FILE}), and the teacher is built with "
+            f"{found.now}: name in MODEL.MDKT.TEACHER_CONFIG the config it was trained with"
         )
 
 
@@ -293,6 +319,16 @@ def _student(cfg: CfgNode) -> VideoReID | MDPRStudent:
     cfg.MODEL.META_ARCHITECTURE = "MDPR"
     check_config(cfg, parts=("model",))
     return MDPRStudent(cfg)
+
+
+def _check_activations(cfg: CfgNode, teacher: VideoReID, student: VideoReID | MDPRStudent) -> None:
+    """Refuse a student that starts from weights which were trained with another activation, or without one."""
+    if same_shapes(teacher, student) and has_last_activation(teacher) != has_last_activation(student):
+        own = cfg.MODEL.MDKT.LAST_BLOCK_RELU
+        raise SettingsError(
+            f"MODEL.MDKT.LAST_BLOCK_RELU is {own} for the student, and {not own} for the teacher whose weights it "
+            f"starts from (MODEL.MDKT.TEACHER_CONFIG {cfg.MODEL.MDKT.TEACHER_CONFIG}): set it in both configs"
+        )
 
 
 def _batch_norms(network: nn.Module) -> Iterator[_BatchNorm]:

@@ -1,7 +1,5 @@
 """VideoReID: a network that embeds frames and averages over them; stage 1 of MDKT, and both networks of stage 2."""
 
-import copy
-
 import torch
 import torch.nn.functional as F
 from fastreid.config import CfgNode, configurable
@@ -13,6 +11,7 @@ from mdkt.heads import ClipReadings, FrameHead
 from mdkt.meta_arch.evaluation import Pairings, clips_of, embedded, pairings_of
 from mdkt.meta_arch.pixels import PixelNormalization
 from mdpr_fastreid.errors import SettingsError
+from mdpr_fastreid.modeling import map_channels
 from mdpr_fastreid.modeling.backbones import build_backbone
 from mdpr_fastreid.modeling.event_storage import log_accuracy
 from mdpr_fastreid.modeling.losses import TripletLoss
@@ -80,7 +79,7 @@ class VideoReID(nn.Module):
         backbone = build_backbone(cfg)
         if not mdkt.LAST_BLOCK_RELU:
             _without_last_activation(backbone, cfg.MODEL.BACKBONE.NAME)
-        heads = head(channels=_channels(backbone), identities=cfg.MODEL.HEADS.NUM_CLASSES)
+        heads = head(channels=_channels(backbone, cfg), identities=cfg.MODEL.HEADS.NUM_CLASSES)
         heads.set_trained(mdkt.CE.SCALE > 0)
         return {
             "backbone": backbone,
@@ -111,9 +110,10 @@ class VideoReID(nn.Module):
         """Losses in training, embeddings in evaluation.
 
         Args:
-            batch: a dict with ``clips`` ``[B, T, 3, H, W]`` (RGB, 0 to 255) and ``targets`` ``[B]`` in training, where
-                ``images`` ``[B, 3, H, W]`` without clips are clips of one frame; with ``images`` and ``clips`` in
-                evaluation, as the pairings need them; or one of these tensors in evaluation. It is not changed.
+            batch: a dict with ``clips`` ``[B, T, 3, H, W]`` (RGB, 0 to 255) and ``targets`` ``[B]`` in training, or
+                with ``images`` instead of clips, of which ``[B, 3, H, W]`` are clips of one frame; with ``images`` and
+                ``clips`` in evaluation, as the pairings need them; or one of these tensors in evaluation. It is not
+                changed.
 
         Returns:
             In training scalar losses by name. In evaluation ``image`` and ``clip``, each ``[B, C]``; of a tensor
@@ -166,8 +166,13 @@ def _without_last_activation(backbone: nn.Module, name: str) -> None:
     last.relu = nn.Identity()
 
 
-def _channels(backbone: nn.Module) -> int:
-    """Channels of a backbone's map, found without computing anything."""
-    shapes_only = copy.deepcopy(backbone).to("meta").eval()
-    with torch.no_grad():
-        return shapes_only(torch.empty(1, 3, 128, 64, device="meta")).shape[1]
+def has_last_activation(network: VideoReID) -> bool:
+    """Whether the last block of stage 4 has its activation; a backbone without such a stage has all of its own."""
+    return not isinstance(getattr(getattr(network.backbone, "layer4", [None])[-1], "relu", None), nn.Identity)
+
+
+def _channels(backbone: nn.Module, cfg: CfgNode) -> int:
+    channels = map_channels(backbone, tuple(cfg.INPUT.SIZE_TRAIN))
+    if channels is None:
+        raise SettingsError(f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME} gives no maps [B, C, h, w]: take another")
+    return channels

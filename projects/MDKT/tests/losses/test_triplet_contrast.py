@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mdkt.losses import TripletContrastLoss, bernoulli_divergence
+from mdkt.losses import MutualLogitsDistillation, PairwiseDistanceLoss, TripletContrastLoss, bernoulli_divergence
 from slow_loops import contrast, mined
 from vkd_values import TARGETS, inputs
 
@@ -188,3 +188,10 @@ def test_arguments_that_cannot_be_are_errors_that_name_them():
         TripletContrastLoss(temperature=-1)
     with pytest.raises(ValueError, match=r"targets must be \[B\], one for each of 9 samples, got \[4\]"):
         TripletContrastLoss()(*inputs("emb"), TARGETS[:4])
+
+
+@pytest.mark.parametrize("loss", [MutualLogitsDistillation(), PairwiseDistanceLoss(), TripletContrastLoss()])
+def test_a_batch_without_a_sample_is_an_error(loss):
+    targets = [torch.zeros(0, dtype=torch.long)] * isinstance(loss, TripletContrastLoss)
+    with pytest.raises(ValueError, match="the batch has no sample"):
+        loss(torch.zeros(0, 5), torch.zeros(0, 5), *targets)

@@ -25,7 +25,7 @@ def state_of(network):
 
 @pytest.mark.parametrize("statistics", ["batch", "running"])
 def test_a_frozen_teacher_stays_bit_for_bit(statistics):
-    model = model_of("MDKT", "MDKT.MODE", "frozen", "MDKT.TEACHER_BN", statistics)
+    model = build_model(config("MDKT", "MDKT.MODE", "frozen", "MDKT.TEACHER_BN", statistics))  # nobody calls train()
     teacher, student = state_of(model.teacher), state_of(model.student)
     train_steps(model)
     model.eval()(batch_of())
@@ -272,3 +272,11 @@ def test_a_teacher_that_trains_has_a_learning_rate_of_its_own(mode, expected):
     names = {parameter: name.partition(".")[0] for name, parameter in model.named_parameters()}
     rates = {(names[group["params"][0]], round(group["lr"] / 0.5, 6)) for group in groups}
     assert rates == set(expected.items())
+
+
+def test_a_student_with_another_activation_than_the_teacher_whose_weights_it_gets_is_refused(tmp_path):
+    (tmp_path / "teacher.yml").write_text(config("VideoReID").dump())
+    named = ("MDKT.TEACHER_CONFIG", str(tmp_path / "teacher.yml"))
+    with pytest.raises(SettingsError, match="LAST_BLOCK_RELU is True for the student, and False for the teacher"):
+        build_model(config("MDKT", *named, *WITH_RELU))
+    assert build_model(config("MDKT", *named, *WITH_RELU, "MODEL.BACKBONE.DEPTH", "34x"))  # has weights of its own

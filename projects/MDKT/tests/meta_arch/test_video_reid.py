@@ -77,6 +77,8 @@ def test_it_trains_on_images_as_clips_of_one_frame():
     images = {key: batch[key] for key in ("images", "targets")}
     expected, found = model(clips), model(images)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+    found = model({"images": clips["clips"], "targets": batch["targets"]})
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_precise_bns_targets_are_any_identity():
@@ -103,6 +105,10 @@ def test_any_backbone_serves_and_says_how_wide_its_map_is():
     osnet = ("MODEL.BACKBONE.NAME", "build_osnet_backbone", "MODEL.BACKBONE.DEPTH", "x0_25")
     model = model_of("VideoReID", *osnet, "MDKT.LAST_BLOCK_RELU", True, "MODEL.BACKBONE.FEAT_DIM", 77)
     assert model.heads.classifier.weight.shape == (3, 128)
+    assert model(batch_of())["loss_cls"].isfinite()
+    vit = ("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.BACKBONE.TIMM.MODEL", "vit_tiny_patch16_224")
+    model = model_of("VideoReID", *vit, "MDKT.LAST_BLOCK_RELU", True)
+    assert model.heads.classifier.weight.shape == (3, 192)
     assert model(batch_of())["loss_cls"].isfinite()
 
 
