@@ -72,6 +72,8 @@ def _print_one(name: str, root: Path, download: bool) -> int:
     print(f"{source.name}: {what}")
     facts = [("paper", source.paper), ("from", _origin(source)), ("terms", source.terms), ("place", state.place)]
     facts.append(("setting", _setting(source, state.place)))
+    if getattr(source, "config", ""):
+        facts.append(("config", f"configs/{source.config} has the size, the pixels and the head that fit"))
     facts += [("state", state.word), *(("", line) for line in state.details)]
     print("\n".join(f"  {key:<8} {value}" for key, value in facts))
     if state.word in ("missing", "damaged") and (way := _way(source)):

@@ -158,7 +158,12 @@ FASTREID_KEYS = (
     _key("SOLVER.SCHED", one_of("MultiStepLR", "CosineAnnealingLR"), "How the learning rate falls"),
     _key("SOLVER.DELAY_EPOCHS", whole(0), "Epochs before the learning rate begins to fall"),
     _key("SOLVER.GAMMA", number(above=0), "Factor on the learning rate at each step", _STEPS),
-    _key("SOLVER.STEPS", many(whole(0)), "Epochs after which it is multiplied by SOLVER.GAMMA", _STEPS),
+    _key(
+        "SOLVER.STEPS",
+        many(whole(0)),
+        "Epochs after which it is multiplied by SOLVER.GAMMA, counted from the end of the warm-up",
+        _STEPS,
+    ),
     _key("SOLVER.ETA_MIN_LR", number(0), "Learning rate in the end", _COSINE),
     _key("SOLVER.WARMUP_FACTOR", number(0), "Share of the learning rate that training begins with"),
     _key("SOLVER.WARMUP_ITERS", whole(0), "Iterations of the warm-up; 0 for none"),

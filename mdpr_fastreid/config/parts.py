@@ -48,6 +48,11 @@ def _not_one_of(key: str, value: str, owner: str, known: tuple[str, ...]) -> str
 
 
 def _backbone_problems(backbone: CfgNode) -> Iterator[str]:
+    if backbone.TIMM.CAMERAS and backbone.NAME != "build_timm_backbone":
+        yield (
+            f"MODEL.BACKBONE.TIMM.CAMERAS {backbone.TIMM.CAMERAS}: {backbone.NAME} has no embeddings of cameras; "
+            "set it to 0, or MODEL.BACKBONE.NAME to build_timm_backbone"
+        )
     depths = DEPTHS.get(backbone.NAME)
     if depths is None:
         return

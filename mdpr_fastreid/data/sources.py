@@ -55,6 +55,7 @@ class WeightSource(NamedTuple):
             its SHA-256.
         url: of the file, "" unless its terms let anyone download it.
         model: ``MODEL.BACKBONE.TIMM.MODEL``, "" for FastReID's backbones.
+        config: whose images, pixels and head fit these weights, below ``configs/``; "" if any does.
     """
 
     name: str
@@ -65,6 +66,7 @@ class WeightSource(NamedTuple):
     file: str
     url: str = ""
     model: str = ""
+    config: str = ""
 
 
 DATA_SOURCES = (
@@ -250,6 +252,7 @@ WEIGHT_SOURCES = (
             f"its code Apache-2.0; {_ON_LUPERSON}",
             f"solider_swin_{size}.pth",
             model=f"solider_swin_{size}",
+            config=f"Baselines/solider-{size[0]}_market1501.yml",
         )
         for size in ("tiny", "small", "base")
     ),
@@ -262,6 +265,7 @@ WEIGHT_SOURCES = (
             f"its code MIT; {_ON_LUPERSON}",
             f"transreid_ssl_{name.replace('-', '_')}.pth",
             model=model,
+            config=f"Baselines/personvit-{name.partition('-')[2][0]}_market1501.yml",
         )
         for name, title, model in (
             ("vit-small", "ViT-S/16", "vit_small_patch16_224"),
@@ -280,6 +284,7 @@ WEIGHT_SOURCES = (
             f"its page states no licence: ask its authors; {_ON_LUPERSON}",
             f"personvit_{size}.pth",
             model=f"vit_{size}_patch16_224",
+            config=f"Baselines/personvit-{size[0]}_market1501.yml",
         )
         for size in ("small", "base")
     ),
@@ -292,5 +297,6 @@ WEIGHT_SOURCES = (
         "its code MIT; CLIP's weights MIT, their images not published; trained on a data set with terms of its own",
         "clipreid_vit_base.pth",
         model="vit_base_patch16_clip_quickgelu_224",
+        config="Baselines/clipreid-b_market1501.yml",
     ),
 )

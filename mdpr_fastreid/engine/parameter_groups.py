@@ -61,8 +61,9 @@ def scale_backbone(groups: list[dict], model: nn.Module, factor: float, layer_de
         )
     depths = _depths(model.backbone) if layer_decay != 1 else {}
     if depths is None:
+        kind = getattr(model.backbone, "kind_of_whole", type(model.backbone).__name__)
         raise SettingsError(
-            f"SOLVER.LAYER_DECAY {layer_decay}: the order of the layers of {type(model.backbone).__name__} is not "
+            f"SOLVER.LAYER_DECAY {layer_decay}: the order of the layers of {kind} is not "
             "known; set it to 1, or take a backbone whose layers are (docs/reference/backbones.md)"
         )
     last = max(depths.values(), default=0)

@@ -90,6 +90,7 @@ class Trainer(DefaultTrainer):
         _check_identities(cfg, loader.dataset.num_classes)
         cfg = self.auto_scale_hyperparams(cfg, loader.dataset.num_classes)
         check_agreement(cfg, getattr(loader.dataset, "img_items", ()))
+        _warn_of_unread_weights(cfg)
         model = self.build_model(cfg)
         optimizer, param_wrapper = self.build_optimizer(cfg, model)
         saved = teacher_of(model)
@@ -345,6 +346,14 @@ def _check_identities(cfg: CfgNode, identities: int) -> None:
         raise UsageError(
             f"MODEL.HEADS.NUM_CLASSES {given} is less than the {identities} identities of the training set "
             f"(DATASETS.NAMES {tuple(cfg.DATASETS.NAMES)}): leave it at 0, which takes as many"
+        )
+
+
+def _warn_of_unread_weights(cfg: CfgNode) -> None:
+    options = cfg.MODEL.BACKBONE
+    if options.PRETRAIN_PATH and not options.PRETRAIN:
+        logging.getLogger("fastreid").warning(
+            f"MODEL.BACKBONE.PRETRAIN_PATH {options.PRETRAIN_PATH} is not read, as MODEL.BACKBONE.PRETRAIN is False"
         )
 
 

@@ -5,20 +5,21 @@ import copy
 import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.heads import EmbeddingHead
-from fastreid.modeling.meta_arch import MGN, Baseline
+from fastreid.modeling.meta_arch import MGN, Baseline, Distiller, MoCo
 from torch import nn
 from torch.func import functional_call
 
 from mdpr_fastreid.errors import SettingsError
 
+_READ_LAST_MAP = (Baseline, MoCo, Distiller)
 _POOLS_POSITIVE_VALUES = ("GeneralizedMeanPooling", "GeneralizedMeanPoolingP", "ClipGlobalAvgPool")
 
 
 def check_heads(cfg: CfgNode, model: nn.Module) -> None:
     """Refuse a head that reads another number of channels than the backbone gives, or takes negative values for zero.
 
-    Of ``MGN``, images whose maps it cannot cut into three stripes. Models that are neither ``MGN`` nor FastReID's
-    ``Baseline`` with its ``EmbeddingHead`` pass.
+    Of ``MGN``, images whose maps it cannot cut into three stripes. Models that are neither ``MGN`` nor
+    FastReID's ``Baseline``, ``MoCo`` or ``Distiller`` with its ``EmbeddingHead`` pass.
 
     Args:
         cfg: of the model.
@@ -30,7 +31,7 @@ def check_heads(cfg: CfgNode, model: nn.Module) -> None:
     """
     if isinstance(model, MGN):
         _check_stripes(cfg, model)
-    if type(model) is not Baseline or not isinstance(model.heads, EmbeddingHead):
+    if type(model) not in _READ_LAST_MAP or not isinstance(model.heads, EmbeddingHead):
         return
     options = cfg.MODEL.BACKBONE
     channels = map_channels(model.backbone, tuple(cfg.INPUT.SIZE_TRAIN))

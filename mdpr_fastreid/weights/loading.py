@@ -35,6 +35,10 @@ _PARTS = (
 
 _NO_NAME = "of a kind of its own"
 _SIZES = "it was trained on other images or patches: set INPUT.SIZE_TRAIN and MODEL.BACKBONE.STRIDE_SIZE as then"
+_REGISTERS = (
+    "is DINOv2 with registers as its authors give it, whose positions timm arranges otherwise: take timm's file of the "
+    'same weights, by MODEL.BACKBONE.PRETRAIN_PATH "" and the name with its tag (vit_small_patch14_reg4_dinov2.lvd142m)'
+)
 _CAMERAS = "sie_embed"
 """The embeddings of cameras, a row each, in every model that has them."""
 
@@ -164,12 +168,16 @@ def _aliases(model: nn.Module, recognised: Recognised, prefix: str) -> dict[str,
         return {}
     from mdpr_fastreid.modeling.backbones import BranchedBackbone
 
+    frozen = [parameter for parameter in backbone.parameters() if not parameter.requires_grad]
     # What both branches have is the hard one's, as the last to be asked
     there = tuple(b for b in ("soft", "hard") if any(n.startswith(f"backbone.{b}.") for n in recognised.names))
     try:
         pieces = BranchedBackbone(backbone, there).names_in_whole
     except SettingsError:
         return {}
+    finally:
+        for parameter in frozen:  # a cut trains what it gives a map to
+            parameter.requires_grad_(False)
     return {f"backbone.{whole}": f"backbone.{own}" for own, whole in pieces.items()}
 
 
@@ -197,6 +205,8 @@ def _fitted(
         )
     if cameras := other_cameras(fit):
         raise UsageError(f"{path}: {cameras}")
+    if any(name.endswith("register_tokens") for name in state_dict):
+        raise UsageError(f"{path}: {_REGISTERS}")
     if wrong:
         given, needed = fit.other_shapes[wrong[0]]
         raise UsageError(

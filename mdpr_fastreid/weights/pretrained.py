@@ -78,7 +78,10 @@ def pretrained_file(cfg: CfgNode) -> str:
     options = cfg.MODEL.BACKBONE
     if options.PRETRAIN_PATH:
         if not os.path.isfile(options.PRETRAIN_PATH):
-            raise UsageError(f"MODEL.BACKBONE.PRETRAIN_PATH {no_weight_file(options.PRETRAIN_PATH)}; {WITHOUT}")
+            raise UsageError(
+                f"MODEL.BACKBONE.PRETRAIN_PATH {no_weight_file(options.PRETRAIN_PATH)}; `mdpr prepare` says where "
+                f"weights come from, and {WITHOUT}"
+            )
         return options.PRETRAIN_PATH
     if options.NAME == _TIMM:
         url, file = file_of_timm(options.TIMM.MODEL)

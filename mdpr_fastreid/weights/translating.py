@@ -132,7 +132,13 @@ CLIP = Translation(
 )
 """The image encoder of OpenAI's CLIP, of OpenCLIP and of CLIP-ReID."""
 
-TRANSLATIONS = (SOLIDER, MICROSOFT_SWIN, TORCHVISION_SWIN, TORCHVISION_VIT, CLIP)
+DEIT3 = Translation(
+    (r"patch_embed\.", r"blocks\.0\.gamma_1$"),
+    (Rule(r"blocks\.(\d+)\.gamma_([12])$", r"blocks.\1.ls\2.gamma"),),
+)
+"""DeiT III of its authors; models whose own names these are, as BEiT's, need no others."""
+
+TRANSLATIONS = (SOLIDER, MICROSOFT_SWIN, TORCHVISION_SWIN, TORCHVISION_VIT, CLIP, DEIT3)
 
 
 def _stage(match: re.Match) -> str:

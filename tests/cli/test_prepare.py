@@ -15,6 +15,7 @@ from support.settings import small_config
 from support.video_trees import mars_tree
 
 from mdpr_fastreid.cli import main
+from mdpr_fastreid.config import read_config
 from mdpr_fastreid.data import sources
 from mdpr_fastreid.data.datasets.counts import Count, TrackletCount
 from mdpr_fastreid.data.sources import DATA_SOURCES, WEIGHT_SOURCES
@@ -78,10 +79,16 @@ def test_weights_of_transformers_have_terms_a_page_and_a_model_that_is_built(pre
             *("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.BACKBONE.TIMM.MODEL", source.model),
             *("MODEL.BACKBONE.TIMM.ARGS", ("embed_dim", 24, "num_heads", 1) if "vit" in source.name else ()),
         )
+        fits = read_config(f"configs/{source.config}", parts=("model",)).MODEL.BACKBONE
+        if "ics" not in source.name:
+            assert fits.TIMM.MODEL.partition(".")[0] == source.model
+        if source.name.startswith(("solider", "personvit")):
+            assert f"pretrained/{source.file}" == fits.PRETRAIN_PATH
         if "base" not in source.name:
             assert build_timm_backbone(cfg).reading.name == source.model
     _, out, _ = prepare("solider-swin-small")
     assert "MODEL.BACKBONE.NAME build_timm_backbone MODEL.BACKBONE.TIMM.MODEL solider_swin_small MODEL.BACKBONE." in out
+    assert "configs/Baselines/solider-s_market1501.yml has the size, the pixels and the head that fit" in out
     assert "solider-swin-small is not downloaded" in prepare("solider-swin-small", "--download")[2]
 
 

@@ -2,16 +2,19 @@
 
 import re
 import shlex
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 from fastreid.config import get_cfg
+from fastreid.engine.hooks import LRScheduler
 from fastreid.modeling import build_model
 from support.settings import small_config
 
 from mdpr_fastreid.bench.cost import multiply_adds
 from mdpr_fastreid.config import read_config
+from mdpr_fastreid.engine.schedules import build_schedules
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yml"))
@@ -108,7 +111,7 @@ def test_the_recipes_of_transformers_have_their_published_settings(name, data):
         assert ("CosineAnnealingLR", floor) == (solver.SCHED, solver.ETA_MIN_LR)
         assert pytest.approx(0.002 * solver.BASE_LR) == solver.ETA_MIN_LR
     else:
-        assert (solver.SCHED, solver.STEPS) == ("MultiStepLR", [30, 50])
+        assert solver.SCHED == "MultiStepLR"
     assert warmup * ITERATIONS[data] == solver.WARMUP_ITERS
     assert {solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_NORM, solver.WEIGHT_DECAY_BIAS} == {1e-4}
     assert (solver.BIAS_LR_FACTOR, cfg.DATALOADER.NUM_INSTANCE) == (2, 4)
@@ -117,6 +120,30 @@ def test_the_recipes_of_transformers_have_their_published_settings(name, data):
     assert {*cfg.MODEL.PIXEL_MEAN, *cfg.MODEL.PIXEL_STD, *cfg.INPUT.REA.VALUE} == {127.5}
     assert (heads.NECK_FEAT, heads.TEST_NECK_FEAT, heads.POOL_LAYER) == ("before", "before", "GlobalAvgPool")
     assert cfg.INPUT.FLIP.ENABLED and cfg.INPUT.PADDING.ENABLED and cfg.INPUT.REA.ENABLED
+
+
+def test_the_rate_of_clip_reids_recipe_falls_after_30_and_50_epochs():
+    cfg = get_cfg()
+    cfg.merge_from_file(str(ROOT / "configs" / "Baselines" / "clipreid-b_market1501.yml"))
+    parameter = torch.nn.Parameter(torch.zeros(()))
+    optimizer = torch.optim.Adam([{"params": [parameter], "lr": cfg.SOLVER.BASE_LR}])
+    epoch_length = ITERATIONS["market1501"]
+    hook = LRScheduler(optimizer, build_schedules(cfg, optimizer, epoch_length))
+    storage = Namespace(put_scalar=lambda *_, **__: None)
+    solver = {"warmup_iters": cfg.SOLVER.WARMUP_ITERS, "delay_epochs": cfg.SOLVER.DELAY_EPOCHS}
+    hook.trainer = run = Namespace(iter=0, epoch=0, storage=storage, grad_scaler=None, **solver)
+    hook.before_train()
+    rates = []
+    optimizer.step()
+    for epoch in range(cfg.SOLVER.MAX_EPOCH):
+        run.epoch = epoch
+        for iteration in range(epoch * epoch_length, (epoch + 1) * epoch_length):
+            run.iter = iteration
+            hook.after_step()
+        rates.append(optimizer.param_groups[0]["lr"])
+        hook.after_epoch()
+    for epochs, rate in ((rates[10:30], 5e-6), (rates[30:50], 5e-7), (rates[50:], 5e-8)):
+        assert epochs == pytest.approx([rate] * len(epochs))
 
 
 def test_the_base_configuration_has_the_published_settings():

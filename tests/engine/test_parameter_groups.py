@@ -157,6 +157,12 @@ def test_a_backbone_whose_order_is_not_known_is_named(tmp_path):
         build_optimizer(cfg, build_model(cfg))
 
 
+def test_mdpr_names_the_backbone_whose_order_is_not_known():
+    cfg = timm_config("caformer", "SOLVER.LAYER_DECAY", 0.8)
+    with pytest.raises(SettingsError, match=r"SOLVER\.LAYER_DECAY 0\.8: the order of the layers of MetaFormer is not"):
+        build_optimizer(cfg, build_model(cfg))
+
+
 def test_a_version_of_timm_without_its_private_module_says_so(monkeypatch):
     import timm.models._manipulate as private
 

@@ -189,3 +189,11 @@ def test_a_checkpoint_of_an_earlier_version_is_resumed(tmp_path):
     assert trainer.scheduler["warmup_sched"].last_epoch == 2
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(3e-4)
     assert "mAP" in trainer._last_eval_results
+
+
+def test_pretrained_weights_that_are_named_and_not_read_are_a_warning(tmp_path):
+    said = "PRETRAIN_PATH weights.pth is not read, as MODEL.BACKBONE.PRETRAIN is False"
+    for path, expected in (("weights.pth", 1), ("", 0)):
+        with logged_by_fastreid() as messages:
+            Trainer(small_config(tmp_path, "MODEL.BACKBONE.PRETRAIN_PATH", path))
+        assert sum(said in message for message in messages) == expected

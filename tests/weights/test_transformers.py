@@ -242,6 +242,35 @@ def test_a_swin_of_its_authors_has_its_mergings_a_stage_earlier(tmp_path):
     assert all(torch.equal(value, weights[name]) for name, value in ours.state_dict().items())
 
 
+def test_deit_iii_of_its_authors_has_its_layer_scales_taken(tmp_path):
+    options = {"depth": 4, "embed_dim": 48, "num_heads": 3}
+    ours = backbone("deit3_small_patch16_224", options, (96, 96))
+    weights = {name: torch.randn_like(value) for name, value in ours.state_dict().items()}
+    theirs = {name.replace("ls1.gamma", "gamma_1").replace("ls2.gamma", "gamma_2"): v for name, v in weights.items()}
+    assert load_backbone(ours, saved(tmp_path / "weights.pth", {"model": theirs})).missing == []
+    assert all(torch.equal(value, weights[name]) for name, value in ours.state_dict().items())
+
+
+def test_dinov2_with_registers_of_its_authors_is_refused_with_the_way_out(tmp_path):
+    options = {"depth": 2, "embed_dim": 48, "num_heads": 3}
+    for model in ("vit_small_patch14_reg4_dinov2", "vit_small_patch14_dinov2"):
+        ours = backbone(model, options, (56, 28))
+        theirs = {name: value for name, value in ours.state_dict().items() if name != "reg_token"}
+        theirs |= {"register_tokens": torch.zeros(1, 4, 48), "pos_embed": torch.zeros(1, 17, 48)}
+        with pytest.raises(UsageError, match="DINOv2 with registers .* take timm's file") as caught:
+            load_backbone(ours, saved(tmp_path / "weights.pth", theirs), resized=ours.resized_weight)
+        assert "\n" not in str(caught.value)
+
+
+def test_reading_a_file_of_mdpr_leaves_what_a_baseline_trains_as_it_is(tmp_path):
+    torch.save({"model": mdpr("solider_swin_tiny", SWIN).state_dict()}, tmp_path / "mdpr.pth")
+    model = baseline("solider_swin_tiny", SWIN, 192)
+    trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    start_from(model, tmp_path / "mdpr.pth")
+    assert trained == {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    assert not trained["backbone.norm_stage3.weight"]
+
+
 def test_a_model_with_names_of_clips_own_is_not_translated(tmp_path):
     class Own(torch.nn.Module):
         def __init__(self):

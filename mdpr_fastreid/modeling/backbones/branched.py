@@ -103,6 +103,8 @@ class BranchedBackbone(nn.Module):
         # The pieces are the backbone's own modules, so that an entry is known by its identity
         whole_names = {id(entry): name for name, entry in backbone.state_dict(keep_vars=True).items()}
         self._branches = tuple(branches)
+        self.kind_of_whole = type(backbone).__name__
+        """Class of the backbone that was cut, for messages."""
         self.trunk, *rest = split_stages(backbone)
         pieces = {"trunk": self.trunk}
         for branch in branches:

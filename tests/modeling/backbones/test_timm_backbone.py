@@ -169,6 +169,7 @@ def test_what_does_not_fit_is_one_line(overrides, message):
         ("convnext", ["ARGS", ("pretrained", True)], "ARGS must not have pretrained: MODEL.BACKBONE.PRETRAIN starts"),
         ("vit", ["ARGS", ("features_only", True)], "ARGS must not have features_only: the backbone is the whole model"),
         ("vit", ["ARGS", ("patch_size", 0)], "vit_tiny_patch16_224 cannot be built"),
+        ("vit", ["RESAMPLE", "stride"], "vit_tiny_patch16_224 has its strides; set it to upsample"),
     ],
 )
 def test_what_has_no_meaning_for_a_family_is_one_line(family, overrides, message):
@@ -176,6 +177,17 @@ def test_what_has_no_meaning_for_a_family_is_one_line(family, overrides, message
     with pytest.raises(UsageError, match=message) as caught:
         build_model(timm_config(family, f"MODEL.BACKBONE.TIMM.{key}", value))
     assert "\n" not in str(caught.value)
+
+
+def test_stages_of_stride_1_are_not_asked_for_beside_a_last_stride_of_2():
+    overrides = ["MODEL.BACKBONE.TIMM.RESAMPLE", "stride", "MODEL.BACKBONE.LAST_STRIDE", 2]
+    with pytest.raises(SettingsError, match="RESAMPLE stride is for MODEL.BACKBONE.LAST_STRIDE 1, and it is 2"):
+        build_model(timm_config("convnext", *overrides))
+
+
+def test_images_as_they_are_have_the_size_that_fastreid_takes_for_them():
+    as_they_are = ["INPUT.SIZE_TRAIN", [0, 0], "INPUT.SIZE_TEST", [0, 0]]
+    assert built("convnext", *as_they_are).reading.size == (256, 128)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -206,6 +218,14 @@ def test_another_width_than_the_head_reads_is_named_with_the_right_one():
         SettingsError, match="FEAT_DIM is 2048, but the maps of build_resnet_backbone have 512 channels"
     ):
         build_model(timm_baseline_config("convnext", *width, *resnet))
+
+
+@pytest.mark.parametrize("architecture", ["MoCo", "Distiller"])
+def test_fastreids_other_architectures_of_one_map_are_checked_too(architecture):
+    cfg = timm_baseline_config("convnext", "MODEL.BACKBONE.FEAT_DIM", 2048, "MODEL.META_ARCHITECTURE", architecture)
+    cfg.KD.EMA.ENABLED, cfg.MODEL.QUEUE_SIZE = True, 8
+    with pytest.raises(SettingsError, match="FEAT_DIM is 2048, but the maps of build_timm_backbone have 320 channels"):
+        build_model(cfg)
 
 
 def test_pooling_that_takes_negative_values_for_zero_is_refused():

@@ -139,7 +139,7 @@ def _near(name: str, known: list[str]) -> str:
 def _size(cfg: CfgNode, key: str) -> tuple[int, int]:
     size = tuple(cfg.INPUT[key])
     # FastReID takes one number for "this shorter side" and 0 for "as it is"
-    return size if len(size) == 2 else (256, 128)
+    return size if len(size) == 2 and all(size) else (256, 128)
 
 
 def _created(cfg: CfgNode, timm: ModuleType, train: tuple[int, int], test: tuple[int, int]) -> nn.Module:
@@ -155,6 +155,11 @@ def _created(cfg: CfgNode, timm: ModuleType, train: tuple[int, int], test: tuple
         kwargs["semantic_weight"] = options.SEMANTIC_WEIGHT
     if family in ("vision_transformer", "eva", "deit", "transreid_ssl") and train != test:
         kwargs["dynamic_img_size"] = True
+    if cfg.MODEL.BACKBONE.LAST_STRIDE != 1 and options.RESAMPLE == "stride":
+        raise SettingsError(
+            f"{_KEY}.RESAMPLE stride is for MODEL.BACKBONE.LAST_STRIDE 1, and it is {cfg.MODEL.BACKBONE.LAST_STRIDE}: "
+            "set LAST_STRIDE to 1, or RESAMPLE to upsample"
+        )
     if cfg.MODEL.BACKBONE.LAST_STRIDE == 1 and options.RESAMPLE != "upsample":
         kwargs["output_stride"] = 16
     left_out: list[str] = []
