@@ -32,7 +32,7 @@ class FrameHead(nn.Module):
         identities: ``Y`` of the training set.
 
     Shapes:
-        maps ``[B, T, C, h, w]`` -> :class:`ClipReadings`. Features are in float32 at least. In evaluation,
+        maps ``[B, T, C, h, w]`` -> :class:`ClipReadings`, in float32 at least. In evaluation,
         :meth:`frame_features` is all that is needed.
     """
 
@@ -54,13 +54,14 @@ class FrameHead(nn.Module):
 
     def logits(self, frames: torch.Tensor) -> torch.Tensor:
         """``[B, T, C]`` -> ``[B, Y]``, averaged over time."""
-        return self.classifier(self.neck(frames.flatten(0, 1))).unflatten(0, frames.shape[:2]).mean(dim=1)
+        logits = self.classifier(self.neck(frames.flatten(0, 1))).unflatten(0, frames.shape[:2])
+        return _exact(logits).mean(dim=1)
 
     @staticmethod
     def frame_features(maps: torch.Tensor) -> torch.Tensor:
         """``[..., C, h, w]`` -> ``[..., C]``."""
         # Distances of features that are not normalised want more digits than half precision has
-        return maps.to(torch.promote_types(maps.dtype, torch.float32)).mean(dim=(-2, -1))
+        return _exact(maps).mean(dim=(-2, -1))
 
     def set_trained(self, trained: bool) -> None:
         """Say whether a loss reads the logits: without one, DistributedDataParallel fails on what gets no gradient."""
@@ -70,3 +71,8 @@ class FrameHead(nn.Module):
     def simplify_for_inference(self) -> None:
         """Take away, in place, what no output depends on; see :mod:`mdpr_fastreid.inference.folding`."""
         self.neck = self.classifier = None
+
+
+def _exact(values: torch.Tensor) -> torch.Tensor:
+    """In float32 at least, before a mean."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

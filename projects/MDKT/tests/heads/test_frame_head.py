@@ -39,6 +39,15 @@ def test_a_map_is_averaged_over_its_cells_in_float32_at_least(head):
     assert FrameHead.frame_features(maps[:, 0].double()).shape == (2, 5)
 
 
+def test_logits_of_half_precision_are_averaged_in_float32(head):
+    frames = torch.randn(2, 8, 5)
+    head = head.float().eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits, each = head.logits(frames), head.classifier(head.neck(frames.flatten(0, 1)))
+    assert (each.dtype, logits.dtype) == (torch.bfloat16, torch.float32)
+    assert torch.equal(logits, each.unflatten(0, (2, 8)).float().mean(dim=1))
+
+
 def test_the_shift_of_the_neck_stays_0_and_what_no_loss_reads_gets_no_gradient(head):
     assert {name for name, p in head.named_parameters() if p.requires_grad} == {"neck.weight", "classifier.weight"}
     assert not head.neck.bias.any()
