@@ -39,6 +39,8 @@ _BOTTLENECK_RESNETS = tuple(f"build_resnet_backbone {depth}x" for depth in (50, 
 _BACKBONE_KEYS = ("NAME", "DEPTH", "LAST_STRIDE", "NORM", "WITH_IBN", "WITH_SE", "FEAT_DIM", "TIMM")
 # How images are normalised and stored, and what weights training starts from, are conditions, not the method.
 _SHARED_MODEL_KEYS = ("DEVICE", "PIXEL_MEAN", "PIXEL_STD", "CHANNELS_LAST")
+_FIELDS = ("FIELDS", "MASK", "CLIP")
+"""What a method asks for beside the images, below ``INPUT``."""
 # The published width of MDPR's embeddings is a quarter of ResNet-50's channels.
 _MDPR_EMBEDDING_SHARE = 4
 
@@ -110,7 +112,7 @@ def method_config(
         shared: the conditions; its backbone is that of the methods that have a name.
         identities: of the training set.
         backbone: one of ``BACKBONES``, for every method.
-        overrides: those of the command line; those of ``MODEL`` and ``KD`` hold for every method.
+        overrides: those of the command line; those of ``MODEL``, ``KD`` and of the fields hold for every method.
 
     Raises:
         CannotCarryError: the model cannot be built on this backbone.
@@ -130,7 +132,7 @@ def method_config(
 
     cfg = shared.clone()
     cfg.MODEL, cfg.KD = model, own.KD  # what is distilled from is a part of the losses
-    for key in ("FIELDS", "MASK", "CLIP"):  # what it asks for beside the images
+    for key in _FIELDS:
         cfg.INPUT[key] = own.INPUT[key]
     _merge_model(cfg, overrides)
     given = [*(key for key in overrides[::2]), *method.overrides[::2]]
@@ -171,6 +173,8 @@ def notes(cfg: CfgNode, model: nn.Module) -> list[str]:
         lines.append("FastReID has no non-local blocks for this backbone, so it trains without them")
     if cfg.MODEL.FREEZE_LAYERS and not cfg.SOLVER.FREEZE_ITERS:
         lines.append("no layers are frozen at the start: that belongs to the schedule, which is shared")
+    if hasattr(model, "distance"):
+        lines.append("its images are ranked by a distance of its own, whatever TEST.METRIC says")
     return lines
 
 
@@ -187,7 +191,8 @@ def input_size(cfg: CfgNode) -> tuple[int, int]:
 
 def _merge_model(cfg: CfgNode, overrides: Sequence[str]) -> None:
     pairs = zip(overrides[::2], overrides[1::2], strict=True)
-    own = [word for key, value in pairs if key.startswith(("MODEL.", "KD.")) for word in (key, value)]
+    of_methods = ("MODEL.", "KD.", *(f"INPUT.{key}" for key in _FIELDS))
+    own = [word for key, value in pairs if key.startswith(of_methods) for word in (key, value)]
     cfg.merge_from_list(own)
 
 

@@ -202,8 +202,10 @@ class MaskField(Field):
         self.groups = groups_of(cfg)
         self.size = cfg.INPUT.SIZE_TRAIN if is_train else cfg.INPUT.SIZE_TEST
         self.may_be_missing = not is_train or cfg.INPUT.MASK.MISSING == "ignore"
-        resized_before = is_train and bool(cfg.DATALOADER.CACHE)
-        self.has_image_size = (self.groups is None or self.groups.of_image_size) and not resized_before
+        self.has_image_size = self.groups is None or self.groups.of_image_size
+        self.resized_before = is_train and bool(cfg.DATALOADER.CACHE)
+        # Images that were resized before whose masks have been compared with their files, in this process
+        self.compared: set[str] = set()
         # Of each kind of unusable mask, whether any worker has warned of it
         self.warned = torch.zeros(len(_UNUSABLE), dtype=torch.uint8).share_memory_()
 
@@ -234,9 +236,18 @@ class MaskField(Field):
 
     def _read_of_size(self, item: tuple, size: list[int]) -> LabelMap:
         labels = self.read(self.files(item))
-        if self.has_image_size and list(labels.shape[1:]) != size:
+        if not self.has_image_size or item[0] in self.compared:
+            return labels
+        found = list(labels.shape[1:])
+        if self.resized_before:
+            with Image.open(item[0]) as image:  # its header alone
+                size = [image.height, image.width]
+            if sorted(found) == sorted(size):  # a camera held upright is in the header, too
+                self.compared.add(item[0])
+                return labels
+        if found != size:
             raise _OtherSizeError(
-                f"{item[0]}: masks of {list(labels.shape[1:])} pixels beside an image of {size}: "
+                f"{item[0]}: masks of {found} pixels beside an image of {size}: "
                 f"{self.files(item)} is to be as large as its image"
             )
         return labels

@@ -145,6 +145,10 @@ def test_a_method_keeps_what_it_asks_for_beside_the_images(shared, tmp_path):
     inputs = method_config(method, shared, 16).INPUT
     assert (inputs.FIELDS, inputs.MASK.GROUPS, inputs.MASK.MISSING) == (("mask",), "synthreid_five", "ignore")
     assert inputs.CLIP.FRAMES == 3 and not shared.INPUT.FIELDS
+    given = ("INPUT.MASK.GROUPS", "synthreid_four", "INPUT.CLIP.FRAMES", "5", "INPUT.SIZE_TEST", "[8, 8]")
+    inputs = method_config(method, shared, 16, overrides=given).INPUT
+    assert (inputs.MASK.GROUPS, inputs.MASK.MISSING, inputs.CLIP.FRAMES) == ("synthreid_four", "ignore", 5)
+    assert inputs.FIELDS == ("mask",) and inputs.SIZE_TEST == shared.INPUT.SIZE_TEST
 
 
 def test_what_a_backbone_cannot_carry_is_left_out_with_the_reason():

@@ -44,7 +44,7 @@ KEYS = (
         "VISIBILITY.BINARY",
         True,
         yes_or_no,
-        "Whether a part is visible or not in evaluation; else as far as its largest probability",
+        "Whether a part is visible or not, where that is predicted; else as far as its largest probability",
     ),
     _key(
         "VISIBILITY.MIN_CELLS",

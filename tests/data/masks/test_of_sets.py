@@ -4,6 +4,7 @@ import logging
 import re
 import shutil
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -227,6 +228,10 @@ def test_masks_come_beside_images_that_were_resized_before(tmp_path, folder):
     first, second = dataset[5], dataset[5]
     assert torch.equal(first["masks"], second["masks"]) and torch.equal(first["images"], second["images"])
     assert first["masks"].shape == (64, 32) and first["masks"].any()
+    bad = dataset.img_items[3]
+    write_labels(Path(bad.fields["mask"]), np.ones((16, 16)))
+    with pytest.raises(UsageError, match=r"masks of \[16, 16\] pixels beside an image of \[32, 16\]"):
+        dataset[3]
 
 
 @pytest.mark.parametrize("kind", ["label image", "confidence fields"])

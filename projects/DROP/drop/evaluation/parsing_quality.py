@@ -33,7 +33,7 @@ def parsing_metrics(counts: torch.Tensor) -> dict[str, float]:
 
     ``mIoU`` is the mean over the classes, background included, of intersection over union of all images together, as
     in semantic segmentation; ``pixel accuracy`` the share of cells classified rightly; ``visibility F1`` that of the
-    decision whether a part is visible in an image, over all parts of all images that have a mask.
+    decision whether a part shows in an image, in a cell or more of it, over all parts of all images that have a mask.
 
     Args:
         counts: of :func:`parsing_counts`, ``[N, 3, K + 1]``.
@@ -53,5 +53,5 @@ def parsing_metrics(counts: torch.Tensor) -> dict[str, float]:
     return {
         MEAN_IOU: float((right[there] / union[there]).mean() * 100),
         PIXEL_ACCURACY: float(right.sum() / true.sum() * 100),
-        VISIBILITY_F1: float(200 * both / (seen.sum() + said.sum()).clamp_min(1)),
+        VISIBILITY_F1: float(200 * both / (seen.sum() + said.sum())) if seen.any() or said.any() else 100.0,
     }

@@ -138,6 +138,9 @@ class DROPHead(nn.Module):
                 hard_mining=tri.HARD_MINING,
                 scale=drop.FOREGROUND_TRIPLET,
             )
+        if heads.CLS_LAYER not in any_softmax.__all__:
+            known = ", ".join(any_softmax.__all__)
+            raise SettingsError(f"MODEL.HEADS.CLS_LAYER {heads.CLS_LAYER!r} is none of FastReID's layers: {known}")
         # FastReID's selects rows by index, for which the host waits for the GPU
         layer = CircleSoftmax if heads.CLS_LAYER == "CircleSoftmax" else getattr(any_softmax, heads.CLS_LAYER)
         start = drop.PCT.BANK_FROM_ITER

@@ -58,11 +58,12 @@ class PartCompactnessTriplet(nn.Module):
 
     Shapes:
         parts ``[B, K, E]``, targets ``[B]``, visibility ``[B, K]`` (bool, or 0 to 1; None for all visible), bank with
-        the attributes of :class:`LabelledParts` -> scalar. Visibilities and the bank get no gradient.
+        the attributes of :class:`LabelledParts`, or a tuple of these -> scalar.
+        Visibilities and the bank get no gradient.
 
     Raises:
         SettingsError: a setting has no such value.
-        ValueError: visibilities or the bank do not fit the parts.
+        ValueError: targets, visibilities or the bank do not fit the parts, or (on the CPU) a visibility is negative.
     """
 
     def __init__(self, *, margin: float = 0.3, mine: str = "average", bank_for: str = "negatives", scale: float = 1.0):
@@ -86,8 +87,7 @@ class PartCompactnessTriplet(nn.Module):
         bank: LabelledParts | None = None,
     ) -> torch.Tensor:
         """The loss of a batch; 0, with a gradient path, where no anchor has both a positive and a negative."""
-        batch = _weighted(LabelledParts(parts.to(torch.promote_types(parts.dtype, torch.float32)), targets, visibility))
-        candidates = batch if bank is None else _joined(batch, bank)
+        batch, candidates = self._compared(parts, targets, visibility, bank)
         triplets = self._mined(batch, candidates)
         positive, negative = (
             self._distances(batch, candidates, chosen) for chosen in (triplets.positive, triplets.negative)
@@ -104,13 +104,23 @@ class PartCompactnessTriplet(nn.Module):
         bank: LabelledParts | None = None,
     ) -> Triplets:
         """What the loss of the same arguments compares; candidates are the batch, then the bank."""
-        batch = _weighted(LabelledParts(parts, targets, visibility))
-        return self._mined(batch, batch if bank is None else _joined(batch, bank))
+        return self._mined(*self._compared(parts, targets, visibility, bank))
+
+    @staticmethod
+    def _compared(
+        parts: torch.Tensor, targets: torch.Tensor, visibility: torch.Tensor | None, bank: LabelledParts | None
+    ) -> tuple[_Weighted, _Weighted]:
+        """Anchors and candidates."""
+        batch = _weighted(LabelledParts(parts.to(torch.promote_types(parts.dtype, torch.float32)), targets, visibility))
+        return batch, batch if bank is None else _joined(batch, LabelledParts(*bank) if type(bank) is tuple else bank)
 
     @torch.no_grad()
     def _mined(self, batch: _Weighted, candidates: _Weighted) -> Triplets:
-        distances, comparable = self._all_distances(batch, candidates)
         images = len(batch.parts)
+        if not images:
+            none = batch.targets.new_zeros(batch.parts.shape[: 2 if self.mine == "part" else 1], dtype=torch.long)
+            return Triplets(none, none, none.bool())
+        distances, comparable = self._all_distances(batch, candidates)
         same = batch.targets[:, None] == candidates.targets
         positive = same.clone()
         positive[:, :images].fill_diagonal_(False)
@@ -149,11 +159,16 @@ class PartCompactnessTriplet(nn.Module):
 
 
 def _weighted(images: LabelledParts) -> _Weighted:
+    if images.targets.shape != images.parts.shape[:1]:
+        raise ValueError(f"targets must be [images], got {list(images.targets.shape)} for {len(images.parts)} images")
     if images.visibility is None:
         return _Weighted(images.parts, images.targets, images.parts.new_ones(images.parts.shape[:2]))
     if images.visibility.shape != images.parts.shape[:2]:
         shapes = f"{list(images.visibility.shape)} for parts {list(images.parts.shape)}"
         raise ValueError(f"visibilities must be [images, parts], got {shapes}")
+    # A GPU would have to be waited for
+    if images.visibility.device.type == "cpu" and (images.visibility < 0).any():
+        raise ValueError("a visibility is negative: they are 0 to 1")
     return _Weighted(images.parts, images.targets, images.visibility.detach().to(images.parts.dtype).sqrt())
 
 

@@ -1,6 +1,7 @@
 """DROP: re-identification and human parsing from one backbone, each with features of its own."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sized
 
 import torch
@@ -13,6 +14,7 @@ from drop.branches import ParsingBranch
 from drop.evaluation import compared_parts, parsing_counts, parsing_metrics, part_distances
 from drop.layers import DetailPreservingUpsampling, PixelClassifier, PositionEncoder, ReIDMap
 from drop.losses import ParsingLoss, part_targets
+from drop.meta_arch.shown_parts import ShownParts
 from mdpr_fastreid.data.masks import part_groups
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.backbones import build_backbone, map_shapes, stage_outputs
@@ -60,6 +62,7 @@ class DROP(nn.Module):
         self.heads = heads
         self.parsing_loss = parsing_loss
         self.detach_parts = detach_parts
+        self._shown = ShownParts(heads.part_names)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, -1, 1, 1), persistent=False)
 
@@ -147,6 +150,7 @@ class DROP(nn.Module):
             if not isinstance(batch, dict) or key not in batch:
                 raise ValueError(f"DROP in training needs a batch with {key!r} (INPUT.FIELDS ('mask',)); see eval()")
         classes = part_targets(batch["masks"], *_grid(logits))
+        self._shown.see(classes)
         if self.detach_parts:
             probabilities = probabilities.detach()
         return {"heads": self.heads.learn(features, probabilities, classes), "parsing": logits, "classes": classes}
@@ -163,12 +167,19 @@ class DROP(nn.Module):
         return losses | {"loss_parsing": self.parsing_loss(outputs["parsing"], outputs["classes"])}
 
     def prepare_training(self, cfg: CfgNode, training_set: Sized) -> None:
-        """Warn of a memory that would hold an image more than once, from steps long past.
+        """Warn of a memory that would hold an image more than once, from steps long past, and of lone images.
 
         Args:
             cfg: the run's config.
             training_set: what is trained on.
         """
+        counts = Counter(item[1] for item in getattr(training_set, "img_items", ()))
+        lone = sum(count == 1 for count in counts.values())
+        if lone and cfg.MODEL.DROP.PCT.SCALE:
+            logger.warning(
+                f"{lone} of {len(counts)} identities have a single training image: the triplet loss compares it with "
+                "itself, augmented otherwise. Leave them out, or add images of them"
+            )
         size, images = cfg.MODEL.DROP.PCT.BANK_SIZE, len(training_set)
         if cfg.MODEL.DROP.PCT.SCALE and size > images:
             logger.warning(

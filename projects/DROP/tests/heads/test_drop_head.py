@@ -7,6 +7,7 @@ from fastreid.layers import any_softmax
 from fastreid.utils.events import EventStorage
 from small_drop import small
 
+from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling import build_model
 
 SIZE = (4, 2)
@@ -122,3 +123,9 @@ def test_identities_are_classified_by_the_layer_that_fastreids_keys_name(layer, 
     torch.testing.assert_close(losses["loss_cls_whole"], head.identity_loss(logits, targets), rtol=1e-12, atol=0)
     losses["loss_cls_whole"].backward()
     assert head.classifiers["whole"].weight.grad.abs().sum() > 0
+
+
+def test_a_layer_that_fastreid_has_not_is_named_with_those_it_has():
+    for name in ("CircleSoftMax", "nn"):
+        with pytest.raises(SettingsError, match=f"CLS_LAYER '{name}' is none of FastReID's layers: Linear, ArcSoftmax"):
+            build_model(small("MODEL.HEADS.CLS_LAYER", name))

@@ -248,3 +248,34 @@ def test_visibilities_and_banks_of_another_shape_are_errors():
         PartCompactnessTriplet()(parts, targets, torch.ones(4, 1))
     with pytest.raises(ValueError, match=r"the bank's parts are \[2, 5\], the batch's \[3, 5\]"):
         PartCompactnessTriplet()(parts, targets, None, LabelledParts(parts[:, :2], targets, None))
+    with pytest.raises(ValueError, match=r"targets must be \[images\], got \[3\] for 4 images"):
+        PartCompactnessTriplet()(parts, targets[:3])
+    with pytest.raises(ValueError, match="a visibility is negative"):
+        PartCompactnessTriplet()(parts, targets, torch.full((4, 3), -0.5))
+
+
+@pytest.mark.parametrize("mine", ["average", "part"])
+def test_an_empty_batch_costs_nothing(mine):
+    parts, loss = torch.randn(0, 3, 5, requires_grad=True), PartCompactnessTriplet(mine=mine)
+    cost = loss(parts, torch.zeros(0, dtype=torch.long), torch.ones(0, 3))
+    cost.backward()
+    assert cost.item() == 0 and parts.grad.shape == (0, 3, 5)
+
+
+def test_a_bank_may_be_a_plain_tuple():
+    parts, targets = torch.randn(4, 3, 5), torch.tensor([0, 0, 1, 1])
+    bank = LabelledParts(torch.randn(6, 3, 5), torch.tensor([0, 1, 2, 2, 3, 3]), torch.ones(6, 3))
+    assert torch.equal(
+        PartCompactnessTriplet()(parts, targets, None, tuple(bank)),
+        PartCompactnessTriplet()(parts, targets, None, bank),
+    )
+
+
+def test_what_is_compared_in_half_precision_is_what_the_loss_compares():
+    for seed in range(50):
+        rng = torch.Generator().manual_seed(seed)
+        parts, targets = torch.randn(6, 2, 4, generator=rng).half(), torch.tensor([0, 0, 1, 1, 2, 2])
+        bank = LabelledParts(torch.randn(20, 2, 4, generator=rng), torch.arange(20) % 5, None)
+        found = PartCompactnessTriplet().triplets(parts, targets, None, bank)
+        exact = PartCompactnessTriplet().triplets(parts.float(), targets, None, bank)
+        assert all(map(torch.equal, found, exact))

@@ -232,3 +232,29 @@ def test_a_batch_in_parts_has_the_gradients_and_the_memory_of_the_batch_at_once(
     assert stepped(cut, batches, accumulate=3) == pytest.approx(stepped(whole, batches), rel=1e-6)
     assert_same_state(cut, whole)
     assert whole.heads.memory.position == 16
+
+
+def test_identities_with_a_single_image_are_a_warning_before_the_first_step(model, caplog):
+    items = [("a.png", 0, 0), ("b.png", 1, 0), ("c.png", 1, 1), ("d.png", 2, 0)]
+
+    class OfItems(list):
+        img_items = items
+
+    model.prepare_training(small(), OfItems(items))
+    assert "2 of 3 identities have a single training image" in caplog.text
+    caplog.clear()
+    OfItems.img_items = [items[1], items[2]]
+    model.prepare_training(small(), OfItems(items))
+    assert "single training image" not in caplog.text
+
+
+def test_a_part_that_no_mask_shows_is_named_once(model, caplog, monkeypatch):
+    monkeypatch.setattr("drop.meta_arch.shown_parts.STEPS", 2)
+    names = model.heads.part_names
+    batch = batch_of()
+    batch["masks"] = batch["masks"].clone()
+    batch["masks"][batch["masks"] == len(names)] = 0
+    for _ in range(4):
+        model.train()(batch)
+    assert caplog.text.count("training images shows") == 1
+    assert f"none of the first {2 * len(batch['masks'])} training images shows {names[-1]}:" in caplog.text

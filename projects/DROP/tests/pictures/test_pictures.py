@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from drop.pictures import parts_sheet
+from drop.pictures.curves import evaluations
 from PIL import Image
 from small_drop import CONFIG, PROJECT, small
 
@@ -71,6 +72,17 @@ def test_curves_are_drawn_of_what_was_evaluated(tmp_path, capsys):
     (tmp_path / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert look.main(["curves", str(tmp_path), "--output", str(tmp_path / "curves.png")]) == 0
     assert Image.open(tmp_path / "curves.png").width > 900
+
+
+def test_curves_are_those_of_the_last_training_and_the_first_set(tmp_path):
+    def entry(iteration, score):
+        return {"iteration": iteration, "A/mAP": score, "A/Rank-1": 1.0, "A/mIoU": 2.0, "B/mAP": 99.0, "B/Rank-1": 99.0}
+
+    lines = [entry(9, 10.0), entry(19, 20.0), entry(9, 30.0), entry(19, 40.0)]
+    (tmp_path / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = evaluations(tmp_path)
+    assert [(one["iteration"], one["mAP"], one["mIoU"]) for one in found] == [(9, 30.0, 2.0), (19, 40.0, 2.0)]
+    assert look.main(["curves", str(tmp_path), "--output", str(tmp_path / "curves.png")]) == 0
 
 
 @pytest.mark.parametrize(
