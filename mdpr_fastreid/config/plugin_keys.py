@@ -264,7 +264,7 @@ PLUGIN_KEYS = (
     Key(
         "MODEL.BACKBONE.TIMM.SEMANTIC_WEIGHT",
         0.2,
-        number(most=1),
+        number(-1, 1),
         "Between appearance (0) and semantics (1), what SOLIDER's controller asks for; below 0 it is left out",
         TIMM,
     ),

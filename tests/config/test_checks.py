@@ -61,7 +61,7 @@ WRONG = {
     # The backbone
     "MODEL.BACKBONE.NAME build_resnet_backbon": "in BACKBONE; did you mean build_resnet_backbone?",
     "MODEL.BACKBONE.NAME resnet50": "MODEL.BACKBONE.NAME: nothing is registered as 'resnet50' in BACKBONE",
-    "MODEL.BACKBONE.NAME build_timm_backbone MODEL.BACKBONE.TIMM.SEMANTIC_WEIGHT 7.0": "a number of 1 or less, got 7",
+    "MODEL.BACKBONE.NAME build_timm_backbone MODEL.BACKBONE.TIMM.SEMANTIC_WEIGHT 7.0": "a number from -1 to 1, got 7",
     "MODEL.BACKBONE.TIMM.CAMERAS 6": "CAMERAS 6: build_resnet_backbone has no embeddings of cameras",
     "MODEL.BACKBONE.DEPTH 51x": "DEPTH '51x' is none of build_resnet_backbone, which has 18x, 34x, 50x, 101x",
     "MODEL.BACKBONE.NAME build_resnext_backbone MODEL.BACKBONE.DEPTH 152x":
