@@ -161,6 +161,7 @@ class _Page:
         def answer(
             looking: Looking, count: Any, cameras: Any, differs: Any, rerank: Any, look: str, person: str, *more
         ):
+            """What is shown after an event, from the values of the page's inputs."""
             settings = {
                 "count": int(count),
                 "cameras": [self.cameras[name] for name in cameras or ()],

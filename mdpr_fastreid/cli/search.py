@@ -1,6 +1,7 @@
 """``mdpr search``: the images of a gallery that are most similar to images of a person."""
 
 import argparse
+import contextlib
 import os
 import sys
 from datetime import datetime, timezone
@@ -111,10 +112,8 @@ def _print(answers) -> None:
 
 
 def _time(text: str) -> float:
-    try:
+    with contextlib.suppress(ValueError):  # a date, then
         return float(text)
-    except ValueError:
-        pass
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

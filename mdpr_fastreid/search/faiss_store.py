@@ -107,6 +107,7 @@ class FaissStore(Store):
         self._refresh()
 
     def add(self, embeddings: Embeddings) -> int:
+        """As of :class:`Store`; small segments at the end are written again with what is added."""
         with _writing(self._folder):
             self._refresh()
             self.model.check_same(embeddings.model, str(self._folder), "what is added")

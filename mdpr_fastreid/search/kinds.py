@@ -1,5 +1,6 @@
 """Kinds of index: which one suits how many vectors, and what it needs."""
 
+import contextlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,12 +149,10 @@ def is_exact_fast(rows: int, dim: int) -> bool:
 
 def free_memory() -> int:
     """Bytes of memory that a new process can have; 4 GiB where the system does not say."""
-    try:
+    with contextlib.suppress(OSError):  # not Linux
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 2**10
-    except OSError:
-        pass
     return 4 * 2**30
 
 

@@ -159,6 +159,7 @@ class MilvusStore(Store):
         return _count(self._connection, self._collection)
 
     def cameras(self) -> list[str]:
+        """As of :class:`Store`, asked for until every image has a known one."""
         known: set[str] = set()
         while True:
             # Milvus has no "distinct": images of cameras that are not known yet, until there are none

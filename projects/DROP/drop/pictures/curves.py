@@ -68,9 +68,7 @@ def evaluations(run: Path) -> list[dict]:
 def _of_first_set(entry: dict) -> dict:
     """An entry whose results have the names of a single test set: of several, those of the first."""
     first = next((name.rpartition("/")[0] for name in entry if name.endswith("/mAP")), None)
-    return (
-        entry
-        if first is None
-        else entry
-        | {name.removeprefix(f"{first}/"): value for name, value in entry.items() if name.startswith(f"{first}/")}
-    )
+    if first is None:
+        return entry
+    start = f"{first}/"
+    return entry | {name.removeprefix(start): value for name, value in entry.items() if name.startswith(start)}
