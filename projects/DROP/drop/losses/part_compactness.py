@@ -169,7 +169,9 @@ def _weighted(images: LabelledParts) -> _Weighted:
     # A GPU would have to be waited for
     if images.visibility.device.type == "cpu" and (images.visibility < 0).any():
         raise ValueError("a visibility is negative: they are 0 to 1")
-    return _Weighted(images.parts, images.targets, images.visibility.detach().to(images.parts.dtype).sqrt())
+    # Zeros, as a pooled embedding of nothing may be NaN, which no weight of 0 takes out of a sum
+    parts = images.parts.masked_fill((images.visibility == 0)[..., None], 0)
+    return _Weighted(parts, images.targets, images.visibility.detach().to(parts.dtype).sqrt())
 
 
 def _joined(batch: _Weighted, bank: LabelledParts) -> _Weighted:

@@ -164,6 +164,30 @@ def test_an_embedding_that_is_not_a_number_shows():
     assert PartCompactnessTriplet()(parts, torch.tensor([0, 0, 1, 1])).isnan()
 
 
+@pytest.mark.parametrize("value", [1e30, torch.inf, torch.nan])
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("mine", ["average", "part"])
+def test_an_invisible_embedding_may_be_anything(mine, stored, value):
+    batch, bank = random_images(8, 3, seed=4), random_images(9, 3, seed=5)
+    criterion = PartCompactnessTriplet(mine=mine)
+
+    def loss_and_gradient(batch, bank):
+        parts = batch.parts.clone().requires_grad_()
+        loss = criterion(parts, batch.targets, batch.visibility, bank)
+        loss.backward()
+        return loss, parts.grad
+
+    def spoilt(images):
+        parts = images.parts.masked_fill((images.visibility == 0)[..., None], value)
+        assert not torch.equal(parts, images.parts)
+        return images._replace(parts=parts)
+
+    expected = loss_and_gradient(batch, bank)
+    assert expected[0] > 0
+    for ours, theirs in zip(loss_and_gradient(spoilt(batch), spoilt(bank) if stored else bank), expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_close_pairs_keep_their_distance_far_from_the_origin():
     parts = torch.tensor([[[1000.0, 0.0]], [[1000.0, 0.01]], [[1000.0, 1.0]], [[1000.0, 5.0]]])
     loss = PartCompactnessTriplet(margin=1.0)(parts, torch.tensor([0, 0, 1, 2]))
