@@ -1,7 +1,9 @@
-"""Imports of FastReID's that no longer exist, fixed while Python reads the modules that have them.
+"""Imports of FastReID's, fixed while Python reads the modules that have them.
 
 * ``from collections import Mapping``: gone since Python 3.10.
 * ``from torch._six import string_classes`` (the wheel; a checkout does not need it): gone since PyTorch 2.0.
+* ``from sklearn import metrics``: works, but is a quarter of the time in which every process starts, and what it is
+  for, the curve of ``TEST.ROC.ENABLED``, few ask for. It is imported when the curve is drawn.
 
 No other library ever sees a ``collections.Mapping`` or a ``torch._six``. Can go when a release of FastReID imports.
 """
@@ -17,6 +19,10 @@ from types import CodeType, ModuleType
 
 INSTALL_LINE = "pip install --no-deps fastreid==1.4.0"
 
+_SKLEARN_ON_FIRST_USE = {
+    "from sklearn import metrics": f"from {__name__} import OnFirstUse; metrics = OnFirstUse('sklearn.metrics')"
+}
+
 # What stays on its line keeps the line numbers of tracebacks
 FIXED_LINES = {
     "fastreid.data.build": {
@@ -28,6 +34,8 @@ FIXED_LINES = {
             "from collections import OrderedDict; from collections.abc import Mapping"
         ),
     },
+    "fastreid.evaluation.reid_evaluation": _SKLEARN_ON_FIRST_USE,
+    "fastreid.utils.visualizer": _SKLEARN_ON_FIRST_USE,
 }
 
 
@@ -54,6 +62,13 @@ def apply() -> None:
             f"    {INSTALL_LINE}\n    pip install mdpr-fastreid"
         ) from error
     _import_us_in_spawned_workers()
+
+
+class OnFirstUse(ModuleType):
+    """Stands for a module that is imported when something of it is asked for: ``OnFirstUse("sklearn.metrics")``."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(importlib.import_module(self.__name__), name)
 
 
 class _Finder(MetaPathFinder):

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 import numpy as np
-from sklearn import metrics
 
 from mdpr_fastreid.evaluation.arguments import check_labels, need_numbers, need_real
 from mdpr_fastreid.evaluation.ranking import row_blocks
@@ -149,6 +148,8 @@ def _curve(same: np.ndarray, others: Iterable[np.ndarray]) -> tuple[np.ndarray, 
     position = np.arange(len(other_counts), dtype=float)
     counts = np.concatenate((same_counts, other_counts))
     held = counts > 0
+    from sklearn import metrics  # takes a second or two to import
+
     false_rates, true_rates, reached = metrics.roc_curve(
         (np.arange(len(counts)) >= len(same))[held],
         np.concatenate((position[1::2], position))[held],

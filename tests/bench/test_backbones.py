@@ -18,7 +18,7 @@ SIZE = (64, 32)
 
 
 def test_the_command_writes_a_row_for_each_method_and_says_what_is_refused(tmp_path, capsys):
-    words = ["mobilenetv4_conv_small_035", "levit_128s", "--size", "64x32", "--formats", "torch-export"]
+    words = ["mobilenetv4_conv_small_035", "levit_128s", "--size", "64x32", "--formats", "torchscript"]
     assert main(["bench", "backbones", *words, "--output", str(tmp_path)]) == 0
     (run,) = json.loads((tmp_path / "backbones.json").read_text())["runs"]
     rows = {(row["name"], row["method"]): row for row in run["rows"]}
@@ -33,7 +33,7 @@ def test_the_command_writes_a_row_for_each_method_and_says_what_is_refused(tmp_p
     assert "gives no map of an image" in rows["levit_128s", "MDPR"]["refused"]
     table = capsys.readouterr().out
     assert "refused: MODEL.BACKBONE.TIMM.MODEL levit_128s" in table
-    assert "images 64x32, exported as torch-export" in table
+    assert "images 64x32, exported as torchscript" in table
 
 
 def test_a_format_that_is_none_is_one_line_before_anything_is_built(capsys, tmp_path):

@@ -44,6 +44,22 @@ assert fastreid.config.get_cfg().SEED == -1
     assert "Warning" not in done.stderr
 
 
+def test_scikit_learn_is_imported_when_something_of_it_is_used():
+    done = python(
+        """
+import sys
+import mdpr_fastreid.cli, mdpr_fastreid.reid
+from fastreid.evaluation import reid_evaluation
+assert "sklearn" not in sys.modules
+curve = reid_evaluation.metrics.roc_curve
+import sklearn.metrics
+from fastreid.utils import visualizer
+assert curve is visualizer.metrics.roc_curve is sklearn.metrics.roc_curve
+"""
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_missing_fastreid_is_one_import_error_with_the_line_that_installs_it(monkeypatch):
     monkeypatch.setattr(imports.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="not installed") as caught:
