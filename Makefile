@@ -7,8 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 FASTREID := fastreid==1.4.0
 DEMO := configs/MDPR/synthreid_r18.yml
-# One worker a core and one more (conftest.py), each of about 2 GB; `make test PYTEST_ARGS=tests/modeling` runs a part in one process
-PYTEST_ARGS ?= --numprocesses auto --maxprocesses 8
+# One worker a core and one more (conftest.py), each of about 2 GB and with neighbouring tests, which share fixtures;
+# `make test PYTEST_ARGS=tests/modeling` runs a part in one process
+PYTEST_ARGS ?= --numprocesses auto --maxprocesses 8 --dist worksteal
 
 # Without Python 3.10, the oldest that setup.cfg allows, test-oldest takes the interpreter that .venv is built with
 OLDEST_PYTHON ?= $(shell python3.10 --version >/dev/null 2>&1 && echo python3.10 || echo $(PYTHON))

@@ -6,7 +6,7 @@ from mdkt.settings import teacher_config_file
 from small_mdkt import CONFIGS, PROJECT
 from support.schedules import rates_of
 
-from mdpr_fastreid.config import read_config
+from mdpr_fastreid.config import config_file, read_config
 from mdpr_fastreid.modeling import build_model
 
 FILES = sorted(path for path in CONFIGS.glob("*.yml") if not path.name.startswith("Base"))
@@ -42,6 +42,15 @@ def test_stage_1_is_a_video_network_on_the_same_data_at_the_same_size(config):
 def test_the_page_names_every_config():
     page = (PROJECT / "README.md").read_text()
     assert [config.name for config in FILES if config.name not in page] == []
+
+
+def test_mdpr_by_these_losses_is_mdpr_and_differs_in_nothing_else():
+    config = CONFIGS / "MDPR/synthreid_r18.yml"
+    cfg, published = read_config(config), read_config(config_file("MDPR/synthreid_r18.yml"))
+    assert published.MODEL.MDPR.DISTILL.KIND == "cosine"
+    published.MODEL.MDPR.DISTILL.KIND, published.OUTPUT_DIR = "tcl+mkd", "logs/mdkt/MDPR/synthreid_r18"
+    assert cfg == published
+    assert "configs/MDPR/synthreid_r18.yml" in (PROJECT / "README.md").read_text()
 
 
 SCHEDULES = {
