@@ -13,6 +13,7 @@ _GIB = 2**30
 
 def _memory_has_room() -> bool:
     """Whether the system's folder in memory takes what tests write at once, and runs the programs among it."""
+    # Nothing of the package counts memory here: it is not to be imported yet
     if not os.path.isdir(_IN_MEMORY) or not os.access(_IN_MEMORY, os.W_OK):
         return False
     filesystem = os.statvfs(_IN_MEMORY)

@@ -134,6 +134,8 @@ def roc_of_distances(
 
 def _curve(same: np.ndarray, others: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The curve of the scores of same-identity pairs and, some at a time, of other-identity pairs."""
+    from sklearn import metrics  # takes a second or two to import
+
     same, same_counts = np.unique(same, return_counts=True)
     # Bin 2i lies strictly below same[i] and bin 2i + 1 is equal to it: ties must stay ties
     other_counts, lowest = np.zeros(2 * len(same) + 1, dtype=np.int64), same[0] if len(same) else np.inf
@@ -148,8 +150,6 @@ def _curve(same: np.ndarray, others: Iterable[np.ndarray]) -> tuple[np.ndarray, 
     position = np.arange(len(other_counts), dtype=float)
     counts = np.concatenate((same_counts, other_counts))
     held = counts > 0
-    from sklearn import metrics  # takes a second or two to import
-
     false_rates, true_rates, reached = metrics.roc_curve(
         (np.arange(len(counts)) >= len(same))[held],
         np.concatenate((position[1::2], position))[held],
