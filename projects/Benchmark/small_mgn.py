@@ -3,6 +3,7 @@
 import copy
 
 from fastreid.config import CfgNode
+from fastreid.modeling.backbones.resnet import ResNet
 from fastreid.modeling.heads import build_heads
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, MGN, Baseline
 from torch import nn
@@ -27,11 +28,13 @@ class SmallMGN(MGN):
         Raises:
             SettingsError: the backbone is none of FastReID's ResNets.
         """
-        if cfg.MODEL.BACKBONE.NAME != "build_resnet_backbone":
-            name = cfg.MODEL.BACKBONE.NAME
-            raise SettingsError(f"SmallMGN takes stages 3 and 4 of FastReID's ResNet apart, and {name} has none such")
         baseline = Baseline.from_config(cfg)
         resnet = baseline["backbone"]
+        if not isinstance(resnet, ResNet):
+            raise SettingsError(
+                f"SmallMGN takes stages 3 and 4 of FastReID's ResNet apart, and {type(resnet).__name__} has none such: "
+                "set MODEL.BACKBONE.NAME to build_resnet_backbone"
+            )
         first, *others = resnet.layer3
         trunk = nn.Sequential(
             resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool, resnet.layer1, resnet.layer2, first

@@ -59,8 +59,20 @@ def test_resnet_18_trains_each_of_its_three_branches():
         assert model.eval()(batch_of()["images"]).shape == (8, 64)
 
 
+def test_every_branch_begins_with_the_pretrained_weights(tmp_path):
+    pretrained = model_of("MODEL.META_ARCHITECTURE", "Baseline").backbone
+    torch.nn.init.constant_(pretrained.layer3[-1].conv2.weight, 0.25)
+    torch.nn.init.constant_(pretrained.layer4[-1].conv2.weight, 0.5)
+    torch.save(pretrained.state_dict(), tmp_path / "resnet18.pth")
+    path = str(tmp_path / "resnet18.pth")
+    model = model_of("MODEL.BACKBONE.PRETRAIN", True, "MODEL.BACKBONE.PRETRAIN_PATH", path)
+    for branch in (model.b1, model.b2, model.b3):
+        assert (branch[0][-1].conv2.weight == 0.25).all()
+        assert (branch[1][-1].conv2.weight == 0.5).all()
+
+
 def test_another_backbone_is_refused():
     with pytest.raises(
-        SettingsError, match="SmallMGN takes stages 3 and 4 of FastReID's ResNet apart, and build_osnet"
+        SettingsError, match="SmallMGN takes stages 3 and 4 of FastReID's ResNet apart, and OSNet has none such"
     ):
         model_of("MODEL.BACKBONE.NAME", "build_osnet_backbone", "MODEL.BACKBONE.DEPTH", "x1_0")
