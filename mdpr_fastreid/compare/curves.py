@@ -1,8 +1,9 @@
 """How a run went while it trained, from FastReID's ``metrics.json``."""
 
+import contextlib
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 Curve = list[tuple[int, float]]
@@ -20,17 +21,27 @@ def read_curves(folder: Path, names: Sequence[str] = ("total_loss", "lr", "mAP")
         A curve for each name, empty where nothing was logged.
     """
     points: dict[str, dict[int, float]] = {name: {} for name in names}
-    path = folder / "metrics.json"
-    lines = path.read_text().splitlines() if path.is_file() else []
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # the last line of a run that was killed while it wrote
+    for row in _logged(folder):
         for name in names:
             if name in row:
                 points[name][int(row["iteration"])] = float(row[name])
     return {name: sorted(found.items()) for name, found in points.items()}
+
+
+def training_seconds(folder: Path) -> float | None:
+    """Seconds of a run's median iteration, loading included; None if none was timed."""
+    seconds = [row["time"] for row in _logged(folder) if "time" in row]
+    return statistics.median(seconds) if seconds else None
+
+
+def _logged(folder: Path) -> Iterator[dict]:
+    """What was written at each iteration; a line that was cut while it was written is left out."""
+    path = folder / "metrics.json"
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            row = json.loads(line)
+            if isinstance(row, dict) and "iteration" in row:
+                yield row
 
 
 def training_accuracy(folder: Path) -> float | None:

@@ -1,6 +1,6 @@
 """Differences of mAP from the first method, query by query, as the runs' rankings have them."""
 
-import zipfile
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 
 from mdpr_fastreid.compare.bootstrap import DRAWS, LEVEL, Interval, bootstrap_difference
 from mdpr_fastreid.compare.provenance import without_home
-from mdpr_fastreid.compare.records import RANKING, RESULT
+from mdpr_fastreid.compare.records import RANKING, RESULT, read_ranking
 from mdpr_fastreid.compare.summary import Summary
 
 
@@ -82,18 +82,20 @@ def _rounded(interval: Interval) -> dict[str, float]:
 class _Precisions:
     """Average precision of every query of a run, by pairing.
 
+    Args:
+        arrays: of its ranking, as :func:`mdpr_fastreid.compare.records.read_ranking` gives them.
+
     Raises:
-        KeyError, IndexError, ValueError: the file lacks what is needed, or its parts do not fit together.
+        KeyError, ValueError: those of the pairings do not fit.
     """
 
-    def __init__(self, path: Path) -> None:
-        with np.load(path) as arrays:
-            self.queries = arrays["query"]
-            self.identities = arrays["identities"][np.searchsorted(arrays["used"], self.queries)]
-            self.first = arrays["average_precision"]
-            self.of_pairings: dict[str, np.ndarray] = {}
-            if "pairings" in arrays.files:  # a run of an earlier version has its first pairing, without the name
-                self.of_pairings = dict(zip(arrays["pairings"].tolist(), arrays["pairing_precision"], strict=True))
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.queries = arrays["query"]
+        self.identities = arrays["identities"][np.searchsorted(arrays["used"], self.queries)]
+        self.first = arrays["average_precision"]
+        self.of_pairings: dict[str, np.ndarray] = {}
+        if "pairings" in arrays:  # a run of an earlier version has its first pairing, without the name
+            self.of_pairings = dict(zip(arrays["pairings"].tolist(), arrays["pairing_precision"], strict=True))
         if any(one.shape != self.queries.shape for one in (self.first, *self.of_pairings.values())):
             raise ValueError("not an average precision for every query")
 
@@ -141,14 +143,22 @@ def _read(summary: Summary, left_out: list[str]) -> dict[int, _Precisions]:
     found = {}
     for seed in summary.results:
         folder = summary.folders[seed]
-        try:
-            found[seed] = _Precisions(folder / RANKING)
-        except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile):
+        precisions = _precisions(folder)
+        if precisions is not None:
+            found[seed] = precisions
+        else:
             left_out.append(
                 f"{summary.method.title}, seed {seed}: {RANKING} is gone or damaged, so it is in no difference; delete "
                 f"{without_home(str(folder / RESULT))}, and the same command measures this run anew"
             )
     return found
+
+
+def _precisions(folder: Path) -> _Precisions | None:
+    arrays = read_ranking(folder)
+    with contextlib.suppress(KeyError, ValueError):
+        return arrays and _Precisions(arrays)
+    return None
 
 
 def _same_queries(summary: Summary, runs: _Runs, reference: _Runs, left_out: list[str]) -> _Runs:

@@ -22,6 +22,7 @@ from mdpr_fastreid.compare.methods import (
     settings_ablated,
 )
 from mdpr_fastreid.compare.shared import DEFAULT_CONFIG, Data, iterations, read_config, shared_config
+from mdpr_fastreid.config.keys import value_of
 from mdpr_fastreid.errors import UsageError
 
 
@@ -123,6 +124,9 @@ def make_plan(request: Request) -> Plan:
     if not rows:
         raise UsageError("no method is left: " + "; ".join(f"{name}: {why}" for name, why in left_out.items()))
     _check_names(rows)
+    if request.ablations:
+        rows, repeated = _without_repetitions(rows)
+        left_out |= repeated
     plan = Plan(
         output=request.output,
         shared=shared,
@@ -180,6 +184,7 @@ def _rows(
     rows, left_out, changed = [], {}, set()
     for method in methods:
         own: dict[str, _Row] = {}
+        values: dict[str, list[object]] = {}
         errors: dict[str, str] = {}
         for point, shared in conditions:
             words = (*request.overrides, *(word for pair in point for word in pair))
@@ -188,8 +193,13 @@ def _rows(
                 cfg = method_config(method, shared, data.identities, request.backbone, words)
                 used = effective(point, cfg)
                 row = row_of(method, used, axes, cfg, titled=len(methods) > 1)
+                set_to = [value_of(cfg, key) for key, _ in used]
                 if row.name not in own:
-                    own[row.name] = _row(request, row, cfg)
+                    own[row.name], values[row.name] = _row(request, row, cfg), set_to
+                elif values[row.name] != set_to:
+                    raise UsageError(
+                        f"--grid: two of its rows would have one folder, runs/{row.name}: make two comparisons"
+                    )
             except CannotCarryError as error:
                 errors[row.title] = str(error)
                 continue
@@ -220,15 +230,38 @@ def _runs(request: Request, rows: Sequence[_Row]) -> Iterator[Run]:
             yield Run(row.method, seed, own, "" if row.method.trained else ablations.FULL.name)
 
 
+def _without_repetitions(rows: Sequence[_Row]) -> tuple[list[_Row], dict[str, str]]:
+    """The rows of an ablation that differ from the whole model, which is the first one, and why others are left out.
+
+    Raises:
+        UsageError: rows read features that the whole model leaves out, so that they would differ in two things.
+    """
+    whole, *others = rows
+    read = whole.cfg.MODEL.MDPR.INFERENCE_FEATURES
+    if any(not set(read).issuperset(row.cfg.MODEL.MDPR.INFERENCE_FEATURES) for row in others):
+        raise UsageError(
+            f"MODEL.MDPR.INFERENCE_FEATURES {tuple(read)} leaves out features that rows of this --ablation read: leave "
+            "the key as it is by default, or choose other ablations"
+        )
+    equal = [row.method.title for row in others if row.cfg.MODEL == whole.cfg.MODEL]
+    kept = [row for row in rows if row.method.title not in equal]
+    return kept, dict.fromkeys(equal, f"{whole.method.title} has that already")
+
+
 def _check_names(rows: Sequence[_Row]) -> None:
-    """Two rows cannot have one folder; some file systems do not tell capitals from small letters."""
-    titles: dict[str, str] = {}
+    """Two rows cannot have one title or folder; some file systems do not tell capitals from small letters."""
+    folders: dict[str, str] = {}
+    titles: set[str] = set()
     for row in rows:
-        other = titles.setdefault(row.method.name.lower(), row.method.title)
-        if other != row.method.title:
+        name, title = row.method.name, row.method.title
+        if title in titles:
             raise UsageError(
-                f"{other} and {row.method.title} would have one folder, runs/{row.method.name}: make two comparisons"
+                f"two methods have the title {title}: write TITLE=FILE for one of them, with another title"
             )
+        other = folders.setdefault(name.lower(), title)
+        if other != title:
+            raise UsageError(f"{other} and {title} would have one folder, runs/{name}: make two comparisons")
+        titles.add(title)
 
 
 def describe(plan: Plan) -> str:

@@ -1,13 +1,12 @@
 """Which queries to look at, and what each method ranked for them."""
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mdpr_fastreid.compare.records import RANKING
+from mdpr_fastreid.compare.records import read_ranking
 from mdpr_fastreid.compare.summary import Summary
 
 MOST_METHODS = 6
@@ -19,12 +18,11 @@ class Ranking:
     """What a run ranked: its ``ranking.npz``.
 
     Args:
-        path: of the file.
+        arrays: of the file, by name.
     """
 
-    def __init__(self, path: Path) -> None:
-        with np.load(path) as arrays:
-            self._arrays = {name: arrays[name] for name in arrays.files}
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._arrays = arrays
         self.queries: np.ndarray = self._arrays["query"]
         """``[V]`` index in the test set of every query that has a positive."""
         self.average_precision: np.ndarray = self._arrays["average_precision"]
@@ -71,23 +69,20 @@ class Listed:
 
 
 def load_rankings(summaries: Sequence[Summary]) -> tuple[int | None, dict[str, Ranking]]:
-    """Rankings of one seed, the first that most methods have finished, by the methods' names."""
+    """Rankings of one seed, the first that most methods have finished, by the methods' names.
+
+    The tables do not need them: one that is gone or damaged is left out, and so is one of other queries than the first.
+    """
     summaries = summaries[:MOST_METHODS]
     seeds = list(dict.fromkeys(seed for one in summaries for seed in one.folders))
     finished = {seed: [one for one in summaries if seed in one.results] for seed in seeds}
     seed = max(seeds, key=lambda seed: len(finished[seed]), default=None)
     if seed is None:
         return None, {}
-    rankings = {one.method.name: _ranking(one.folders[seed] / RANKING) for one in finished[seed]}
-    return seed, {name: ranking for name, ranking in rankings.items() if ranking is not None}
-
-
-def _ranking(path: Path) -> Ranking | None:
-    """None of a file that is gone or damaged: the tables do not need it."""
-    try:
-        return Ranking(path)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-        return None
+    found = {one.method.name: read_ranking(one.folders[seed]) for one in finished[seed]}
+    rankings = {name: Ranking(arrays) for name, arrays in found.items() if arrays is not None}
+    first = next(iter(rankings.values()), None)
+    return seed, {name: one for name, one in rankings.items() if np.array_equal(one.queries, first.queries)}
 
 
 def choose_queries(average_precision: Mapping[str, np.ndarray], titles: Mapping[str, str]) -> list[tuple[str, int]]:

@@ -15,6 +15,7 @@ from mdpr_fastreid.compare.shared import flat
 from mdpr_fastreid.config import add_mdpr_config
 from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.io import write_whole
+from mdpr_fastreid.weights.integrity import sha256_of
 
 SETTINGS = "settings.yml"
 """The whole config of the run."""
@@ -38,6 +39,10 @@ PAGES = ("results.json", "results.csv", "table.md", "report.html")
 
 # What tables and plots cannot do without
 _IN_A_RESULT = {"metrics", "reranked", "cmc", "feature_length", "config_hash", "environment"}
+# Arrays of a ranking: with a row for every query, and for every image that is in a list
+_OF_QUERIES = ("query", "gallery", "distance", "correct", "average_precision")
+_OF_IMAGES = ("used", "paths", "identities", "cameras")
+_FILES = "files"
 # Where things lie, how many processes read images and how often a run looks up do not change what it ends with.
 _NO_CONDITION = (
     "OUTPUT_DIR",
@@ -51,9 +56,26 @@ _NO_CONDITION = (
 
 
 def conditions(cfg: CfgNode, data_digest: str) -> dict[str, object]:
-    """What decides a run's outcome, by dotted key, as it is in a file."""
+    """What decides a run's outcome, by dotted key, as it is in a file.
+
+    Of files that settings name, such as pretrained weights, it has the SHA-256, too, under ``files``.
+    """
     settings = {key: value for key, value in flat(cfg).items() if key not in _NO_CONDITION}
-    return json.loads(json.dumps({**settings, "data": data_digest}, default=str))
+    files = {key: digests for key, value in settings.items() if (digests := _digests(value))}
+    return json.loads(json.dumps({**settings, "data": data_digest, _FILES: files}, default=str))
+
+
+def _digests(value: object) -> list[str]:
+    """SHA-256 of the file or of all the files that a setting names; empty for any other setting."""
+    paths = [Path(one) for one in (value if isinstance(value, list) else [value]) if isinstance(one, str) and one]
+    if not paths or not all(map(os.path.isfile, paths)):
+        return []
+    return [_digest(path, path.stat().st_mtime_ns) for path in paths]
+
+
+@functools.cache
+def _digest(path: Path, modified: int) -> str:
+    return sha256_of(path)
 
 
 def config_digest(conditions: Mapping[str, object]) -> str:
@@ -64,7 +86,8 @@ def config_digest(conditions: Mapping[str, object]) -> str:
 def changed(folder: Path, now: Mapping[str, object]) -> list[str]:
     """In what a run on disk differs from what is asked for, as lines ``KEY before -> now``.
 
-    A key that the toolbox or the plugin has got since counts only if it is not at its default.
+    A key that the toolbox or the plugin has got since counts only if it is not at its default. A file that was moved
+    is the same file, and one that was replaced is another.
 
     Args:
         folder: of the run; where nothing was trained yet, nothing differs.
@@ -75,11 +98,18 @@ def changed(folder: Path, now: Mapping[str, object]) -> list[str]:
         begun = (folder / RESULT).is_file() or (folder / CHECKPOINT).is_file()
         return [f"{CONDITIONS} is missing or damaged"] if begun else []
     defaults = _default_conditions()
-    return [
-        f"{key} {before.get(key, defaults.get(key))} -> {value}"
-        for key, value in now.items()
-        if before.get(key, defaults.get(key)) != value
-    ]
+    files_before, files_now = before.get(_FILES, {}), now.get(_FILES, {})
+    lines = []
+    for key, new in now.items():
+        if key == _FILES:
+            continue
+        known = key in files_before and key in files_now
+        old = before.get(key, defaults.get(key))
+        if known and files_before[key] != files_now[key]:
+            lines.append(f"{key} {old} -> {new}, a file of other content")
+        elif not known and old != new:
+            lines.append(f"{key} {old} -> {new}")
+    return lines
 
 
 @functools.cache
@@ -128,6 +158,18 @@ def read_result(folder: Path) -> dict | None:
     """What a run reached, or None if it is not finished, or its :data:`RESULT` is damaged."""
     result = read_json(folder / RESULT)
     return result if result and result.keys() >= _IN_A_RESULT else None
+
+
+def read_ranking(folder: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a run's :data:`RANKING`; None if it is gone or damaged, or its arrays do not fit together."""
+    try:
+        with np.load(folder / RANKING) as file:
+            arrays = {name: file[name] for name in file.files}
+        lengths = [[len(arrays[name]) for name in names] for names in (_OF_QUERIES, _OF_IMAGES)]
+        fitting = all(len(set(found)) == 1 for found in lengths) and np.isin(arrays["query"], arrays["used"]).all()
+    except Exception:  # damaged bytes are an error of zipfile, zlib, tokenize or NumPy, each of a class of its own
+        return None
+    return arrays if fitting else None
 
 
 def write_json(path: Path, value: object) -> None:

@@ -107,7 +107,8 @@ def shared_config(
     cfg.SOLVER.IMS_PER_BATCH = batch or cfg.SOLVER.IMS_PER_BATCH
     cfg.TEST.EVAL_UNTRAINED = False
     # What is reported is the last epoch: the best one would be chosen on the test set.
-    _set_unless(cfg, overrides, "TEST.EVAL_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 5))
+    if epochs is not None:
+        _set_unless(cfg, overrides, "TEST.EVAL_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 5))
     _set_unless(cfg, overrides, "SOLVER.CHECKPOINT_PERIOD", max(1, cfg.SOLVER.MAX_EPOCH // 20))
     with _refusals_in_a_line():
         found = _data(cfg, found)

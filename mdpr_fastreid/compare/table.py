@@ -179,7 +179,7 @@ def caption(plan: Plan, summaries: Sequence[Summary]) -> str:
     else:
         finished = ", ".join(f"{summary.method.title} {len(summary.results)}" for summary in summaries)
         seeds = f"finished seeds of {planned}: {finished}"
-    if all(count > 1 for count in counts):
+    if all(count > 1 for count in counts if count):
         spread = (
             "mean ± sample standard deviation over seeds; bold leads every other method by more than one standard "
             "deviation, its own and the other's"
@@ -267,7 +267,7 @@ def command_of(summary: Summary, imports: Sequence[str] = ()) -> str:
     evaluated = "" if summary.method.trained else "--eval-only "
     settings = shlex.quote(str(summary.settings))
     script = "train_net.py"
-    if imports and not summary.method.built_in:
+    if imports:
         code = f"import {', '.join(imports)}, runpy; runpy.run_path('train_net.py', run_name='__main__')"
         script = f"-c {shlex.quote(code)}"
     command = f"python {script} --config-file {settings} {evaluated}OUTPUT_DIR logs/{summary.method.name}-again"

@@ -23,6 +23,7 @@ from fastreid.engine import default_setup
 from fastreid.engine.hooks import HookBase, PeriodicWriter
 
 from mdpr_fastreid.compare import evaluate
+from mdpr_fastreid.compare.curves import training_seconds
 from mdpr_fastreid.compare.methods import input_size
 from mdpr_fastreid.compare.processes import end_with_parent
 from mdpr_fastreid.compare.provenance import environment
@@ -71,22 +72,20 @@ class _RunHook(HookBase):
 
     def after_epoch(self) -> None:
         _drop_checkpoints(self._folder)
-        self._add_evaluation()
+        self._add_first_pairing()
 
-    def _add_evaluation(self) -> None:
-        """FastReID's writer drops what an evaluation gave, as it has written the epoch's last iteration before."""
+    def _add_first_pairing(self) -> None:
+        """Of an evaluation with several pairings, log the first one's mAP as the mAP, as in the tables."""
         storage = self.trainer.storage
-        results = getattr(self.trainer, "_last_eval_results", {})
-        metrics = {
-            name: float(value)
+        of_pairings = (
+            value
             for name, (value, iteration) in storage.latest().items()
-            if iteration == storage.iter and name in results
-        }
-        # With several pairings the first one's, as in the tables
-        values = [value for name, value in metrics.items() if name == "mAP" or name.endswith("/mAP")]
-        if values:
+            if iteration == storage.iter and name.endswith("/mAP")
+        )
+        first = next(of_pairings, None)
+        if first is not None:
             with (self._folder / "metrics.json").open("a") as file:
-                print(json.dumps({"iteration": storage.iter, **metrics, "mAP": values[0]}), file=file)
+                print(json.dumps({"iteration": storage.iter, "mAP": float(first)}), file=file)
 
 
 class _Trainer(Trainer):
@@ -155,7 +154,7 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
     device = next(model.parameters()).device
     batch = cfg.TEST.IMS_PER_BATCH if device.type == "cuda" else min(cfg.TEST.IMS_PER_BATCH, _CPU_BATCH)
     images = torch.rand(batch, 3, *input_size(cfg), device=device) * 255
-    seconds = training_times(folder / "metrics.json")
+    seconds = training_seconds(folder)
     return {
         "config_hash": config_digest(read_json(folder / CONDITIONS) or {}),
         "metrics": measured.plain.metrics,
@@ -181,14 +180,6 @@ def _precisions(pairings: Mapping[str, evaluate.OfPairing]) -> dict[str, np.ndar
         "pairings": np.array(list(pairings)),
         "pairing_precision": np.stack([one.average_precision for one in pairings.values()]),
     }
-
-
-def training_times(path: Path) -> float | None:
-    """Seconds of the median iteration in a ``metrics.json``, loading included; None if none was timed."""
-    if not path.is_file():
-        return None
-    seconds = [row["time"] for row in map(json.loads, path.read_text().splitlines()) if "time" in row]
-    return float(np.median(seconds)) if seconds else None
 
 
 def _trained(cfg: CfgNode) -> torch.nn.Module:

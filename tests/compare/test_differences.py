@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 
 import numpy as np
 import pytest
@@ -123,7 +124,7 @@ def test_a_run_of_an_earlier_version_has_its_first_pairing(plan_in):
     assert found.rows[0].seeds[0] == bootstrap_difference(BETTER - BASE, IDENTITIES)
 
 
-@pytest.mark.parametrize("how", ["gone", "no archive", "cut", "lacks identities", "other length"])
+@pytest.mark.parametrize("how", ["gone", "no archive", "cut", "lacks identities", "other length", "another image"])
 def test_a_ranking_that_cannot_be_read_is_one_line_with_the_way_out(plan_in, how):
     summaries = ran(plan_in, (BASE, BASE), (BETTER, BETTER))
     folder = plan_in.folder(plan_in.runs[1])
@@ -136,14 +137,31 @@ def test_a_ranking_that_cannot_be_read_is_one_line_with_the_way_out(plan_in, how
         path.write_bytes(path.read_bytes()[:-200])
     elif how == "lacks identities":
         records.write_arrays(path, query=QUERIES, average_precision=BASE)
-    else:
+    elif how == "other length":
         ranking(folder, BASE[:-1])
+    else:
+        ranking(folder, BASE, queries=QUERIES + 80)
     found = find_differences(summaries)
     (line,) = found.left_out
     assert line.startswith("BoT, seed 0: ranking.npz is gone or damaged, so it is in no difference; delete ")
     assert line.endswith("result.json, and the same command measures this run anew") and "\n" not in line
     assert list(found.rows[0].seeds) == [1]
     assert line in markdown(plan_in, summaries, found)
+
+
+def test_whatever_is_damaged_in_a_ranking_is_no_traceback(plan_in):
+    ran(plan_in, (BASE, BASE), (BETTER, BETTER))
+    folder = plan_in.folder(plan_in.runs[1])
+    whole = (folder / records.RANKING).read_bytes()
+    draw = random.Random(0)
+    outcomes = set()
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(draw.randint(1, 4)):
+            damaged[draw.randrange(len(whole))] = draw.randrange(256)
+        (folder / records.RANKING).write_bytes(damaged)
+        outcomes.add(records.read_ranking(folder) is None)
+    assert outcomes == {True, False}
 
 
 def test_a_run_for_other_queries_is_left_out_and_said(plan_in):

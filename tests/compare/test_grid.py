@@ -134,6 +134,10 @@ def test_a_grid_of_what_cannot_be_swept_is_one_line(text, message):
         ({"grid": ("SOLVER.BASE_LR=0.1,-1.0",)}, "SOLVER.BASE_LR must be"),
         ({"grid": ("DATALOADER.NUM_INSTANCE=4,7",)}, "DATALOADER.NUM_INSTANCE 7"),
         ({"methods": ("bot",), "grid": (STRIPES,)}, "--grid MODEL.MDPR.PARTS changes none of the methods"),
+        (
+            {"grid": ("SOLVER.BASE_LR=1e+20,1e-20",)},
+            "--grid: two of its rows would have one folder, runs/mdpr-BASE_LR-1e-20: make two comparisons",
+        ),
         ({"methods": ("mdpr",), "ablations": ("maps",), "grid": (RATES,)}, "--ablation and --grid are two comparisons"),
         ({"methods": ("mgn",), "grid": (RATES,)}, "no method is left: MGN: MGN needs a ResNet of bottleneck"),
     ],

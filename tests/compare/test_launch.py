@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,6 +121,31 @@ def test_a_run_whose_conditions_are_lost_is_set_aside_and_not_mixed_up(plan_in, 
     assert not summarize(plan_in)[0].results
     _, notices = launch.prepare(plan_in)
     assert "(conditions.json is missing or damaged): it is kept as" in notices[0]
+
+
+def test_weights_that_are_moved_are_the_same_and_others_in_their_place_are_not(plan_in, tmp_path):
+    weights, moved = tmp_path / "weights.pth", tmp_path / "moved.pth"
+    weights.write_bytes(b"one")
+    plan = with_setting(plan_in, "MODEL.BACKBONE.PRETRAIN_PATH", str(weights))
+    made_up_result(plan, plan.runs[0])
+    moved.write_bytes(b"one")
+    left, notices = launch.prepare(with_setting(plan_in, "MODEL.BACKBONE.PRETRAIN_PATH", str(moved)))
+    assert (len(left), notices) == (len(plan.runs) - 1, [])
+    moved.write_bytes(b"two")
+    left, notices = launch.prepare(with_setting(plan_in, "MODEL.BACKBONE.PRETRAIN_PATH", str(moved)))
+    assert len(left) == len(plan.runs)
+    assert f"MODEL.BACKBONE.PRETRAIN_PATH {moved} -> {moved}, a file of other content): it is kept as" in notices[0]
+
+
+def test_what_only_evaluates_is_evaluated_anew_with_new_weights(plan_in):
+    training = [run for run in plan_in.runs if run.method.name == "mdpr"]
+    reading = [dataclasses.replace(run, source="mdpr") for run in plan_in.runs if run.method.name == "bot"]
+    plan = dataclasses.replace(plan_in, runs=(*training, *reading))
+    for run in plan.runs:
+        made_up_result(plan, run)
+    assert launch.prepare(plan)[0] == []
+    shutil.rmtree(plan.folder(training[1]))
+    assert launch.prepare(plan)[0] == [training[1], reading[1]]
 
 
 def test_changed_data_is_a_changed_run(plan_in):

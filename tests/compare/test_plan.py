@@ -27,6 +27,7 @@ from mdpr_fastreid.compare.shared import (
     read_config,
     shared_config,
 )
+from mdpr_fastreid.config import config_file
 from mdpr_fastreid.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -196,6 +197,14 @@ def test_a_schedule_that_is_set_by_hand_stays(shared):
     assert iterations(cfg, data) == 16
 
 
+def test_the_shared_config_says_how_often_to_evaluate_unless_the_length_is_another(tmp_path):
+    config = tmp_path / "shared.yml"
+    config.write_text(f"_BASE_: {config_file('MDPR/synthreid_r18.yml')}\nTEST:\n  EVAL_PERIOD: 5\n")
+    as_it_is, _ = shared_config(str(config), data="SynthReIDTiny", overrides=OVERRIDES)
+    longer, _ = shared_config(str(config), data="SynthReIDTiny", epochs=60, overrides=OVERRIDES)
+    assert (as_it_is.TEST.EVAL_PERIOD, longer.TEST.EVAL_PERIOD) == (5, 12)
+
+
 def test_the_losses_of_the_methods_need_not_be_those_of_the_shared_config():
     losses = ("MODEL.LOSSES.NAME", "('CrossEntropyLoss','CircleLoss')")
     plan = make_plan(dataclasses.replace(REQUEST, methods=("bot",), overrides=(*OVERRIDES, *losses)))
@@ -229,6 +238,10 @@ MISTAKES = {
     "an unknown sampler": (
         {"overrides": (*OVERRIDES, "DATALOADER.SAMPLER_TRAIN", "Fair")},
         "DATALOADER.SAMPLER_TRAIN: nothing is registered as 'Fair' in SAMPLER; known: ",
+    ),
+    "a title that another method has": (
+        {"methods": ("mdpr", "MDPR=configs/MDPR/synthreid_r18.yml"), "backbone": None},
+        "two methods have the title MDPR: write TITLE=FILE for one of them, with another title",
     ),
     "an ablation of two methods": ({"ablations": ("maps",)}, "--ablation takes one method"),
 }
@@ -282,6 +295,21 @@ def test_features_are_evaluated_from_the_one_trained_model_of_their_seed(monkeyp
     assert weights == {str(plan.output / "runs" / "mdpr" / "seed3" / "model_final.pth")}
     assert all(run.source == "mdpr" for run in reading)
     assert plan.notes == {"mdpr": ["2 attention maps, beta = 0.001, 2 stripes"]}
+
+
+def test_an_ablation_has_no_row_of_what_its_mdpr_is_already():
+    overrides = (*REQUEST.overrides, "MODEL.MDPR.PARTS", "3")
+    plan = make_plan(dataclasses.replace(REQUEST, methods=("mdpr",), ablations=("stripes",), overrides=overrides))
+    assert [method.name for method in plan.methods] == ["mdpr", "stripes1"]
+    assert plan.left_out["three stripes"] == "MDPR has that already"
+
+
+@pytest.mark.parametrize("group", ["teaching", "branches", "features"])
+def test_an_ablation_of_an_mdpr_that_reads_less_than_its_rows_is_one_line(group):
+    overrides = (*REQUEST.overrides, "MODEL.MDPR.INFERENCE_FEATURES", "('hard_global','hard_parts')")
+    asked = dataclasses.replace(REQUEST, methods=("mdpr",), ablations=(group,), overrides=overrides)
+    with pytest.raises(UsageError, match=r"\('hard_global', 'hard_parts'\) leaves out features that rows"):
+        make_plan(asked)
 
 
 def test_the_baselines_have_the_published_settings():

@@ -14,7 +14,7 @@ from support.comparisons import made_up_result
 
 from mdpr_fastreid.cli import main
 from mdpr_fastreid.compare import evaluate, launch, page, plots, records
-from mdpr_fastreid.compare.curves import read_curves
+from mdpr_fastreid.compare.curves import read_curves, training_seconds
 from mdpr_fastreid.compare.plots import SMALLEST_SPAN, _wide_enough
 from mdpr_fastreid.compare.rank_lists import choose_queries, load_rankings
 from mdpr_fastreid.compare.report import write_all
@@ -161,6 +161,15 @@ def test_damaged_rank_lists_are_left_out(plan_in, images, content):
     assert (seed, list(rankings)) == (0, ["bot"])
 
 
+def test_rank_lists_of_other_queries_are_left_out(plan_in, images):
+    for run in plan_in.runs[:2]:
+        made_up_ranking(made_up_result(plan_in, run), images)
+    path = plan_in.folder(plan_in.runs[1]) / records.RANKING
+    with np.load(path) as arrays:
+        records.write_arrays(path, **{**arrays, "query": arrays["query"][::-1]})
+    assert list(load_rankings(summarize(plan_in))[1]) == ["mdpr"]
+
+
 def test_nothing_finished_is_a_page_too(plan_in):
     launch.prepare(plan_in)
     outcome = write_all(plan_in)
@@ -200,6 +209,14 @@ def test_of_an_iteration_that_was_repeated_the_last_point_counts(tmp_path):
     rows = '{"iteration": 1, "lr": 1.0}\n{"iteration": 0, "lr": 5.0}\n{"iteration": 1, "lr": 2.0, "mAP": 3.0}\n{"itera'
     (tmp_path / "metrics.json").write_text(rows)
     assert read_curves(tmp_path) == {"total_loss": [], "lr": [(0, 5.0), (1, 2.0)], "mAP": [(1, 3.0)]}
+
+
+def test_lines_that_were_cut_are_left_out(tmp_path):
+    rows = b'{"iteration": 0, "time": 3.0}\n{"iterat{"iteration": 1}\n\xff\x00\n[1]\n7\n{"iteration": 2, "time": 1.0}\n'
+    (tmp_path / "metrics.json").write_bytes(rows + b'{"iteration": 3, "time": 2.0, "lr": 0.5}\n{"iteration": 4, "ti')
+    assert read_curves(tmp_path, ("lr",)) == {"lr": [(3, 0.5)]}
+    assert training_seconds(tmp_path) == 2.0
+    assert training_seconds(tmp_path / "none") is None
 
 
 def test_results_of_other_conditions_are_not_reported_and_that_is_said(plan_in):

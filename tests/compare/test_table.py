@@ -101,13 +101,21 @@ def test_pairings_are_a_table_of_their_own_that_others_have_not():
     assert pairing_rows([summary("c", 1.0)]) == []
 
 
+def test_a_method_that_is_not_finished_does_not_change_what_bold_means(plan_in):
+    several = [summary("a", 50.0, 52.0), summary("b", 40.0, 41.0), summary("c")]
+    assert cells(accuracy_rows(several)[0])[1] == "**51.0 ± 1.4**"
+    assert "finished seeds of 2: A 2, B 2, C 0: mean ± sample standard deviation" in caption(plan_in, several)
+    assert "one seed has no deviation" in caption(plan_in, [summary("a", 50.0), summary("c")])
+
+
 def test_pairings_are_in_the_text_where_there_are_any(plan_in):
     for run in plan_in.runs:
         made_up_result(plan_in, run, pairings={"I|V": {"mAP": 40.0, "Rank-1": 1.0, "mINP": 2.0}})
     text = markdown(plan_in, summarize(plan_in))
     assert "## Pairings" in text and "I\\|V Rank-1" in text
-    made_up_result(plan_in, plan_in.runs[0])
-    assert "## Pairings" not in markdown(plan_in, summarize(plan_in)[:0])
+    for run in plan_in.runs:
+        made_up_result(plan_in, run)
+    assert "## Pairings" not in markdown(plan_in, summarize(plan_in))
 
 
 @pytest.mark.parametrize("other", [(49.7, 50.3), (40.0, 61.9)])
@@ -209,8 +217,8 @@ def test_code_of_ones_own_is_imported_by_the_command(tmp_path):
     command = [sys.executable, *shlex.split(command_of(own, ["colorsys", "json"]))[1:]]
     printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert printed.endswith("True __main__ --config-file s.yml OUTPUT_DIR logs/feature-fusion-again\n")
-    built_in = dataclasses.replace(one, method=find_methods(["sbs"])[0])
-    assert command_of(built_in, ["colorsys"]).startswith("python train_net.py ")
+    built_in = dataclasses.replace(one, method=find_methods(["sbs"])[0])  # its sampler or data may be one's own
+    assert command_of(built_in, ["colorsys"]).startswith("python -c 'import colorsys, runpy; ")
 
 
 def test_the_home_folder_is_not_named(monkeypatch):

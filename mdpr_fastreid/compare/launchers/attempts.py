@@ -45,10 +45,11 @@ def new_attempt(run_name: str, resubmissions: int = 0) -> Attempt:
 def read_attempt(folder: Path) -> Attempt | None:
     """The last attempt at the run of a folder; None if there was none, or its file is damaged."""
     content = read_json(folder / ATTEMPT)
-    known = {field.name: type(field.default) for field in fields(Attempt)}
-    if content is None or not isinstance(content.get("name"), str) or not content.keys() <= known.keys():
+    known = {field.name: field.type for field in fields(Attempt)}
+    if content is None or "name" not in content or not content.keys() <= known.keys():
         return None
-    return Attempt(**content)
+    fitting = all(isinstance(value, known[name]) for name, value in content.items())
+    return Attempt(**content) if fitting else None
 
 
 def write_attempt(folder: Path, attempt: Attempt) -> Attempt:

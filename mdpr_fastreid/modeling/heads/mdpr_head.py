@@ -141,7 +141,7 @@ class MDPRHead(nn.Module):
             targets: ``[B]`` identity labels.
         """
         heads, soft = outputs["heads"], outputs["soft"]
-        log_accuracy(list(heads.values())[-1]["pred_class_logits"], targets)  # of the fused one, where it exists
+        log_accuracy(outputs["pred_class_logits"], targets)
         losses = self._identity_losses(heads, targets)
         if soft is not None:
             losses |= self._attention_losses(soft)

@@ -11,6 +11,7 @@ from support.settings import SINGLE_BRANCH, small_config, small_model
 
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.features import INFERENCE_FEATURES
+from mdpr_fastreid.modeling.heads import mdpr_head
 
 
 def batch_of(size=8, height=96):
@@ -135,6 +136,25 @@ def test_a_batch_without_images_is_one_clear_error():
     batch = {"clips": torch.zeros(2, 8, 3, 96, 48), "targets": torch.arange(2)}
     with pytest.raises(SettingsError, match=r"needs images, and the batch has only clips, targets: INPUT\.CLIP"):
         small_model().train()(batch)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "head"),
+    [
+        ([], "fusion"),
+        (["MODEL.MDPR.FUSION.ENABLED", False, "MODEL.MDPR.INFERENCE_FEATURES", INFERENCE_FEATURES[:4]], "hard_global"),
+        (SINGLE_BRANCH["soft"], "soft4"),
+    ],
+)
+def test_the_accuracy_that_is_logged_is_of_the_fused_feature_or_of_the_first_one(overrides, head, monkeypatch):
+    model = small_model(*overrides).train()
+    logged, given, losses = [], [], model.heads.losses
+    monkeypatch.setattr(mdpr_head, "log_accuracy", lambda logits, targets: logged.append(logits))
+    monkeypatch.setattr(
+        model.heads, "losses", lambda outputs, targets: given.append(outputs) or losses(outputs, targets)
+    )
+    model(batch_of())
+    assert logged[0] is given[0]["heads"][head]["pred_class_logits"]
 
 
 def test_precise_bn_of_the_toolbox_finds_and_updates_every_batch_norm():
