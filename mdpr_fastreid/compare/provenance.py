@@ -57,7 +57,9 @@ def without_home(text: str) -> str:
 
 
 def commit(folder: Path = Path(mdpr_fastreid.__file__).parent) -> str:
-    """The git commit of the checkout that holds ``folder``, and whether tracked files were changed since.
+    """The git commit of the checkout that holds ``folder``, and whether files were changed since.
+
+    A new file counts where runs may have read it: in ``folder``, ``configs`` and ``projects``.
 
     Returns:
         ``abc1234``, ``abc1234 and uncommitted changes``, or "unknown" outside a checkout (an installed wheel).
@@ -67,7 +69,9 @@ def commit(folder: Path = Path(mdpr_fastreid.__file__).parent) -> str:
     described = _git(folder, "rev-parse", "--short", "HEAD")
     if not described:
         return "unknown"
-    dirty = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    changes = _git(folder, "status", "--porcelain").splitlines()
+    read = tuple(f"?? {name}/" for name in (folder.name, "configs", "projects"))
+    dirty = any(not line.startswith("??") or line.startswith(read) for line in changes)
     return f"{described} and uncommitted changes" if dirty else described
 
 

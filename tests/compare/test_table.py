@@ -238,5 +238,24 @@ def test_runs_of_several_commits_and_days_show_all_of_them():
     assert machine_of(results) == "torch 2, load 2.0 to 2.2, commit a / b, date 2026-11-20 to 2026-11-22"
 
 
+@pytest.mark.parametrize(
+    ("path", "changed"), [("package/new.py", True), ("configs/new.yml", True), ("notes.txt", False), ("old.py", True)]
+)
+def test_a_commit_does_not_stand_for_what_it_has_not(tmp_path, path, changed):
+    def git(*words):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *words], check=True, capture_output=True)
+
+    for name in ("package/old.py", "configs/old.yml", "old.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    assert "changes" not in commit(tmp_path / "package")
+    (tmp_path / path).write_text("new")
+    assert commit(tmp_path / "package").endswith(" and uncommitted changes") == changed
+
+
 def test_outside_a_checkout_the_commit_is_unknown(tmp_path):
     assert commit(tmp_path / "package") == "unknown"
