@@ -54,6 +54,21 @@ def _in_output_dir(stock: Callable) -> Callable:
     return __init__
 
 
+def _with_whole_teachers(stock: Callable) -> Callable:
+    @functools.wraps(stock)
+    def __init__(self: Any, cfg: CfgNode) -> None:
+        from mdpr_fastreid.modeling.meta_arch.distillation import load_teachers
+
+        files = list(cfg.KD.MODEL_WEIGHTS)
+        without_files = cfg.clone()
+        without_files.defrost()
+        without_files.KD.MODEL_WEIGHTS = [""] * len(files)
+        stock(self, without_files)
+        load_teachers(self, files)
+
+    return __init__
+
+
 PATCHES = (
     Patch(
         target="fastreid.solver.build:build_optimizer",
@@ -88,5 +103,13 @@ PATCHES = (
         until="FastReID makes the folder",
         source="87e7a6e9ecf4",
         make=_in_output_dir,
+    ),
+    Patch(
+        target="fastreid.modeling.meta_arch.distiller:Distiller.__init__",
+        fixes="A teacher whose file does not fit teaches with random weights.",
+        since="every version",
+        until="FastReID refuses weights that do not fit a teacher",
+        source="3b587ab8127d",
+        make=_with_whole_teachers,
     ),
 )

@@ -230,6 +230,8 @@ def _architecture_problems(cfg: CfgNode) -> Iterator[str]:
         configs, weights = len(cfg.KD.MODEL_CONFIG), len(cfg.KD.MODEL_WEIGHTS)
         if configs != weights:
             yield f"KD.MODEL_CONFIG names {configs} teachers, and KD.MODEL_WEIGHTS {weights} files"
+        if not all(cfg.KD.MODEL_WEIGHTS):
+            yield "KD.MODEL_WEIGHTS has an empty entry: name the weight file of each teacher"
         if not configs and not cfg.KD.EMA.ENABLED:
             yield "MODEL.META_ARCHITECTURE Distiller needs a teacher: name it in KD.MODEL_CONFIG, or set KD.EMA.ENABLED"
 

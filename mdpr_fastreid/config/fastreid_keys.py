@@ -19,7 +19,7 @@ from mdpr_fastreid.config.values import (
 )
 
 
-def _key(name: str, values: Values, meaning: str, used_with: tuple[str, str] | None = None) -> Key:
+def _key(name: str, values: Values, meaning: str, used_with: tuple[str, str | tuple[str, ...]] | None = None) -> Key:
     return Key(name, None, values, meaning, used_with)
 
 
@@ -32,6 +32,7 @@ _CIRCLE = ("MODEL.LOSSES.NAME", "CircleLoss")
 _COSFACE = ("MODEL.LOSSES.NAME", "Cosface")
 _FOCAL = ("MODEL.LOSSES.NAME", "FocalLoss")
 _VIT = ("MODEL.BACKBONE.NAME", "build_vit_backbone")
+_ANY_VIT = ("MODEL.BACKBONE.NAME", ("build_vit_backbone", "build_timm_backbone"))
 _STEPS = ("SOLVER.SCHED", "MultiStepLR")
 _COSINE = ("SOLVER.SCHED", "CosineAnnealingLR")
 _SGD = ("SOLVER.OPT", "SGD")
@@ -62,7 +63,7 @@ FASTREID_KEYS = (
     _key("MODEL.BACKBONE.WITH_SE", yes_or_no, "Whether a ResNet has squeeze-and-excitation blocks"),
     _key("MODEL.BACKBONE.WITH_NL", yes_or_no, "Whether a ResNet or ResNeXt has non-local blocks"),
     _key("MODEL.BACKBONE.SIE_COE", number(), "Weight of a vision transformer's camera embedding", _VIT),
-    _key("MODEL.BACKBONE.STRIDE_SIZE", many(whole(1), 2), "Step between its patches: [height, width]", _VIT),
+    _key("MODEL.BACKBONE.STRIDE_SIZE", many(whole(1), 2), "Step between its patches: [height, width]", _ANY_VIT),
     _key("MODEL.BACKBONE.DROP_PATH_RATIO", _probability, "Share of its paths that are dropped", _VIT),
     _key("MODEL.BACKBONE.DROP_RATIO", _probability, "Share of a vision transformer's activations that are dropped"),
     _key("MODEL.BACKBONE.ATT_DROP_RATE", _probability, "Share of its attention weights that are dropped", _VIT),

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from fastreid.config import CfgNode
 from fastreid.data import samplers as stock
 from fastreid.data.samplers.triplet_sampler import reorder_index
@@ -60,7 +61,7 @@ class SeededSampler(Sampler):
 
 
 class _Reseeded:
-    """FastReID's samplers seed NumPy with ``_seed`` whenever an iterator starts."""
+    """FastReID's samplers read ``_seed`` whenever an iterator starts."""
 
     def reseed(self, seed: int) -> None:
         """Draw from another seed when the next iterator is made."""
@@ -98,6 +99,12 @@ class ImbalancedDatasetSampler(_Reseeded, stock.ImbalancedDatasetSampler):
     @classmethod
     def from_config(cls, cfg: CfgNode, items: Sequence[tuple]) -> "ImbalancedDatasetSampler":
         return cls(items)
+
+    def _infinite_indices(self) -> Iterator[int]:
+        # Stock's draws from torch's own generator, which differs between processes, and not from the seed
+        generator = torch.Generator().manual_seed(self._seed)
+        while True:
+            yield from torch.multinomial(self.weights, self._size, replacement=True, generator=generator).tolist()
 
 
 @SAMPLER_REGISTRY.register()

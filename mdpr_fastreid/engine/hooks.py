@@ -2,11 +2,15 @@
 
 import json
 import logging
+import re
+from collections.abc import Iterator, Sequence
 
 from fastreid.engine import hooks
 from fastreid.engine.hooks import HookBase
 from fastreid.utils import comm
 from fastreid.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter, get_event_storage
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from mdpr_fastreid.engine.checkpoints import PeriodicCheckpointer
 from mdpr_fastreid.engine.preparation import take_from_first_process
@@ -55,15 +59,50 @@ class SaveBeforeEvaluation(HookBase):
 
 
 class LayerFreeze(hooks.LayerFreeze):
-    """Keeps batch norm of frozen layers in evaluation mode after an evaluation, which puts the model into training."""
+    """Puts frozen layers into evaluation mode, as well after an evaluation, which puts the model into training.
+
+    FastReID does so for children of the model that are named exactly as in ``MODEL.FREEZE_LAYERS``, once. Here it is
+    done for the layers inside of a child, too, whose parameters are frozen.
+
+    Args:
+        model: what is trained.
+        freeze_layers: ``MODEL.FREEZE_LAYERS``.
+        freeze_iters: ``SOLVER.FREEZE_ITERS``.
+    """
+
+    def __init__(self, model: nn.Module, freeze_layers: Sequence[str], freeze_iters: int) -> None:
+        super().__init__(model, freeze_layers, freeze_iters)
+        children = dict(self.model.named_children())
+        patterns = [re.compile(pattern) for pattern in freeze_layers if pattern not in children]
+        self._frozen = [child for name, child in children.items() if name in freeze_layers]
+        self._frozen += _layers_of(self.model, patterns)
 
     def before_step(self) -> None:
         """Freeze, or thaw after ``SOLVER.FREEZE_ITERS``."""
         super().before_step()
         if self.is_frozen:
-            for name, module in self.model.named_children():
-                if name in self.freeze_layers:
-                    module.eval()
+            for module in self._frozen:
+                module.eval()
+
+    def open_all_layer(self) -> None:
+        """Thaw."""
+        super().open_all_layer()
+        for module in self._frozen:
+            module.train()
+
+
+def _layers_of(model: nn.Module, patterns: Sequence[re.Pattern]) -> Iterator[nn.Module]:
+    """The layers all of whose parameters have names that begin as a pattern says; of those without any, their own.
+
+    Of modules with children, only norms are layers (timm's have an activation): a head as a whole, in evaluation mode,
+    would give no losses.
+    """
+    for path, module in model.named_modules():
+        if any(module.children()) and not isinstance(module, _NormBase):
+            continue
+        names = [f"{path}.{name}" for name, _ in module.named_parameters(recurse=False)] or [f"{path}."]
+        if all(any(pattern.match(name) for pattern in patterns) for name in names):
+            yield module
 
 
 class LRScheduler(hooks.LRScheduler):

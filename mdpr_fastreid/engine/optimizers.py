@@ -1,5 +1,8 @@
 """Optimizers that train FastReID's flat parameters, are found by name, and remember how long layers were frozen."""
 
+import re
+from collections.abc import Sequence
+
 import torch
 from fastreid.config import CfgNode
 from fastreid.solver import optim
@@ -8,6 +11,7 @@ from fastreid.utils.params import ContiguousParams
 from torch import nn
 from torch.optim import Optimizer
 
+from mdpr_fastreid.config.names import nearest
 from mdpr_fastreid.engine.parameter_groups import scale_backbone, scale_by_model, without_decay_of_vectors
 from mdpr_fastreid.errors import SettingsError
 
@@ -29,13 +33,14 @@ def build_optimizer(
         The optimizer, and the flat buffers or, without ``contiguous``, the groups.
 
     Raises:
-        SettingsError: ``SOLVER.OPT`` is no optimizer, ``lr_factors`` fit no parameter, or the order of the backbone's
-            layers is not known and ``SOLVER.LAYER_DECAY`` needs it.
+        SettingsError: ``SOLVER.OPT`` is no optimizer, ``lr_factors`` or ``MODEL.FREEZE_LAYERS`` fit no parameter, or
+            the order of the backbone's layers is not known and ``SOLVER.LAYER_DECAY`` needs it.
     """
     solver = cfg.SOLVER
     freeze = bool(cfg.MODEL.FREEZE_LAYERS) and solver.FREEZE_ITERS > 0
     kind = maybe_add_gradient_clipping(cfg, _optimizer_class(solver.OPT))
     if freeze:
+        _check_frozen(cfg.MODEL.FREEZE_LAYERS, model)
         kind = with_frozen_layers(kind, solver.FREEZE_ITERS)
     groups = get_default_optimizer_params(
         model,
@@ -56,6 +61,18 @@ def build_optimizer(
         return kind(groups, **options), groups
     parameters = ContiguousParams(groups)
     return keeping_gradients(kind)(parameters.contiguous(), **options), parameters
+
+
+def _check_frozen(patterns: Sequence[str], model: nn.Module) -> None:
+    names = [
+        f"{path}.{name}" for path, module in model.named_modules() for name, _ in module.named_parameters(recurse=False)
+    ]
+    for pattern in patterns:
+        if not any(re.match(pattern, name) for name in names):
+            raise SettingsError(
+                f"MODEL.FREEZE_LAYERS {pattern!r}: no parameter of {type(model).__name__} has a name that begins so; "
+                f"{nearest(pattern, [name for name, _ in model.named_children()])}"
+            )
 
 
 def _optimizer_class(name: str) -> type[Optimizer]:

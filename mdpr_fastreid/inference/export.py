@@ -100,7 +100,7 @@ def metadata(cfg: CfgNode, network: FoldedNetwork, weights: Path | str, kind: st
         kind: of :data:`INPUTS`.
 
     Raises:
-        SettingsError: ``INPUT.SIZE_TEST`` does not say a height and a width.
+        SettingsError: as :func:`image_size`.
     """
     from mdpr_fastreid import __version__
 
@@ -133,9 +133,15 @@ def image_size(cfg: CfgNode) -> tuple[int, int]:
     """Height and width of what a network is exported for: ``INPUT.SIZE_TEST``.
 
     Raises:
-        SettingsError: it leaves the size open, as it may in FastReID.
+        SettingsError: it leaves the size open, as it may in FastReID; or ``INPUT.CROP`` cuts the center out of images,
+            which nobody does for a file.
     """
     size = cfg.INPUT.SIZE_TEST
+    if cfg.INPUT.CROP.ENABLED:
+        raise SettingsError(
+            "images of an exported network are resized to INPUT.SIZE_TEST alone, and INPUT.CROP.ENABLED True crops "
+            "them after that: give INPUT.CROP.ENABLED False after the options, and evaluate the weights with it, too"
+        )
     if len(size) != 2 or min(size) < 1:
         raise SettingsError(
             f"an exported network has one image size, and INPUT.SIZE_TEST is {list(size)}: "

@@ -52,7 +52,9 @@ ARCHITECTURES: tuple[tuple[str, tuple[str, ...]], ...] = (
 """Architectures by patterns that names begin with; all of them have to be there. The first that fits is it."""
 
 _RESNET_BLOCKS = {(2, 2, 2, 2): "18", (3, 4, 6, 3): "34 50", (3, 4, 23, 3): "101", (3, 8, 36, 3): "152"}
-_LISTS_OF_BLOCKS = re.compile(r"blocks|(layer|stage)\d")
+_LISTS_OF_BLOCKS = re.compile(r"blocks|(layer|stage|s)\d|stages(_\d+)?")
+_NUMBER = re.compile(r"b?(\d+)")
+"""Of a block; RegNet's blocks are ``s1.b1``."""
 
 
 def has(names: Iterable[str], marks: tuple[str, ...]) -> bool:
@@ -75,15 +77,20 @@ def architecture_of(names: Mapping[str, object]) -> str:
 
 
 def blocks_of(names: Iterable[str]) -> dict[str, set[int]]:
-    """The numbers of the blocks in each list of blocks: ``{"layers.2.blocks": {0, 1, 2, 3, 4, 5}, ...}``."""
+    """The numbers of the blocks in each list of blocks: ``{"layers.2.blocks": {0, 1, 2, 3, 4, 5}, ...}``.
+
+    Of a list of stages those in each stage are counted, and not the stages: a model may do without the last one.
+    """
     found: dict[str, set[int]] = {}
     for name in names:
         parts = name.split(".")
-        start = next((i + 1 for i, part in enumerate(parts) if _LISTS_OF_BLOCKS.fullmatch(part)), len(parts))
-        for place in range(start, len(parts)):
-            if not parts[place].isdigit():
-                break
-            found.setdefault(".".join(parts[:place]), set()).add(int(parts[place]))
+        in_list = False
+        for place, part in enumerate(parts):
+            number = _NUMBER.fullmatch(part) if in_list else None
+            if number is None:
+                in_list = _LISTS_OF_BLOCKS.fullmatch(part) is not None
+            elif parts[place - 1] != "stages":
+                found.setdefault(".".join(parts[:place]), set()).add(int(number[1]))
     return found
 
 

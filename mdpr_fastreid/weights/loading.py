@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from fastreid.modeling.meta_arch import Distiller
 from tabulate import tabulate
 from torch import nn
 
@@ -81,6 +82,8 @@ def load_backbone(backbone: nn.Module, path: Path | str, sha256: str = "", resiz
 def start_from(model: nn.Module, path: Path | str, sha256: str = "") -> dict[str, Any]:
     """Start training a model from a weight file of any known kind, and log what came of it.
 
+    The averaged teacher of a ``Distiller`` (``KD.EMA``) becomes what its student is.
+
     Args:
         model: MDPR or any of FastReID's; changed in place.
         path: the file, as :func:`~mdpr_fastreid.weights.read_checkpoint` takes it.
@@ -96,6 +99,8 @@ def start_from(model: nn.Module, path: Path | str, sha256: str = "") -> dict[str
     checkpoint = read_checkpoint(path)
     fit = _fitted(model, checkpoint.pop("model"), path, resized=_resizing(model))
     _load(model, fit, path, digest)
+    if isinstance(model, Distiller) and model.ema_enabled:
+        model.model_ts[0].load_state_dict(model.state_dict())
     return checkpoint
 
 

@@ -79,6 +79,8 @@ WRONG = {
     "MODEL.BACKBONE.DROP_RATIO 1.5": "MODEL.BACKBONE.DROP_RATIO must be a number from 0 to 1, got 1.5",
     "MODEL.BACKBONE.NAME build_vit_backbone MODEL.BACKBONE.DEPTH base MODEL.BACKBONE.STRIDE_SIZE (0,16)":
         "MODEL.BACKBONE.STRIDE_SIZE must be a list of 2 values",
+    "MODEL.BACKBONE.NAME build_timm_backbone MODEL.BACKBONE.STRIDE_SIZE [12]":
+        "MODEL.BACKBONE.STRIDE_SIZE must be a list of 2 values",
     "MODEL.BACKBONE.NAME build_vit_backbone MODEL.BACKBONE.DEPTH base MODEL.BACKBONE.DROP_PATH_RATIO -0.1":
         "MODEL.BACKBONE.DROP_PATH_RATIO must be a number from 0 to 1, got -0.1",
     # The head
@@ -137,6 +139,7 @@ WRONG = {
     # Distillation
     DISTILLER: "Distiller needs a teacher: name it in KD.MODEL_CONFIG, or set KD.EMA.ENABLED",
     f"{DISTILLER} KD.MODEL_CONFIG \"['a.yml']\"": "KD.MODEL_CONFIG names 1 teachers, and KD.MODEL_WEIGHTS 0 files",
+    f"{DISTILLER} KD.MODEL_CONFIG \"['a.yml']\" KD.MODEL_WEIGHTS \"['']\"": "KD.MODEL_WEIGHTS has an empty entry",
     f"{DISTILLER} KD.EMA.ENABLED True KD.EMA.MOMENTUM 1.1": "KD.EMA.MOMENTUM must be a number from 0 to 1, got 1.1",
     # The images
     "INPUT.SIZE_TRAIN [-1,128]": r"INPUT.SIZE_TRAIN must be a list: \[height, width\] of 1 or more, .* got \[-1, 128\]",

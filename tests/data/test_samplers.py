@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from fastreid.data import samplers as stock
 from small_runs import small_config
 
@@ -39,8 +40,6 @@ def test_a_seed_repeats_the_stream_and_another_one_changes_it(name, monkeypatch)
     monkeypatch.setattr("fastreid.utils.comm.shared_random_seed", lambda: 11)
     sampler = build_sampler(config(name), items())
     stream = first(sampler)
-    if name == "ImbalancedDatasetSampler":  # it draws with torch's generator, which an epoch seeds
-        return
     assert first(sampler) == stream
     sampler.reseed(12)
     assert first(sampler) != stream
@@ -69,6 +68,28 @@ def test_processes_share_one_stream(monkeypatch):
 
     whole = stream_of(0, 1)
     assert stream_of(0, 2)[:15] == whole[::2] and stream_of(1, 2)[:15] == whole[1::2]
+
+
+def test_processes_share_the_stream_of_fastreids_imbalanced_sampler(monkeypatch):
+    monkeypatch.setattr("fastreid.utils.comm.shared_random_seed", lambda: 11)
+
+    def stream_of(rank, world):
+        monkeypatch.setattr("fastreid.utils.comm.get_rank", lambda: rank)
+        monkeypatch.setattr("fastreid.utils.comm.get_world_size", lambda: world)
+        sampler = build_sampler(config("ImbalancedDatasetSampler"), items())
+        sampler.reseed(4)
+        torch.manual_seed(rank)  # what a process draws from torch's own generator is its own
+        return first(sampler, 30)
+
+    whole = stream_of(0, 1)
+    assert stream_of(0, 2)[:15] == whole[::2] and stream_of(1, 2)[:15] == whole[1::2]
+
+
+def test_each_identity_is_drawn_equally_often():
+    unequal = [(f"{i}.jpg", "rare" if i < 2 else "frequent", "a") for i in range(40)]
+    drawn = first(build_sampler(config("ImbalancedDatasetSampler"), unequal), 4000)
+    assert set(drawn) == set(range(40))
+    assert sum(i < 2 for i in drawn) == pytest.approx(2000, abs=200)
 
 
 class Shuffled(SeededSampler):

@@ -1,6 +1,7 @@
 """Optimizers train, are found, and remember how long layers were frozen."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from fastreid.utils.events import EventStorage
 from small_runs import small_config
 
 from mdpr_fastreid.engine.optimizers import build_optimizer
-from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.errors import SettingsError, UsageError
 
 
 def model_and_config(tmp_path, *options):
@@ -80,6 +81,17 @@ def test_the_count_of_frozen_steps_is_saved_with_the_optimizer(tmp_path):
     assert torch.equal(model.backbone[0].weight, frozen)
     step(model, resumed)
     assert not torch.equal(model.backbone[0].weight, frozen)
+
+
+def test_a_pattern_that_freezes_nothing_is_an_error_where_layers_are_frozen(tmp_path):
+    options = ["MODEL.FREEZE_LAYERS", ["backbone", "bakbone"], "SOLVER.FREEZE_ITERS"]
+    model, cfg = model_and_config(tmp_path, *options, 3)
+    message = (
+        "MODEL.FREEZE_LAYERS 'bakbone': no parameter of Baseline has a name that begins so; did you mean backbone?"
+    )
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        build_optimizer(cfg, model)
+    build_optimizer(model_and_config(tmp_path, *options, 0)[1], model)
 
 
 def test_gradient_clipping_bounds_the_step(tmp_path):

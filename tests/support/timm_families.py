@@ -44,6 +44,10 @@ TRANSFORMERS = {
     "clip": ("vit_base_patch16_clip_quickgelu_224", ("depth", 4, "embed_dim", 48, "num_heads", 3)),
     "dinov2": ("vit_small_patch14_reg4_dinov2", ("depth", 4, "embed_dim", 48, "num_heads", 3, "patch_size", 8)),
     "eva02": ("eva02_tiny_patch14_224", ("depth", 4, "patch_size", 8)),
+    "rope_mixed": (
+        "vit_small_patch16_rope_mixed_ape_224",
+        ("depth", 4, "patch_size", 8, "embed_dim", 48, "num_heads", 3),
+    ),
 }
 """Plain vision transformers, likewise."""
 

@@ -129,7 +129,7 @@ FAMILIES_OF_TIMM = {
     "focalnet": "FocalNet",
     "hgnetv2": "HGNet V2",
     "vit": "vision transformer",
-    **dict.fromkeys(("deit3", "dinov2"), "vision transformer with layer scale (DINOv2, DeiT III)"),
+    **dict.fromkeys(("deit3", "dinov2", "rope_mixed"), "vision transformer with layer scale (DINOv2, DeiT III)"),
     "clip": "vision transformer of CLIP",
     "eva02": "EVA-02 or BEiT",
     "hiera": "Hiera",
@@ -176,5 +176,13 @@ def test_blocks_are_counted_by_list():
         "blocks.0.0.conv.weight",
         "blocks.3.mlp.0.weight",
         "layer2.4.downsample.0.weight",
+        "stages.2.7.f1.conv.weight",
+        "stages.3.blocks.5.conv_dw.weight",
+        "hard.stage3.stages_2.6.f1.conv.weight",
+        "s3.b11.conv1.conv.weight",
+        "s.0.weight",
     ]
-    assert blocks_of(names) == {"blocks": {0, 3}, "blocks.0": {0, 1}, "layer2": {4}}
+    assert blocks_of(names) == {
+        **{"blocks": {0, 3}, "blocks.0": {0, 1}, "layer2": {4}, "stages.2": {7}, "stages.3.blocks": {5}},
+        **{"hard.stage3.stages_2": {6}, "s3": {11}},
+    }

@@ -1,12 +1,14 @@
 """A model takes from a file what is meant for it, and says so; a file that does not fit is refused."""
 
 import pytest
+import timm
 import torch
 from fastreid.config import get_cfg
 from fastreid.modeling import build_backbone, build_model
 from small_runs import logged_by_fastreid
 from support import golden
 from support.settings import small_config, small_model
+from support.timm_families import timm_baseline_config, timm_config
 from support.weight_kinds import FILES, numbered, other_network, resnet, under
 
 from mdpr_fastreid.engine.checkpoints import Checkpointer
@@ -179,6 +181,29 @@ def test_a_shallower_backbone_of_the_same_kind_is_a_warning_with_both(tmp_path):
     with logged_by_fastreid() as messages:
         start_from(model, saved(tmp_path / "weights.pth", PLAIN))
     assert "(ResNet-18) lacks 36 weights of the backbone (ResNet-18-IBN), which stay as initialised" in messages[1]
+
+
+OTHER_DEPTHS = {
+    "starnet_s4": ("starnet_s2", r"StarNet has 4 blocks in stages\.0, the model's backbone 2"),
+    "starnet_s3": ("starnet_s2", r"StarNet has 3 blocks in stages\.0, the model's backbone 2"),
+    "starnet_s2": ("starnet_s3", r"StarNet has 2 blocks in stages\.0, the model's backbone 3"),
+    "regnetx_002": ("regnetx_002", r"RegNet or EfficientNet of pycls has 8 blocks in s4, the model's backbone 7"),
+}
+
+
+@pytest.mark.parametrize("config", [timm_config, timm_baseline_config])
+@pytest.mark.parametrize("theirs", OTHER_DEPTHS)
+def test_another_number_of_blocks_is_refused(tmp_path, theirs, config):
+    ours, message = OTHER_DEPTHS[theirs]
+    with torch.device("meta"):
+        content = timm.create_model(theirs).state_dict()
+    if theirs == ours:
+        content |= {name.replace("s4.b7.", "s4.b8."): value for name, value in content.items()}
+    path = saved(tmp_path / "weights.pth", numbered(content))
+    key = "MODEL.BACKBONE.TIMM.MODEL"
+    with pytest.raises(UsageError, match=f"{message}; set MODEL.BACKBONE as the file is"):
+        start_from(build_model(config("starnet", key, ours)), path)
+    start_from(build_model(config("starnet", key, ours)), saved(path, timm.create_model(ours).state_dict()))
 
 
 def test_a_truncated_file_is_refused(tmp_path, model):

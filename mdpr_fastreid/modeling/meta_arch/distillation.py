@@ -1,10 +1,14 @@
 """MDPR where FastReID distils knowledge: as a teacher, and as the student, of its ``Distiller``."""
 
+from collections.abc import Sequence
+
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, Distiller
 from torch import nn
 
+from mdpr_fastreid.errors import SettingsError, UsageError
 from mdpr_fastreid.modeling.backbones import StageMaps
 from mdpr_fastreid.modeling.meta_arch.mdpr import MDPR
+from mdpr_fastreid.weights import load_for_evaluation
 
 
 @META_ARCH_REGISTRY.register()
@@ -35,3 +39,24 @@ class MDPRDistiller(Distiller, DistillableMDPR):
         """As MDPR's; the teachers go, too."""
         super().simplify_for_inference()
         self.model_ts = []
+
+
+def load_teachers(model: Distiller, files: Sequence[str]) -> None:
+    """Load the teachers of ``KD.MODEL_CONFIG``, each whole: FastReID's loader takes of a file whatever fits.
+
+    Args:
+        model: as it was built; the teachers come behind its averaged one, if it has that.
+        files: ``KD.MODEL_WEIGHTS``, one for each teacher.
+
+    Raises:
+        SettingsError: an entry is empty.
+        UsageError: a file cannot be read, or does not fit its teacher, the classifier included.
+    """
+    teachers = model.model_ts[1:] if model.ema_enabled else model.model_ts
+    for number, (teacher, file) in enumerate(zip(teachers, files, strict=True)):
+        if not file:
+            raise SettingsError(f"KD.MODEL_WEIGHTS[{number}] is empty: name the weight file of that teacher")
+        try:
+            load_for_evaluation(teacher, file, with_classifiers=True)
+        except UsageError as error:
+            raise UsageError(f"KD.MODEL_WEIGHTS[{number}]: {error}") from error

@@ -8,6 +8,7 @@ from torch import nn
 
 from mdpr_fastreid.errors import SettingsError
 from mdpr_fastreid.modeling.backbones import BranchedBackbone, StageMaps, build_backbone
+from mdpr_fastreid.modeling.backbones.image_sizes import image_sizes
 from mdpr_fastreid.modeling.branches import AttentionMaps, HardContentBranch, Perspectives, SoftContentBranch
 from mdpr_fastreid.modeling.compilation import compile_in_training
 from mdpr_fastreid.modeling.features import BRANCHES, READINGS, check_settings, readings_for
@@ -63,13 +64,11 @@ class MDPR(Baseline):
         mdpr, norm = cfg.MODEL.MDPR, cfg.MODEL.BACKBONE.NORM
         check_settings(mdpr)
         backbone = BranchedBackbone(build_backbone(cfg), mdpr.BRANCHES, mdpr.CHECKPOINT_STAGES)
-        for key in ("SIZE_TRAIN", "SIZE_TEST"):
-            # FastReID takes one number for "this shorter side" and 0 for "as it is": then the size is known only later
-            size = cfg.INPUT[key] if len(cfg.INPUT[key]) == 2 else (256, 128)
-            shapes = backbone.shapes(tuple(size))
+        for key, _, size, _ in image_sizes(cfg):
+            shapes = backbone.shapes(size)
             if "hard" in mdpr.BRANCHES and shapes.rows < mdpr.PARTS:
                 raise SettingsError(
-                    f"MODEL.MDPR.PARTS is {mdpr.PARTS}, but images of INPUT.{key} {list(size)} leave only "
+                    f"MODEL.MDPR.PARTS is {mdpr.PARTS}, but images of {key} {list(size)} leave only "
                     f"{shapes.rows} rows to cut into stripes"
                 )
         hard = soft = None

@@ -80,6 +80,17 @@ def test_mdpr_trains_and_every_weight_has_a_gradient(family):
     assert without == []
 
 
+def test_mixed_rotary_angles_are_learned_where_blocks_read_them():
+    cut = ["MODEL.BACKBONE.TIMM.CUT", (0, 2), "MODEL.BACKBONE.TIMM.MODEL", "vit_small_patch16_rope_mixed_224"]
+    model = build_model(timm_config("rope_mixed", *cut)).train()
+    sum(model({"images": torch.rand(8, 3, *SIZE) * 255, "targets": torch.arange(8) // 2}).values()).backward()
+    frequencies = {name: p for name, p in model.named_parameters() if name.endswith("rope.freqs")}
+    assert sorted(frequencies) == [f"backbone.{b}.stage{s}.rope.freqs" for b in ("hard", "soft") for s in (3, 4)]
+    for name, parameter in frequencies.items():
+        learned = parameter.grad.abs().sum((0, 2, 3)) > 0
+        assert learned.tolist() == ([True, True, False, False] if "stage3" in name else [False, False, True, True])
+
+
 @pytest.mark.parametrize("family", KINDS)
 def test_fastreids_baseline_trains_and_every_weight_has_a_gradient(family):
     torch.manual_seed(0)
@@ -188,6 +199,40 @@ def test_stages_of_stride_1_are_not_asked_for_beside_a_last_stride_of_2():
 def test_images_as_they_are_have_the_size_that_fastreid_takes_for_them():
     as_they_are = ["INPUT.SIZE_TRAIN", [0, 0], "INPUT.SIZE_TEST", [0, 0]]
     assert built("convnext", *as_they_are).reading.size == (256, 128)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", ["vit", "eva02", "hiera", "swinv2"])
+@pytest.mark.parametrize(("key", "value"), [("INPUT.SIZE_TRAIN", [64]), ("INPUT.SIZE_TEST", [0])])
+def test_an_open_size_of_images_is_refused_when_a_model_of_fixed_sizes_is_built(method, family, key, value):
+    message = rf"{key} \[{value[0]}\] leaves the size of images open, .* {FAMILIES[family][0]} does not take any size"
+    with pytest.raises(SettingsError, match=message) as caught:
+        build_model(METHODS[method](family, key, value, "INPUT.PADDING.ENABLED", False))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", ["convnext", "swin"])
+@torch.no_grad()
+def test_a_model_of_any_size_takes_images_of_an_open_one(method, family):
+    size = ["INPUT.SIZE_TRAIN", [64], "INPUT.SIZE_TEST", [0], "INPUT.PADDING.ENABLED", False]
+    model = build_model(METHODS[method](family, *size)).eval()
+    assert model(torch.rand(2, 3, 160, 64) * 255).shape == model(torch.rand(2, 3, 96, 80) * 255).shape
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("crop", "size"), [([96, 48], (96, 48)), ([80], (80, 80))])
+@torch.no_grad()
+def test_a_model_is_built_for_the_crop_where_images_are_cropped(method, crop, size):
+    options = ["INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", crop, "INPUT.SIZE_TRAIN", [0], "INPUT.SIZE_TEST", [160]]
+    model = build_model(METHODS[method]("vit", *options, "INPUT.PADDING.ENABLED", False)).eval()
+    assert model(torch.rand(2, 3, *size) * 255).shape[0] == 2
+
+
+def test_a_crop_that_the_model_does_not_take_is_named():
+    options = ["INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [128, 64], "INPUT.PADDING.ENABLED", True]
+    with pytest.raises(SettingsError, match=r"does not take images of INPUT\.CROP\.SIZE 128 x 64"):
+        build_model(timm_config("hiera", *options))
 
 
 @pytest.mark.parametrize("method", METHODS)

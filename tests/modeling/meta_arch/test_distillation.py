@@ -1,5 +1,7 @@
 """FastReID's Distiller with MDPR as its student and as a teacher."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from fastreid.config import get_cfg
@@ -7,7 +9,10 @@ from fastreid.modeling import build_model
 from fastreid.modeling.meta_arch import Distiller
 from fastreid.utils.events import EventStorage
 from support.settings import small_config
+from support.weight_kinds import resnet
 
+from mdpr_fastreid.engine.checkpoints import Checkpointer
+from mdpr_fastreid.errors import UsageError
 from mdpr_fastreid.modeling import MDPR
 
 STOCK = ["MODEL.META_ARCHITECTURE", "Baseline", "MODEL.HEADS.NAME", "EmbeddingHead", "MODEL.BACKBONE.FEAT_DIM", 512]
@@ -18,17 +23,19 @@ METHODS = {"MDPR": [], "Baseline": STOCK}
 def distiller(tmp_path):
     """Builds upstream's Distiller, its teachers loaded from files as FastDistill does."""
 
-    def build(student: str, *teachers: str, ema: bool = False) -> Distiller:
-        configs, weights = [], []
+    def build(student: str, *teachers: str, ema: bool = False, weights: Sequence[str] = ()) -> Distiller:
+        configs, written = [], []
         for number, teacher in enumerate(teachers):
             cfg = small_config(*METHODS[teacher])
             torch.manual_seed(100 + number)
             torch.save({"model": build_model(cfg).state_dict()}, tmp_path / f"{number}.pth")
             (tmp_path / f"{number}.yaml").write_text(cfg.dump())
             configs.append(str(tmp_path / f"{number}.yaml"))
-            weights.append(str(tmp_path / f"{number}.pth"))
+            written.append(str(tmp_path / f"{number}.pth"))
         cfg = small_config(*METHODS[student], "MODEL.META_ARCHITECTURE", "Distiller")
-        cfg.merge_from_list(["KD.MODEL_CONFIG", configs, "KD.MODEL_WEIGHTS", weights, "KD.EMA.ENABLED", ema])
+        cfg.merge_from_list(
+            ["KD.MODEL_CONFIG", configs, "KD.MODEL_WEIGHTS", list(weights or written), "KD.EMA.ENABLED", ema]
+        )
         torch.manual_seed(0)
         return build_model(cfg).train()
 
@@ -87,6 +94,34 @@ def test_a_teacher_computes_with_the_weights_of_its_file(distiller, tmp_path):
     assert all(torch.equal(value, saved[name]) for name, value in teacher.state_dict().items())
 
 
+TEACHERS = {
+    "foreign": ({"foo": torch.zeros(3)}, r"which needs backbone\.\S*conv1\.weight"),
+    "ImageNet": (resnet(), r"which needs "),
+    "other identities": (None, r"needs heads\.(embedding_heads\.hard_global\.)?weight"),
+}
+
+
+@pytest.mark.parametrize("student", ["MDPR", "Baseline"])
+@pytest.mark.parametrize("teacher", ["MDPR", "Baseline"])
+@pytest.mark.parametrize("file", TEACHERS)
+def test_a_teacher_that_its_file_would_leave_random_is_refused(distiller, tmp_path, student, teacher, file):
+    content, message = TEACHERS[file]
+    if content is None:
+        content = build_model(small_config(*METHODS[teacher], "MODEL.HEADS.NUM_CLASSES", 9)).state_dict()
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(UsageError, match=rf"KD\.MODEL_WEIGHTS\[0\]: .*other\.pth.*{message}") as caught:
+        distiller(student, teacher, weights=[str(tmp_path / "other.pth")])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_every_teacher_needs_a_file_that_exists(distiller, tmp_path, ema):
+    for file, message in (("", r"is empty: name the weight file"), ("none.pth", r".*none\.pth: no such weight file")):
+        weights = [str(tmp_path / "0.pth"), file]
+        with pytest.raises(UsageError, match=rf"KD\.MODEL_WEIGHTS\[1\]:? {message}"):
+            distiller("MDPR", "MDPR", "Baseline", ema=ema, weights=weights)
+
+
 def test_a_student_has_the_weights_the_losses_and_the_features_of_mdpr(distiller):
     student, alone = distiller("MDPR", "Baseline"), build_model(small_config()).train()
     alone.load_state_dict(student.state_dict(), strict=True)
@@ -107,6 +142,20 @@ def test_the_moving_average_starts_as_the_student_and_follows_it(distiller):
     trained(model, 2, lr=0.01)
     moved = [not torch.equal(p, old) for p, old in zip(average.parameters(), start, strict=True)]
     assert sum(moved) > 0.9 * len(moved)
+
+
+@pytest.mark.parametrize("method", ["MDPR", "Baseline"])
+def test_the_moving_average_starts_from_the_file_that_the_student_starts_from(tmp_path, method):
+    torch.save(resnet(), tmp_path / "resnet18.pth")
+    cfg = small_config(*METHODS[method], "MODEL.META_ARCHITECTURE", "Distiller", "KD.EMA.ENABLED", True)
+    cfg.MODEL.WEIGHTS = str(tmp_path / "resnet18.pth")
+    model = build_model(cfg)
+    Checkpointer(model).resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
+    (average,) = model.model_ts
+    stem = model.backbone.trunk.conv1 if method == "MDPR" else model.backbone.conv1
+    assert torch.equal(stem.weight, resnet()["conv1.weight"])
+    assert average.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(value, average.state_dict()[name]) for name, value in model.state_dict().items())
 
 
 def test_distillation_among_fastreids_own_models_is_untouched(distiller):

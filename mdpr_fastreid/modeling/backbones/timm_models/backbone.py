@@ -25,6 +25,8 @@ class Reading:
     """Of the model, for errors."""
     size: tuple[int, int]
     """Height and width of the images it is built for."""
+    size_key: str
+    """Of the config, that says this size."""
     grids: tuple[tuple[int, int], ...]
     """Rows and columns of patches of each size of images; () if it has no patches in rows."""
     class_token: str
@@ -219,7 +221,7 @@ class _Used:
             hooks.append(model.get_submodule(model.last_norm).register_forward_hook(self._saw_norm))
         try:
             with torch.enable_grad():
-                features = features_of(model.eval(), reading.size, "INPUT.SIZE_TRAIN")
+                features = features_of(model.eval(), reading.size, reading.size_key)
         finally:
             for hook in hooks:
                 hook.remove()

@@ -11,6 +11,7 @@ from torch import nn
 
 from mdpr_fastreid.config.names import nearest
 from mdpr_fastreid.errors import SettingsError, UsageError, shown
+from mdpr_fastreid.modeling.backbones.image_sizes import ImageSize, image_sizes
 from mdpr_fastreid.modeling.backbones.timm_models import transformers
 from mdpr_fastreid.modeling.backbones.timm_models.backbone import Reading, TimmBackbone, as_backbone, features_of
 
@@ -22,6 +23,8 @@ _OWN_MODELS = ("solider", "transreid_ssl")
 """Files that register models beside timm's."""
 _NO_OVERLAP = (16, 16)
 """FastReID's default of ``STRIDE_SIZE``: patches of any size stand side by side."""
+_ANOTHER_SIZE = (320, 160)
+"""Height and width that a model of any size of images takes beside those it is built for."""
 _NO_ARGUMENTS = {
     "pretrained": "MODEL.BACKBONE.PRETRAIN starts from weights",
     "checkpoint_path": "MODEL.BACKBONE.PRETRAIN_PATH names a file of weights",
@@ -42,32 +45,38 @@ _CONVOLUTIONAL = (
 def build_timm_backbone(cfg: CfgNode) -> TimmBackbone:
     """The model that ``MODEL.BACKBONE.TIMM.MODEL`` names, without its classifier and with random weights.
 
-    It is built for images of ``INPUT.SIZE_TRAIN``, and takes those of ``INPUT.SIZE_TEST``.
+    It is built for images of ``INPUT.SIZE_TRAIN``, and takes those of ``INPUT.SIZE_TEST``; of ``INPUT.CROP.SIZE``
+    where images are cropped.
 
     Args:
         cfg: whose ``PRETRAIN`` is somebody else's, see :func:`mdpr_fastreid.modeling.backbones.build_backbone`.
 
     Raises:
-        UsageError: timm is not installed, does not know the model or an argument, or the model does not fit.
+        UsageError: timm is not installed, does not know the model or an argument, or the model does not fit. Or the
+            config leaves the size of images open, and the model does not take any size.
     """
     timm, options = _timm(), cfg.MODEL.BACKBONE.TIMM
-    name, train, test = options.MODEL, *(_size(cfg, key) for key in ("SIZE_TRAIN", "SIZE_TEST"))
+    name, (train, test) = options.MODEL, image_sizes(cfg)
     if not timm.is_model(name):
         raise UsageError(_unknown(name, timm))
     # The model is run once, and back: not on a default device without data (meta), nor where gradients are off
     with torch.device("cpu"), torch.enable_grad():
-        model = _created(cfg, timm, train, test)
+        model = _created(cfg, timm, train.size, test.size)
         if (stride := tuple(cfg.MODEL.BACKBONE.STRIDE_SIZE)) != _NO_OVERLAP:
             _overlap(model, stride, name)
         grids = ()
         if not transformers.is_plain(model):
             _check_no_tokens(options)
         else:
-            grids = tuple(model.patch_embed.dynamic_feat_size(size) for size in (train, test))
-        reading = Reading(name, train, grids, options.CLASS_TOKEN, tuple(options.CUT), options.NORM_MAPS)
+            for size in (train, test):
+                if size.is_open:
+                    raise SettingsError(_needs_a_size(name, size))
+            grids = tuple(model.patch_embed.dynamic_feat_size(one.size) for one in (train, test))
+        reading = Reading(
+            name, train.size, train.key, grids, options.CLASS_TOKEN, tuple(options.CUT), options.NORM_MAPS
+        )
         backbone = as_backbone(model, reading)
-        if test != train:
-            _check_test_size(backbone, test)
+        _check_sizes(backbone, train, test)
         if options.CAMERAS:
             _tell_cameras_apart(backbone, options)
     return backbone.to(torch.get_default_device())
@@ -98,11 +107,26 @@ def _overlap(model: nn.Module, stride: tuple[int, ...], name: str) -> None:
 
 
 @torch.no_grad()
-def _check_test_size(backbone: TimmBackbone, size: tuple[int, int]) -> None:
-    """Refuse before training what the first evaluation could not run."""
+def _check_sizes(backbone: TimmBackbone, train: ImageSize, test: ImageSize) -> None:
+    """Refuse before training what the first batch or the first evaluation could not run."""
     training = backbone.training
-    features_of(backbone.eval(), size, "INPUT.SIZE_TEST")
+    backbone.eval()
+    for one in (train, test):
+        if one.is_open:
+            try:
+                features_of(backbone, _ANOTHER_SIZE, one.key)
+            except SettingsError as error:
+                raise SettingsError(_needs_a_size(backbone.reading.name, one)) from error
+    if test.size != train.size:
+        features_of(backbone, test.size, test.key)
     backbone.train(training)
+
+
+def _needs_a_size(name: str, size: ImageSize) -> str:
+    return (
+        f"{size.key} {list(size.value)} leaves the size of images open, and MODEL.BACKBONE.TIMM.MODEL {name} does not "
+        f"take any size: give {size.key} '[height, width]'"
+    )
 
 
 def _tell_cameras_apart(backbone: TimmBackbone, options: CfgNode) -> None:
@@ -134,12 +158,6 @@ def _unknown(name: str, timm: ModuleType) -> str:
 def _near(name: str, known: list[str]) -> str:
     near = nearest(name, known)
     return near if near.startswith("did") else "timm.list_models() has all names"
-
-
-def _size(cfg: CfgNode, key: str) -> tuple[int, int]:
-    size = tuple(cfg.INPUT[key])
-    # FastReID takes one number for "this shorter side" and 0 for "as it is"
-    return size if len(size) == 2 and all(size) else (256, 128)
 
 
 def _created(cfg: CfgNode, timm: ModuleType, train: tuple[int, int], test: tuple[int, int]) -> nn.Module:

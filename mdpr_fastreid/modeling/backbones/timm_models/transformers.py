@@ -36,7 +36,8 @@ def pieces(model: nn.Module, tokens: Tokens, cut: tuple[int, ...]) -> tuple[nn.M
         )
     runs = (blocks[first:second], blocks[second:])
     if getattr(model, "rope", None) is not None:
-        return _Embedding(model, blocks[:first]), *(_RotaryBlocks(run, model, tokens) for run in runs)
+        stages = (_RotaryBlocks(run, model, tokens, start) for run, start in zip(runs, (first, second), strict=True))
+        return _Embedding(model, blocks[:first]), *stages
     return _Embedding(model, blocks[:first]), *(nn.Sequential(*run) for run in runs)
 
 
@@ -75,6 +76,8 @@ class _Embedding(nn.Module):
         start = copy.copy(model)
         # The copy has dicts of its own with the same modules and parameters in them
         kept = {name: child for name, child in model._modules.items() if name in _BEFORE_BLOCKS}
+        if not blocks and "rope" in kept:
+            kept["rope"] = None  # what gets no gradient must not be there
         start._modules = {**kept, "blocks": nn.Sequential(*blocks), "norm": nn.Identity()}
         start._parameters = dict(model._parameters)
         start._buffers = dict(model._buffers)
@@ -85,18 +88,27 @@ class _Embedding(nn.Module):
 
 
 class _RotaryBlocks(nn.Module):
-    """Blocks of EVA-02, which turn queries and keys by angles of the position."""
+    """Blocks of EVA-02 and RoPE-ViT, which turn queries and keys by angles of the position.
 
-    def __init__(self, blocks: list[nn.Module], model: nn.Module, tokens: Tokens):
+    Args:
+        blocks: of the model.
+        model: with the angles.
+        tokens: that the blocks keep.
+        start: the first block's number in the model.
+    """
+
+    def __init__(self, blocks: list[nn.Module], model: nn.Module, tokens: Tokens, start: int):
         super().__init__()
         self.blocks = nn.Sequential(*blocks)
         self.rope = model.rope
         self._tokens = tokens
+        # RoPE-ViT mixed (Heo et al., ECCV 2024) learns angles of each block, [depth, ...]
+        self._start = start if getattr(model, "rope_mixed", False) else None
         # With one size of images, the model has computed the angles when it was built
         self._is_fixed = hasattr(model.rope, "feat_shape") and not model.dynamic_img_size
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         angles = self.rope.get_embed() if self._is_fixed else self.rope.get_embed(shape=self._tokens.grid(tokens))
-        for block in self.blocks:
-            tokens = block(tokens, rope=angles)
+        for number, block in enumerate(self.blocks):
+            tokens = block(tokens, rope=angles if self._start is None else angles[self._start + number])
         return tokens
