@@ -43,7 +43,7 @@ def prepare(plan: Plan) -> tuple[list[Run], list[str]]:
         settings = yaml.safe_dump(yaml.safe_load(without_unused_project_keys(run.cfg).dump()), sort_keys=True)
         write_whole(folder / records.SETTINGS, settings.encode())
         records.write_json(folder / records.CONDITIONS, now)
-        if any(one.method.name == run.source and one.seed == run.seed for one in left):
+        if not _has_source(run, left):
             (folder / records.RESULT).unlink(missing_ok=True)  # it is of other weights
         if records.read_result(folder) is None:
             if (folder / records.RESULT).is_file():
