@@ -11,7 +11,7 @@ from mdpr_fastreid.errors import UsageError, printable
 from mdpr_fastreid.weights.files import read_checkpoint
 from mdpr_fastreid.weights.integrity import check_sha256
 from mdpr_fastreid.weights.kinds import WRAPPERS
-from mdpr_fastreid.weights.loading import Fit, cameras_left, fit_to, other_backbone, other_cameras
+from mdpr_fastreid.weights.loading import Fit, cameras_left, fit_to, other_activation, other_backbone, other_cameras
 
 _CLASSIFIER = re.compile(r"(.+\.)?(\w*heads?|embedding_heads\.\w+|classifier|classifiers\.\w+|fc)\.weight")
 """The weight of a classifier in FastReID's heads, in MDPR's and in those of the projects."""
@@ -61,7 +61,7 @@ def load_for_evaluation(model: nn.Module, path: str, sha256: str = "", *, with_c
             f"{path} ({fit.recognised.kind}): does not fit the model, which needs {_first(missing)} "
             "(missing, or of another shape); give the config that these weights were trained with"
         )
-    if other := other_backbone(fit):
+    if other := other_backbone(fit) or other_activation(fit, model):
         raise UsageError(f"{path}: {other}")
     if further := _further_layers(fit, model):
         raise UsageError(

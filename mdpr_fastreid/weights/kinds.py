@@ -31,6 +31,7 @@ class Recognised(NamedTuple):
         is_mdpr: whether the backbone is in MDPR's pieces (``backbone.trunk``, ``backbone.hard``).
         changes: by our names, what becomes of values that we have in another order or shape.
         model: what ``MODEL.BACKBONE.TIMM.MODEL`` the file is for, "" if that is not known.
+        quick_gelu: whether its layers are known to compute QuickGELU where others have GELU, which no weight shows.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Recognised(NamedTuple):
     is_mdpr: bool = False
     changes: Mapping[str, Change] = {}
     model: str = ""
+    quick_gelu: bool = False
 
 
 class Wrapping(NamedTuple):
@@ -51,6 +53,7 @@ class Wrapping(NamedTuple):
     """Pattern of the names of the networks that are left for it."""
 
 
+_PAIR = "image encoder of a pair (CLIP-ReID and others)"
 NETWORKS = (
     Wrapping("encoder_q.", "MoCo (LUPerson and others), query encoder", r"encoder_k\.|queue"),
     Wrapping("base_encoder.", "MoCo v3, base encoder", r"momentum_encoder\.|predictor\."),
@@ -60,7 +63,7 @@ NETWORKS = (
     Wrapping("online_encoder.", "BYOL, online encoder", r"target_encoder\."),
     Wrapping("online_net.", "BYOL, online network", r"target_net\."),
     Wrapping("target_encoder.", "a target encoder", r"context_encoder\.|predictor\."),
-    Wrapping("image_encoder.", "image encoder of a pair (CLIP-ReID and others)", r"text_encoder\.|prompt_learner\."),
+    Wrapping("image_encoder.", _PAIR, r"text_encoder\.|prompt_learner\."),
 )
 """The network that each method's authors evaluate; what lies beside it is left."""
 
@@ -171,7 +174,9 @@ def _backbone(names: Names, networks: list[Wrapping], state_dict: Weights, own: 
     found = {**names, **{mine: names[theirs] for theirs, mine in _HEADS.items() if theirs in names}}
     found |= {f"backbone.{name}": original for one in (peeled, ours) for name, original in one.items()}
     changes = {f"backbone.{name}": change for name, change in changes.items()}
-    return Recognised(kind, found, architecture, False, changes, _model(architecture, ours, state_dict))
+    # CLIP-ReID and its kin go on from OpenAI's CLIP; of a CLIP alone nobody can tell whether it is OpenAI's
+    quick_gelu = architecture == CLIP and any(wrapping.kind == _PAIR for wrapping in networks)
+    return Recognised(kind, found, architecture, False, changes, _model(architecture, ours, state_dict), quick_gelu)
 
 
 def _kind(peeled: Names, architecture: str, networks: list[Wrapping], state_dict: Weights) -> str:

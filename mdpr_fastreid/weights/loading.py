@@ -219,7 +219,7 @@ def _fitted(
             f"{list(needed)} in the model{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}; "
             f"{_SIZES if other_size and wrong == _positions(wrong) else _way_out(fit.recognised)}"
         )
-    if other := other_backbone(fit):
+    if other := other_backbone(fit) or other_activation(fit, model):
         raise UsageError(f"{path}: {other}")
     return fit
 
@@ -266,6 +266,17 @@ def other_backbone(fit: Fit) -> str:
             counts = f"{len(given[blocks])} blocks in {blocks.removeprefix('backbone.')}"
             return f"{says} has {counts}, the model's backbone {len(needed[blocks])}; {_way_out(fit.recognised)}"
     return ""
+
+
+def other_activation(fit: Fit, model: nn.Module) -> str:
+    """Why features would be others than those that weights were trained for: their activation; "" if it is the same."""
+    activations = {type(module).__name__ for module in model.modules()}
+    if not fit.recognised.quick_gelu or "QuickGELU" in activations or "GELU" not in activations:
+        return ""
+    return (
+        f"{_described(fit.recognised)} was trained with QuickGELU, and the model has GELU: set "
+        f"MODEL.BACKBONE.TIMM.MODEL to {fit.recognised.model or 'a model with quickgelu in its name'}"
+    )
 
 
 def _described(recognised: Recognised) -> str:

@@ -6,7 +6,7 @@ import torchvision
 from small_runs import logged_by_fastreid
 from support.golden_transformers import SOLIDER, backbone
 from support.settings import small_config
-from support.transformer_files import CLIPS, FILES, SIZE, SOLIDERS, SWIN, TRANSREID
+from support.transformer_files import CLIP, CLIPS, FILES, SIZE, SOLIDERS, SWIN, TRANSREID
 from support.weight_kinds import numbered, under
 
 from mdpr_fastreid.errors import UsageError
@@ -157,6 +157,10 @@ REFUSED = {
         *("vit_base_patch16_224", {**FILES["CLIP"][0][1]}, CLIPS),
         r"vision transformer of CLIP is not what the model's backbone is \(vision transformer\)",
     ),
+    "CLIP-ReID in a CLIP with GELU": (
+        *("vit_base_patch16_clip_224", CLIP[1], FILES["CLIP-ReID"][1]),
+        r"was trained with QuickGELU, and the model has GELU: set .* to a model with quickgelu in its name",
+    ),
     "a ViT in a Swin": (
         *("solider_swin_tiny", SWIN, TRANSREID),
         r"vision transformer fits 0 of the \d+ weights of the model's backbone \(SOLIDER's Swin transformer\)",
@@ -177,6 +181,22 @@ def test_another_size_or_family_is_one_line(tmp_path, case):
         load_backbone(built, saved(tmp_path / "weights.pth", content), resized=built.resized_weight)
     assert "\n" not in str(caught.value)
     assert all(torch.equal(value, before[name]) for name, value in built.state_dict().items())
+
+
+def test_a_file_trained_with_quickgelu_is_not_evaluated_with_gelu(tmp_path):
+    neck = {f"bottleneck.{entry}": torch.ones(48) for entry in ("weight", "bias", "running_mean", "running_var")}
+    path = saved(
+        tmp_path / "weights.pth", {**under("image_encoder.", CLIPS), **neck, "classifier.weight": torch.ones(4, 48)}
+    )
+    with pytest.raises(UsageError, match=r"was trained with QuickGELU, and the model has GELU"):
+        load_for_evaluation(baseline("vit_base_patch16_clip_224", CLIP[1], 48), str(path))
+    load_for_evaluation(baseline(*CLIP, 48), str(path))
+
+
+def test_a_clip_that_may_be_openclips_is_taken_with_gelu(tmp_path):
+    built = backbone("vit_base_patch16_clip_224", CLIP[1], SIZE)
+    load_backbone(built, saved(tmp_path / "weights.pth", FILES["CLIP"][1]), resized=built.resized_weight)
+    assert torch.equal(built.norm_pre.weight, CLIPS["ln_pre.weight"])
 
 
 def test_a_file_of_another_depth_is_not_evaluated(tmp_path):
