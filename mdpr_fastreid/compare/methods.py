@@ -15,7 +15,7 @@ from mdpr_fastreid.compare.shared import read_config
 from mdpr_fastreid.config import UnknownNameError, check_config
 from mdpr_fastreid.config.own_code import HOW_TO_IMPORT
 from mdpr_fastreid.errors import UsageError
-from mdpr_fastreid.modeling import build_model
+from mdpr_fastreid.modeling import build_model, image_sizes
 
 BUILT_IN = {
     "mdpr": ("MDPR", "Base-MDPR.yml"),
@@ -148,7 +148,7 @@ def empty_model(cfg: CfgNode) -> nn.Module:
     """The model of a config without memory, on the device ``meta``.
 
     Raises:
-        CannotCarryError: it cannot be built, or cannot read an image of ``INPUT.SIZE_TEST``.
+        CannotCarryError: it cannot be built, or cannot read a test image.
         UsageError: its config names what nobody has registered.
     """
     cfg = cfg.clone()
@@ -158,7 +158,7 @@ def empty_model(cfg: CfgNode) -> nn.Module:
         check_config(cfg, parts=("model",))
         with torch.device("meta"), torch.no_grad():
             model = build_model(cfg).eval()
-            model(torch.empty(2, 3, *input_size(cfg)))
+            model(torch.empty(2, 3, *image_sizes(cfg).test.size))
     except UnknownNameError as error:  # a typing mistake, or code that was not imported: no method to leave out
         raise UsageError(f"{error}; {HOW_TO_IMPORT}") from error
     except Exception as error:  # any toolbox model may be here, and each fails in its own way
@@ -184,11 +184,6 @@ def settings_ablated(cfg: CfgNode) -> str:
     return f"{mdpr.ATTENTION.MAPS} attention maps, beta = {mdpr.ATTENTION.AREA_SCALE:g}, {mdpr.PARTS} stripes"
 
 
-def input_size(cfg: CfgNode) -> tuple[int, int]:
-    """(height, width) of a test image; FastReID's "as it is" counts as 256 x 128."""
-    return tuple(cfg.INPUT.SIZE_TEST) if len(cfg.INPUT.SIZE_TEST) == 2 else (256, 128)
-
-
 def _merge_model(cfg: CfgNode, overrides: Sequence[str]) -> None:
     pairs = zip(overrides[::2], overrides[1::2], strict=True)
     of_methods = ("MODEL.", "KD.", *(f"INPUT.{key}" for key in _FIELDS))
@@ -211,7 +206,7 @@ def _channels(cfg: CfgNode) -> int:
     cfg.MODEL.BACKBONE.PRETRAIN = False
     try:
         with torch.device("meta"), torch.no_grad():
-            return build_backbone(cfg).eval()(torch.empty(2, 3, *input_size(cfg))).shape[1]
+            return build_backbone(cfg).eval()(torch.empty(2, 3, *image_sizes(cfg).test.size)).shape[1]
     except Exception as error:  # as in empty_model
         raise CannotCarryError(_reason(cfg, error)) from error
 
@@ -221,7 +216,7 @@ def _reason(cfg: CfgNode, error: Exception) -> str:
     if cfg.MODEL.META_ARCHITECTURE == "MGN" and backbone not in _BOTTLENECK_RESNETS:
         return f"MGN needs a ResNet of bottleneck blocks (r50, r101), and {backbone} is none"
     first_line = (str(error).strip().splitlines() or [""])[0]
-    size = "x".join(map(str, input_size(cfg)))
+    size = "x".join(map(str, image_sizes(cfg).test.size))
     return (
         f"{cfg.MODEL.META_ARCHITECTURE} cannot be built on {backbone} for images of {size}: "
         f"{type(error).__name__}: {first_line}"

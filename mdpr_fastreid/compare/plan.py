@@ -16,7 +16,6 @@ from mdpr_fastreid.compare.methods import (
     Method,
     empty_model,
     find_methods,
-    input_size,
     method_config,
     notes,
     settings_ablated,
@@ -24,6 +23,7 @@ from mdpr_fastreid.compare.methods import (
 from mdpr_fastreid.compare.shared import DEFAULT_CONFIG, Data, iterations, read_config, shared_config
 from mdpr_fastreid.config.keys import value_of
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.modeling import image_sizes
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def _row(request: Request, method: Method, cfg: CfgNode) -> _Row:
     lines = notes(cfg, model)
     if request.ablations and method.name == ablations.FULL.name:
         lines.append(settings_ablated(cfg))
-    return _Row(method, cfg, Cost(parameters(model), multiply_adds(model, input_size(cfg))), lines)
+    return _Row(method, cfg, Cost(parameters(model), multiply_adds(model, image_sizes(cfg).test.size)), lines)
 
 
 def _runs(request: Request, rows: Sequence[_Row]) -> Iterator[Run]:

@@ -24,7 +24,6 @@ from fastreid.engine.hooks import HookBase, PeriodicWriter
 
 from mdpr_fastreid.compare import evaluate
 from mdpr_fastreid.compare.curves import training_seconds
-from mdpr_fastreid.compare.methods import input_size
 from mdpr_fastreid.compare.processes import end_with_parent
 from mdpr_fastreid.compare.provenance import environment
 from mdpr_fastreid.compare.records import (
@@ -45,6 +44,7 @@ from mdpr_fastreid.config.own_code import import_modules
 from mdpr_fastreid.engine import Trainer, load_for_evaluation
 from mdpr_fastreid.engine.evaluation_network import evaluation_network
 from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.modeling import image_sizes
 from mdpr_fastreid.weights import sha256_file
 
 _POINTS_OF_A_CURVE = 100
@@ -153,7 +153,7 @@ def measure(cfg: CfgNode, model: torch.nn.Module, folder: Path) -> dict:
     )
     device = next(model.parameters()).device
     batch = cfg.TEST.IMS_PER_BATCH if device.type == "cuda" else min(cfg.TEST.IMS_PER_BATCH, _CPU_BATCH)
-    images = torch.rand(batch, 3, *input_size(cfg), device=device) * 255
+    images = torch.rand(batch, 3, *image_sizes(cfg).test.size, device=device) * 255
     seconds = training_seconds(folder)
     return {
         "config_hash": config_digest(read_json(folder / CONDITIONS) or {}),

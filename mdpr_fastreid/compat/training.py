@@ -57,11 +57,12 @@ def _in_output_dir(stock: Callable) -> Callable:
 def _with_whole_teachers(stock: Callable) -> Callable:
     @functools.wraps(stock)
     def __init__(self: Any, cfg: CfgNode) -> None:
-        from mdpr_fastreid.modeling.meta_arch.distillation import load_teachers
+        from mdpr_fastreid.modeling.meta_arch.distillation import load_teachers, teachers_configs
 
         files = list(cfg.KD.MODEL_WEIGHTS)
         without_files = cfg.clone()
         without_files.defrost()
+        without_files.KD.MODEL_CONFIG = teachers_configs(cfg)
         without_files.KD.MODEL_WEIGHTS = [""] * len(files)
         stock(self, without_files)
         load_teachers(self, files)
@@ -106,7 +107,7 @@ PATCHES = (
     ),
     Patch(
         target="fastreid.modeling.meta_arch.distiller:Distiller.__init__",
-        fixes="A teacher whose file does not fit teaches with random weights.",
+        fixes="A teacher whose file does not fit teaches with random weights; a wrong config of one is a traceback.",
         since="every version",
         until="FastReID refuses weights that do not fit a teacher",
         source="3b587ab8127d",

@@ -10,6 +10,7 @@ from torch import nn
 from torch.func import functional_call
 
 from mdpr_fastreid.errors import SettingsError
+from mdpr_fastreid.modeling.backbones.image_sizes import image_sizes
 
 _READ_LAST_MAP = (Baseline, MoCo, Distiller)
 _POOLS_POSITIVE_VALUES = ("GeneralizedMeanPooling", "GeneralizedMeanPoolingP", "ClipGlobalAvgPool")
@@ -34,7 +35,7 @@ def check_heads(cfg: CfgNode, model: nn.Module) -> None:
     if type(model) not in _READ_LAST_MAP or not isinstance(model.heads, EmbeddingHead):
         return
     options = cfg.MODEL.BACKBONE
-    channels = map_channels(model.backbone, tuple(cfg.INPUT.SIZE_TRAIN))
+    channels = map_channels(model.backbone, image_sizes(cfg).train.size)
     if channels not in (None, options.FEAT_DIM):
         raise SettingsError(
             f"MODEL.BACKBONE.FEAT_DIM is {options.FEAT_DIM}, but the maps of {options.NAME} have {channels} channels: "
@@ -50,33 +51,31 @@ def check_heads(cfg: CfgNode, model: nn.Module) -> None:
 
 def _check_stripes(cfg: CfgNode, model: MGN) -> None:
     """Refuse sizes of images for ``MGN``, whose stripes are ``torch.chunk``'s: of four rows it makes two, not three."""
-    for key in ("SIZE_TRAIN", "SIZE_TEST"):
-        size = tuple(cfg.INPUT[key])
-        maps = torch.empty(2, 3, *(size if len(size) == 2 and all(size) else (256, 128)), device="meta")
+    for key, value, size, _ in image_sizes(cfg):
+        maps = torch.empty(2, 3, *size, device="meta")
         for part in (model.backbone, model.b3):
             tensors = (*part.named_parameters(), *part.named_buffers())
             maps = functional_call(part, {name: tensor.to("meta") for name, tensor in tensors}, (maps,))
         if len(maps.chunk(3, dim=2)) != 3:
             raise SettingsError(
-                f"INPUT.{key} {list(size)}: MGN cuts its maps into three stripes, and these images' have too few rows, "
+                f"{key} {list(value)}: MGN cuts its maps into three stripes, and these images' have too few rows, "
                 f"{maps.size(2)}: make them 96 or higher"
             )
 
 
-def map_channels(backbone: nn.Module, size: tuple[int, ...]) -> int | None:
+def map_channels(backbone: nn.Module, size: tuple[int, int]) -> int | None:
     """Channels of the maps that a backbone gives, found without computing anything; None where that does not work.
 
     Args:
         backbone: ``[B, 3, H, W]`` -> ``[B, C, h, w]``; stays as it is.
-        size: of the images, as ``INPUT.SIZE_TRAIN`` has it; ``()`` and zeros stand for 256x128.
+        size: height and width of the images, as :func:`~mdpr_fastreid.modeling.image_sizes` finds them.
     """
     known = getattr(backbone, "channels", None)
     if known is not None:
         return known
-    height, width = size if len(size) == 2 and all(size) else (256, 128)
     try:
         with torch.no_grad():
-            maps = copy.deepcopy(backbone).to("meta").eval()(torch.empty(1, 3, height, width, device="meta"))
+            maps = copy.deepcopy(backbone).to("meta").eval()(torch.empty(1, 3, *size, device="meta"))
     except Exception:  # a backbone of the user's own may do anything
         return None
     return maps.size(1) if isinstance(maps, torch.Tensor) and maps.dim() == 4 else None

@@ -136,6 +136,16 @@ def test_the_layout_of_images_is_a_shared_condition(shared):
     assert all(method_config(method, cfg, 16).MODEL.CHANNELS_LAST for method in find_methods(["mdpr", "sbs"]))
 
 
+def test_cropped_images_cost_what_is_left_of_them():
+    bot = dataclasses.replace(REQUEST, methods=("bot",), seeds=(0,))
+    crop = ("INPUT.CROP.ENABLED", "True", "INPUT.CROP.SIZE", "[32, 32]")
+    whole, cropped = (
+        make_plan(dataclasses.replace(bot, overrides=bot.overrides + more)).costs["bot"] for more in ((), crop)
+    )
+    assert cropped.parameters == whole.parameters
+    assert cropped.multiply_adds == pytest.approx(whole.multiply_adds / 2, rel=0.01)
+
+
 def test_a_method_keeps_what_it_asks_for_beside_the_images(shared, tmp_path):
     path = tmp_path / "with_masks.yml"
     path.write_text(

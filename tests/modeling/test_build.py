@@ -101,3 +101,8 @@ def test_mgn_is_refused_images_whose_maps_it_cannot_cut_into_three():
             check_heads(lower, model)
         with pytest.raises(ValueError, match="expected 3"):
             model(torch.rand(1, 3, 64, 32))
+    lower.INPUT.CROP.ENABLED, lower.INPUT.CROP.SIZE = True, [96, 32]
+    check_heads(lower, model)  # what is cut out is high enough, whatever it is cut from
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.SIZE = True, [64, 32]
+    with pytest.raises(SettingsError, match=r"^INPUT\.CROP\.SIZE \[64, 32\]: MGN cuts"):
+        check_heads(cfg, model)

@@ -21,7 +21,14 @@ class ImageSize(NamedTuple):
     """Whether the config leaves them open: one number for the shorter side, or 0 for images as they are."""
 
 
-def image_sizes(cfg: CfgNode) -> tuple[ImageSize, ImageSize]:
+class ImageSizes(NamedTuple):
+    """Of both kinds of images."""
+
+    train: ImageSize
+    test: ImageSize
+
+
+def image_sizes(cfg: CfgNode) -> ImageSizes:
     """Sizes of training's images and of the test's, as :mod:`mdpr_fastreid.data.transforms` makes them."""
     inputs = cfg.INPUT
     crop = _image_size("INPUT.CROP.SIZE", inputs.CROP.SIZE, is_cut=True)
@@ -29,8 +36,8 @@ def image_sizes(cfg: CfgNode) -> tuple[ImageSize, ImageSize]:
     train = _image_size("INPUT.SIZE_TRAIN", inputs.SIZE_TRAIN, is_cut=inputs.PADDING.ENABLED)
     test = _image_size("INPUT.SIZE_TEST", inputs.SIZE_TEST, is_cut=False)
     if not inputs.CROP.ENABLED:
-        return train, test
-    return (train if inputs.PADDING.ENABLED else crop), crop
+        return ImageSizes(train, test)
+    return ImageSizes(train if inputs.PADDING.ENABLED else crop, crop)
 
 
 def _image_size(key: str, value: Sequence[int], is_cut: bool) -> ImageSize:

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, Distiller
 from torch import nn
 
+from mdpr_fastreid.config.reading import config_file, read_config
 from mdpr_fastreid.errors import SettingsError, UsageError
 from mdpr_fastreid.modeling.backbones import StageMaps
 from mdpr_fastreid.modeling.meta_arch.mdpr import MDPR
@@ -39,6 +41,29 @@ class MDPRDistiller(Distiller, DistillableMDPR):
         """As MDPR's; the teachers go, too."""
         super().simplify_for_inference()
         self.model_ts = []
+
+
+def teachers_configs(cfg: CfgNode) -> list[str]:
+    """The config files of ``KD.MODEL_CONFIG``, checked, those that come with the plugin by their paths.
+
+    Args:
+        cfg: of the student.
+
+    Raises:
+        UsageError: a file is missing or cannot be read, a key does not exist, or a value is wrong.
+        SettingsError: there are more or fewer files of weights than of configs.
+    """
+    files, weights = list(cfg.KD.MODEL_CONFIG), list(cfg.KD.MODEL_WEIGHTS)
+    if len(files) != len(weights):
+        raise SettingsError(f"KD.MODEL_CONFIG names {len(files)} teachers, and KD.MODEL_WEIGHTS {len(weights)} files")
+    for number, file in enumerate(files):
+        if not file:
+            raise SettingsError(f"KD.MODEL_CONFIG[{number}] is empty: name the config of that teacher")
+        try:
+            read_config(file, parts=("model",))
+        except UsageError as error:
+            raise UsageError(f"KD.MODEL_CONFIG[{number}]: {error}") from error
+    return [config_file(file) for file in files]
 
 
 def load_teachers(model: Distiller, files: Sequence[str]) -> None:

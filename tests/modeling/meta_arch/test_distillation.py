@@ -12,7 +12,7 @@ from support.settings import small_config
 from support.weight_kinds import resnet
 
 from mdpr_fastreid.engine.checkpoints import Checkpointer
-from mdpr_fastreid.errors import UsageError
+from mdpr_fastreid.errors import SettingsError, UsageError
 from mdpr_fastreid.modeling import MDPR
 
 STOCK = ["MODEL.META_ARCHITECTURE", "Baseline", "MODEL.HEADS.NAME", "EmbeddingHead", "MODEL.BACKBONE.FEAT_DIM", 512]
@@ -120,6 +120,37 @@ def test_every_teacher_needs_a_file_that_exists(distiller, tmp_path, ema):
         weights = [str(tmp_path / "0.pth"), file]
         with pytest.raises(UsageError, match=rf"KD\.MODEL_WEIGHTS\[1\]:? {message}"):
             distiller("MDPR", "MDPR", "Baseline", ema=ema, weights=weights)
+
+
+CONFIGS = {
+    "nope.yml": (None, r"config file .*nope\.yml does not exist"),
+    "key.yml": ("MODEL: {BACKBON: {DEPTH: 18x}}", r"there is no key MODEL\.BACKBON; did you mean MODEL\.BACKBONE"),
+    "name.yml": ("MODEL: {BACKBONE: {NAME: build_resnet_backbon}}", r"MODEL\.BACKBONE\.NAME: .*build_resnet_backbone"),
+}
+
+
+@pytest.mark.parametrize("student", ["MDPR", "Baseline"])
+@pytest.mark.parametrize("file", CONFIGS)
+def test_a_wrong_config_of_a_teacher_is_one_line(tmp_path, student, file):
+    content, message = CONFIGS[file]
+    if content:
+        (tmp_path / file).write_text(content)
+    teachers = ["KD.MODEL_CONFIG", [str(tmp_path / file)], "KD.MODEL_WEIGHTS", ["a.pth"]]
+    cfg = small_config(*METHODS[student], "MODEL.META_ARCHITECTURE", "Distiller", *teachers)
+    with pytest.raises(UsageError, match=rf"KD\.MODEL_CONFIG\[0\]: .*{message}") as caught:
+        build_model(cfg)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_teacher_needs_a_config_and_a_file():
+    for configs, weights, message in (
+        ([""], ["a.pth"], r"KD\.MODEL_CONFIG\[0\] is empty"),
+        (["a.yml"], [], "KD.MODEL_CONFIG names 1 teachers, and KD.MODEL_WEIGHTS 0 files"),
+    ):
+        cfg = small_config("MODEL.META_ARCHITECTURE", "Distiller", "KD.MODEL_CONFIG", configs)
+        cfg.KD.MODEL_WEIGHTS = weights
+        with pytest.raises(SettingsError, match=message):
+            build_model(cfg)
 
 
 def test_a_student_has_the_weights_the_losses_and_the_features_of_mdpr(distiller):

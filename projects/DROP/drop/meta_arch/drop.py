@@ -17,6 +17,7 @@ from drop.losses import ParsingLoss, part_targets
 from drop.meta_arch.shown_parts import ShownParts
 from mdpr_fastreid.data.masks import part_groups
 from mdpr_fastreid.errors import SettingsError
+from mdpr_fastreid.modeling import image_sizes
 from mdpr_fastreid.modeling.backbones import build_backbone, map_shapes, stage_outputs
 
 logger = logging.getLogger("fastreid.drop")
@@ -78,9 +79,7 @@ class DROP(nn.Module):
         drop = cfg.MODEL.DROP
         backbone = stage_outputs(build_backbone(cfg))
         reid_map = ReIDMap(drop.REID_MAP)
-        # FastReID takes one number for "this shorter side" and 0 for "as it is": then the size is known only later
-        size = cfg.INPUT.SIZE_TRAIN if len(cfg.INPUT.SIZE_TRAIN) == 2 else (256, 128)
-        maps = map_shapes(backbone, size)
+        maps = map_shapes(backbone, image_sizes(cfg).train.size)
         pooled = reid_map([torch.empty(1, *shape, device="meta") for shape in maps]).shape[1]
         classes = len(part_groups(cfg).parts) + 1
         upsampling = positions = None

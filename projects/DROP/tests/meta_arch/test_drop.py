@@ -91,6 +91,14 @@ def test_the_pooled_map_depends_on_no_part_of_the_parsing_branch(model):
         assert torch.equal(before, model.reid_map(model.backbone(images)))
 
 
+def test_positions_are_those_of_the_images_that_the_network_gets():
+    cropped = ["INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [32, 32]]
+    padded, cut = (build_model(small(*cropped, "INPUT.PADDING.ENABLED", padding)) for padding in (True, False))
+    # What is padded is cut to INPUT.SIZE_TRAIN behind the crop
+    assert padded.parsing.positions.table.shape == (16, 16)
+    assert cut.parsing.positions.table.shape == (16, 8)
+
+
 def test_a_fresh_network_is_the_same_function_with_positions_and_without():
     torch.manual_seed(0)
     one = build_model(small())

@@ -11,7 +11,7 @@ from mdkt.heads import ClipReadings, FrameHead
 from mdkt.meta_arch.evaluation import Pairings, clips_of, embedded, pairings_of
 from mdkt.meta_arch.pixels import PixelNormalization
 from mdpr_fastreid.errors import SettingsError
-from mdpr_fastreid.modeling import map_channels
+from mdpr_fastreid.modeling import image_sizes, map_channels
 from mdpr_fastreid.modeling.backbones import build_backbone
 from mdpr_fastreid.modeling.event_storage import log_accuracy
 from mdpr_fastreid.modeling.losses import TripletLoss
@@ -172,7 +172,7 @@ def has_last_activation(network: VideoReID) -> bool:
 
 
 def _channels(backbone: nn.Module, cfg: CfgNode) -> int:
-    channels = map_channels(backbone, tuple(cfg.INPUT.SIZE_TRAIN))
+    channels = map_channels(backbone, image_sizes(cfg).train.size)
     if channels is None:
         raise SettingsError(f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME} gives no maps [B, C, h, w]: take another")
     return channels
